@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Building the one-line messages of struct error; long messages are cut, never overrun. */
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+int error_set(struct error *err, int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (err) {
+		err->code = code;
+		va_start(ap, fmt);
+		vsnprintf(err->text, sizeof(err->text), fmt, ap);
+		va_end(ap);
+	}
+	return -code;
+}
+
+int error_errno(struct error *err, int code, const char *fmt, ...)
+{
+	va_list ap;
+	size_t len;
+
+	if (err) {
+		err->code = code;
+		va_start(ap, fmt);
+		vsnprintf(err->text, sizeof(err->text), fmt, ap);
+		va_end(ap);
+		len = strlen(err->text);
+		snprintf(err->text + len, sizeof(err->text) - len, ": %s", strerror(code));
+	}
+	return -code;
+}
+
+int error_wrap(struct error *err, const char *fmt, ...)
+{
+	char inner[ERROR_TEXT_MAX];
+	va_list ap;
+	size_t len;
+
+	if (!err)
+		return -EINVAL;
+	memcpy(inner, err->text, sizeof(inner));
+	va_start(ap, fmt);
+	vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	va_end(ap);
+	len = strlen(err->text);
+	snprintf(err->text + len, sizeof(err->text) - len, ": %s", inner);
+	return err->code ? -err->code : -EINVAL;
+}

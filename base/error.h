@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Errors that a person can act on. A function that can fail returns a negative errno and, where its
+ * caller passed a struct error, leaves there one line that names the action and the object:
+ *
+ *     mount `proc` on `/proc`: Operation not permitted
+ *
+ * A caller that knows more puts it in front with error_wrap(). Nothing below cmd/ prints.
+ */
+#ifndef HULL_BASE_ERROR_H
+#define HULL_BASE_ERROR_H
+
+#include "base/cleanup.h"
+
+#define ERROR_TEXT_MAX 1024
+
+/* Plain data without pointers, so that it can be sent between processes as it is. */
+struct error {
+	int code; /* errno, positive; 0 while there is no error */
+	char text[ERROR_TEXT_MAX];
+};
+
+/* Sets the message (code: a positive errno). Returns -code. err may be NULL. */
+int error_set(struct error *err, int code, const char *fmt, ...) _printf_(3, 4);
+
+/* As error_set(), with ": " and the text of the errno `code` at the end. Returns -code. */
+int error_errno(struct error *err, int code, const char *fmt, ...) _printf_(3, 4);
+
+/* Puts "<fmt>: " in front of the message that err holds. Returns -err->code. err may be NULL, and then -EINVAL. */
+int error_wrap(struct error *err, const char *fmt, ...) _printf_(2, 3);
+
+static inline void error_clear(struct error *err)
+{
+	if (err) {
+		err->code = 0;
+		err->text[0] = '\0';
+	}
+}
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The log: what engines read from --log FILE --log-format json, and warnings for people. The
+ * program configures it once; below cmd/ only log_warning() and log_debug() are used, an error is
+ * returned instead.
+ *
+ * JSON records are one object a line with "level", "msg" and "time" (RFC 3339), which containerd
+ * and podman parse.
+ */
+#ifndef HULL_BASE_LOG_H
+#define HULL_BASE_LOG_H
+
+#include <stdbool.h>
+
+#include "base/cleanup.h"
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+struct log_config {
+	int fd;               /* where records go besides standard error; -1: nowhere */
+	bool json;            /* records on fd are JSON objects, not text */
+	bool quiet;           /* print nothing on standard error */
+	enum log_level level; /* records above this level are dropped */
+	const char *program;  /* the name in front of messages on standard error */
+};
+
+/* Replaces the configuration; fd stays the caller's and must outlive its use. */
+void log_configure(const struct log_config *config);
+
+/* One record. A text for people goes to standard error, too, for errors and warnings (and all, at debug level). */
+void log_write(enum log_level level, const char *fmt, ...) _printf_(2, 3);
+
+#define log_error(...)   log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)
+#define log_info(...)    log_write(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)   log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Strict decimal numbers; see number.h. */
+#include "base/number.h"
+
+#include <string.h>
+
+bool parse_u64_n(const char *s, unsigned long len, uint64_t max, uint64_t *value)
+{
+	uint64_t v = 0;
+
+	if (!len)
+		return false;
+	for (unsigned long i = 0; i < len; i++) {
+		if (s[i] < '0' || s[i] > '9')
+			return false;
+		if (__builtin_mul_overflow(v, 10, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(s[i] - '0'), &v))
+			return false;
+	}
+	if (v > max)
+		return false;
+	*value = v;
+	return true;
+}
+
+bool parse_u64(const char *s, uint64_t max, uint64_t *value)
+{
+	return parse_u64_n(s, strlen(s), max, value);
+}
+
+bool parse_i64(const char *s, int64_t *value)
+{
+	bool negative = s[0] == '-';
+	uint64_t v;
+
+	if (!parse_u64(s + negative, (uint64_t)INT64_MAX + negative, &v))
+		return false;
+	*value = negative ? (int64_t)(0 - v) : (int64_t)v;
+	return true;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Numbers from text, strictly: the whole string, decimal digits only, in range. CVE-2026-30892 was
+ * a user id taken from a string that was not parsed to its end.
+ */
+#ifndef HULL_BASE_NUMBER_H
+#define HULL_BASE_NUMBER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* True and *value where s is an unsigned decimal number of at most max. No sign, no space, no prefix. */
+bool parse_u64(const char *s, uint64_t max, uint64_t *value);
+
+/* As parse_u64(), of the len bytes at s. */
+bool parse_u64_n(const char *s, unsigned long len, uint64_t max, uint64_t *value);
+
+/* As parse_u64(), with a "-" allowed in front. */
+bool parse_i64(const char *s, int64_t *value);
+
+#endif

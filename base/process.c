@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Facts about processes; see process.h. */
+#include "base/process.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/file.h"
+#include "base/number.h"
+#include "base/syscalls.h"
+
+/* The fields of /proc/PID/stat after the command name, counted as proc(5) does (state is 3). */
+#define STAT_STATE      3
+#define STAT_PARENT     4
+#define STAT_START_TIME 22
+
+int process_read_stat(pid_t pid, struct process_stat *st, struct error *err)
+{
+	char path[64], buf[1024], *p, *save = NULL;
+	uint64_t value;
+	int field = STAT_STATE;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	n = file_read_small(AT_FDCWD, path, buf, sizeof(buf), NULL);
+	if (n == -ENOENT || n == -ESRCH)
+		return error_set(err, ESRCH, "process %d does not exist", pid);
+	if (n < 0)
+		return error_errno(err, (int)-n, "read `%s`", path);
+	/* The command name is in parentheses and may hold any byte: go on after the last one. */
+	p = strrchr(buf, ')');
+	if (!p)
+		return error_set(err, EINVAL, "`%s` is not as proc(5) says", path);
+	*st = (struct process_stat){ 0 };
+	for (p = strtok_r(p + 1, " ", &save); p; p = strtok_r(NULL, " ", &save), field++) {
+		if (field == STAT_STATE)
+			st->state = *p;
+		if (field == STAT_PARENT && parse_u64(p, INT32_MAX, &value))
+			st->parent = (pid_t)value;
+		if (field == STAT_START_TIME && parse_u64(p, UINT64_MAX, &value)) {
+			st->start_time = value;
+			return 0;
+		}
+	}
+	return error_set(err, EINVAL, "`%s` is not as proc(5) says", path);
+}
+
+int process_open(pid_t pid, uint64_t start_time, struct error *err)
+{
+	_cleanup_close_ int fd = pid > 0 ? sys_pidfd_open(pid, 0) : -1;
+	struct process_stat st;
+
+	if (fd < 0 && (pid <= 0 || errno == ESRCH))
+		return error_set(err, ESRCH, "process %d does not exist", pid);
+	if (fd < 0)
+		return error_errno(err, errno, "pidfd_open %d", pid);
+	if (process_read_stat(pid, &st, NULL) < 0 || st.start_time != start_time ||
+	    st.state == 'Z' || st.state == 'X')
+		return error_set(err, ESRCH, "process %d does not exist", pid);
+	return take_fd(&fd);
+}
+
+int process_exit_status(int wait_status)
+{
+	if (WIFEXITED(wait_status))
+		return WEXITSTATUS(wait_status);
+	if (WIFSIGNALED(wait_status))
+		return 128 + WTERMSIG(wait_status);
+	return 255;
+}
+
+int process_wait(pid_t pid, int *wait_status)
+{
+	while (waitpid(pid, wait_status, __WALL) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}

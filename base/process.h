@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Facts about processes, safe against the reuse of process ids. */
+#ifndef HULL_BASE_PROCESS_H
+#define HULL_BASE_PROCESS_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* What /proc/PID/stat says (proc(5)); start_time in clock ticks since boot names this very process. */
+struct process_stat {
+	char state; /* R, S, D, Z, T, … */
+	pid_t parent;
+	uint64_t start_time;
+};
+
+/* 0, or -ESRCH where there is no such process. */
+int process_read_stat(pid_t pid, struct process_stat *st, struct error *err);
+
+/*
+ * A pidfd of the process that had this start time: the descriptor is opened first and the time
+ * checked afterwards, so that the answer cannot be about another process. -ESRCH where it is gone
+ * or a zombie.
+ */
+int process_open(pid_t pid, uint64_t start_time, struct error *err);
+
+/* The exit status a shell would show for the wait status of waitpid(2): the code, or 128 + signal. */
+int process_exit_status(int wait_status);
+
+/* Waits for the child pid and returns its wait status, or a negative errno. */
+int process_wait(pid_t pid, int *wait_status);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * OCI images on disk: reading a layout, checking what it holds, and unpacking an image to a bundle.
+ *
+ * Everything in a layout is hostile: the index, the manifests, the configuration and above all the
+ * layers. Blobs are read once and checked against their digest and size; JSON is bounded; a layer
+ * is applied through descriptors of the root file system and never by path strings, so that it
+ * cannot reach anything outside it.
+ *
+ * Sources: image-spec image-layout.md, image-index.md, manifest.md, config.md, layer.md, conversion.md.
+ */
+#ifndef HULL_OCI_IMAGE_H
+#define HULL_OCI_IMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+struct image_unpack_options {
+	const char *source; /* "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", or a bare DIR or FILE */
+	const char *bundle; /* a directory that does not exist, or is empty; made as 0700 */
+	bool rootless; /* not root: owners are not kept, devices are skipped with a warning, config for a user namespace */
+	void (*progress)(void *data, const char *what, unsigned long done,
+			 unsigned long total); /* may be NULL */
+	void *progress_data;
+};
+
+/*
+ * Unpacks an image: bundle/rootfs from its layers and bundle/config.json from its configuration. On an error nothing
+ * is left of what it made.
+ */
+int image_unpack(const struct image_unpack_options *options, struct error *err);
+
+#endif
