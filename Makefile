@@ -9,6 +9,7 @@ PREFIX ?= /usr/local
 BINDIR := $(PREFIX)/bin
 LIBEXECDIR := $(PREFIX)/libexec/hull
 MANDIR := $(PREFIX)/share/man
+COMPLETIONDIR := $(PREFIX)/share/bash-completion/completions
 
 CC ?= gcc
 ifeq ($(origin CC),default)
@@ -21,7 +22,7 @@ PKG_CONFIG ?= pkg-config
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 HARDENING := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection
 
-ifdef SANITIZE
+ifeq ($(SANITIZE),1)
 BUILD := build/sanitize
 MODE_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -DHULL_SANITIZE=1
 MODE_LDFLAGS := -fsanitize=address,undefined -pie
@@ -39,6 +40,9 @@ YAJL_LIBS := -l:libyajl_s.a
 STATIC_FLAG := --static
 endif
 LDHARDENING := -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--gc-sections
+# glibc warns where a static program calls what needs shared libraries at run time (getpwnam, dlopen):
+# such a call would break a container start on another host, so the warning is an error.
+LDHARDENING += -Wl,--fatal-warnings
 
 CPPFLAGS_ALL := -D_GNU_SOURCE -I. -DHULL_VERSION='"$(VERSION)"' $(CPPFLAGS)
 CFLAGS_ALL := -std=gnu17 $(WARNINGS) $(HARDENING) -ffunction-sections -fdata-sections $(MODE_CFLAGS) $(CFLAGS)
@@ -60,7 +64,6 @@ FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRCS := $(wildcard tests/bench/*.c)
 HELPER_SRCS := $(wildcard tests/integration/helpers/*.c)
 MAN_PAGES := $(wildcard man/*.[1578])
-C_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
@@ -77,57 +80,183 @@ PROGRAMS := $(HULL) $(if $(HULL_IMAGE_SRCS),$(HULL_IMAGE))
 
 # ---- building ---------------------------------------------------------------------------------
 
+# One short line a command; V=1 shows the commands themselves.
+ifeq ($(V),1)
+say =
+else
+say = @printf '  %-6s %s\n' $(1) $(2);
+endif
+
 .PHONY: all
 all: $(PROGRAMS) ## build the programs (default)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+	$(call say,CC,$<)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
 $(LIB): $(call obj,$(LIB_SRCS))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)$(AR) rcs $@ $^
 
 $(IMAGE_LIB): $(call obj,$(IMAGE_SRCS))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)$(AR) rcs $@ $^
 
 $(HULL): $(call obj,$(HULL_SRCS)) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(STATIC_LINK) $(LDHARDENING) $(LDFLAGS) $^ $(HULL_LIBS) -o $@
+	$(call say,LD,$@)$(CC) $(STATIC_LINK) $(LDHARDENING) $(LDFLAGS) $^ $(HULL_LIBS) -o $@
 
 $(HULL_IMAGE): $(call obj,$(HULL_IMAGE_SRCS)) $(IMAGE_LIB) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(MODE_LDFLAGS) $(LDHARDENING) $(LDFLAGS) $^ $(IMAGE_LIBS) -o $@
+	$(call say,LD,$@)$(CC) $(MODE_LDFLAGS) $(LDHARDENING) $(LDFLAGS) $^ $(IMAGE_LIBS) -o $@
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB_SRCS)) $(IMAGE_LIB) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(MODE_LDFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) -o $@
+	$(call say,LD,$@)$(CC) $(MODE_LDFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) -o $@
 
-$(BUILD)/bench/%: tests/bench/%.c
+# Benchmarks and the integration tests' helpers run inside containers, too: static, on their own.
+$(BUILD)/bench/%: tests/bench/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) -std=gnu17 -O2 -Wall -Wextra $< -o $@
+	$(call say,LD,$@)$(CC) $(CPPFLAGS_ALL) -std=gnu17 -O2 $(WARNINGS) -static $< -o $@
 
-$(BUILD)/helpers/%: tests/integration/helpers/%.c
+$(BUILD)/helpers/%: tests/integration/helpers/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) -std=gnu17 -O2 -Wall -Wextra -static $< -o $@
+	$(call say,LD,$@)$(CC) $(CPPFLAGS_ALL) -std=gnu17 -O2 $(WARNINGS) -static $< -o $@
 
-$(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB_SRCS) $(IMAGE_SRCS)
+FUZZ_LIB_SRCS = $(wildcard base/*.c oci/*.c oci/image/*.c)
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB_SRCS) Makefile
 	@mkdir -p $(@D)
-	clang $(CPPFLAGS_ALL) -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined $< \
-		$(wildcard base/*.c oci/*.c oci/image/*.c) $(IMAGE_LIBS) -o $@
+	$(call say,FUZZ,$@)clang $(CPPFLAGS_ALL) -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined \
+		$< $(FUZZ_LIB_SRCS) $(IMAGE_LIBS) -o $@
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
-# ---- everything else --------------------------------------------------------------------------
+# ---- running ----------------------------------------------------------------------------------
+
+.PHONY: deps
+deps: ## install what is missing with apt-get (or say what that is)
+	@scripts/deps.sh all
+
+.PHONY: demo
+demo: ## from an OCI image of another tool to a running container, step by step
+	@scripts/deps.sh build test
+	@$(MAKE) --no-print-directory all
+	@HULL=$(abspath $(HULL)) scripts/demo.sh
+
+# What the tests are given: the programs of this very build, and which build that is.
+TEST_ENV = HULL=$(abspath $(HULL)) HULL_BUILD=$(abspath $(BUILD)) HULL_SANITIZE=$(SANITIZE) \
+	HULL_VERSION=$(VERSION)
+
+.PHONY: check
+check: all $(UNIT_TESTS) $(HELPERS) ## quick tests: unit tests and a part of the integration tests
+	@$(TEST_ENV) tests/run --quick
+
+.PHONY: test
+test: ## every test, on this host's cgroups and again in a pure cgroup v2 view
+	@scripts/deps.sh build test
+	@$(MAKE) --no-print-directory all $(UNIT_TESTS) $(HELPERS)
+	@$(TEST_ENV) tests/run
 
 .PHONY: unit
-unit: $(UNIT_TESTS)
-	@set -e; for t in $(UNIT_TESTS); do echo "# $$t"; $$t; done
+unit: all $(UNIT_TESTS) ## unit tests only
+	@$(TEST_ENV) tests/run $(UNIT_TESTS)
+
+.PHONY: bench
+bench: all $(BENCHES) ## time hull beside crun, runc and the kernel's own cost
+	@$(TEST_ENV) tests/bench/run.sh
+
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz: $(FUZZERS) ## run each fuzzer for FUZZ_SECONDS=60
+	@set -e; for f in $(FUZZERS); do \
+		corpus=$(BUILD)/corpus/$${f##*/}; mkdir -p $$corpus; \
+		seeds=tests/fuzz/seeds/$${f##*/fuzz_}; [ -d $$seeds ] || seeds=; \
+		echo "# $$f: $(FUZZ_SECONDS) s"; \
+		ASAN_OPTIONS=detect_leaks=1 $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
+			-print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/ -verbosity=0 $$corpus $$seeds; \
+	done
+
+# ---- lint, format -----------------------------------------------------------------------------
+
+C_FILES = $(shell find . -path ./.git -prune -o -path ./build -prune -o -name '*.[ch]' -print | sed 's,^\./,,' | sort)
+SHELL_FILES = $(shell find .ci scripts tests -name '*.sh' -o -name '*.bash' -o -name '*.bats' \
+	-o -path tests/run -o -path .ci/run)
+LINTS := lint-format lint-tidy lint-cppcheck lint-house lint-man lint-shell lint-hardening
+
+.PHONY: lint $(LINTS)
+lint: ## check format, bugs, include direction, file length, pages, scripts, hardening
+	@$(MAKE) --no-print-directory --keep-going --output-sync=target \
+		$(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) $(LINTS)
+	@echo 'lint: nothing found'
+
+lint-format:
+	$(call say,LINT,format)clang-format --dry-run -Werror $(C_FILES)
+
+# A file is checked again only after its object was made again, that is, when it or a header of its changed.
+TIDY_SRCS := $(LIB_SRCS) $(IMAGE_SRCS) $(HULL_SRCS) $(HULL_IMAGE_SRCS) $(UNIT_SRCS) $(UNIT_LIB_SRCS) \
+	$(FUZZ_SRCS) $(BENCH_SRCS) $(HELPER_SRCS)
+lint-tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(TIDY_SRCS))
+
+# clang's own chatter ("N warnings generated") goes to standard error and is dropped, unless it failed.
+$(BUILD)/tidy/%.ok: %.c $(BUILD)/obj/%.o .clang-tidy tests/unit/.clang-tidy
+	@mkdir -p $(@D)
+	$(call say,TIDY,$<)clang-tidy --quiet $< -- $(CPPFLAGS_ALL) -std=gnu17 $(WARNINGS) 2>$@.log || { cat $@.log; exit 1; }
+	@touch $@
+
+lint-cppcheck:
+	@mkdir -p $(BUILD)/cppcheck
+	$(call say,LINT,cppcheck)cppcheck --quiet --error-exitcode=1 --std=c11 --language=c --enable=warning,performance,portability \
+		--inline-suppr --suppressions-list=.cppcheck --cppcheck-build-dir=$(BUILD)/cppcheck -j2 \
+		-D_GNU_SOURCE -D__x86_64__ -DHULL_VERSION='""' -I. $(filter %.c,$(C_FILES))
+
+lint-house:
+	$(call say,LINT,house)scripts/lint-includes.sh
+
+lint-man:
+	$(call say,LINT,man)$(if $(MAN_PAGES),mandoc -T lint -W warning $(MAN_PAGES))
+
+lint-shell:
+	$(call say,LINT,shell)if command -v shellcheck >/dev/null; then shellcheck -x -S warning $(SHELL_FILES); \
+	else echo 'lint-shell: no shellcheck here, not checked'; fi
+
+ifneq ($(SANITIZE),1)
+lint-hardening: $(PROGRAMS)
+	$(call say,LINT,hardening)scripts/check-hardening.sh $(PROGRAMS)
+endif
+
+.PHONY: format
+format: ## apply .clang-format to every C file
+	clang-format -i $(C_FILES)
+
+# ---- installing -------------------------------------------------------------------------------
+
+INSTALLED = $(BINDIR)/hull $(LIBEXECDIR)/hull-image $(COMPLETIONDIR)/hull \
+	$(foreach p,$(MAN_PAGES),$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)))
+
+.PHONY: install
+install: all ## install to DESTDIR and PREFIX=/usr/local
+	install -Dm755 $(HULL) $(DESTDIR)$(BINDIR)/hull
+	install -Dm755 $(HULL_IMAGE) $(DESTDIR)$(LIBEXECDIR)/hull-image
+	install -Dm644 scripts/completion.bash $(DESTDIR)$(COMPLETIONDIR)/hull
+	$(foreach p,$(MAN_PAGES),install -Dm644 $(p) $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)) &&) true
+
+.PHONY: uninstall
+uninstall: ## remove what install put there, and nothing else
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	-rmdir $(DESTDIR)$(LIBEXECDIR) 2>/dev/null
+
+# ---- the rest ---------------------------------------------------------------------------------
 
 .PHONY: clean
 clean: ## remove build/
 	rm -rf build
+
+.PHONY: help
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo 'Variables: V=1 (show commands), SANITIZE=1 (address and undefined-behaviour sanitizers, in build/sanitize), DESTDIR, PREFIX,'
+	@echo 'CC, CFLAGS, LDFLAGS, FUZZ_SECONDS.'
 
 .DEFAULT_GOAL := all
 .SECONDARY:

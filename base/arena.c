@@ -46,12 +46,16 @@ static struct arena_block *arena_grow(struct arena *arena, size_t size)
 {
 	size_t want = arena->blocks ? arena->blocks->size * 2 : ARENA_FIRST;
 	struct arena_block *block;
+	size_t bytes;
 
 	if (want > ARENA_LARGEST)
 		want = ARENA_LARGEST;
 	if (want < size)
 		want = size;
-	block = calloc(1, sizeof(*block) + want);
+	/* A size near SIZE_MAX must not wrap into a small block. */
+	if (__builtin_add_overflow(want, sizeof(*block), &bytes))
+		return NULL;
+	block = calloc(1, bytes);
 	if (!block)
 		return NULL;
 	block->size = want;

@@ -37,27 +37,70 @@ static size_t utf8_sequence(const unsigned char *s, size_t len)
 	return 0;
 }
 
+/* How many bytes from s on are ASCII; most text is nothing else, so eight are looked at together. */
+static size_t ascii_prefix(const char *s, size_t len)
+{
+	size_t n = 0;
+	uint64_t word;
+
+	while (len - n >= sizeof(word)) {
+		memcpy(&word, s + n, sizeof(word));
+		if (word & 0x8080808080808080)
+			break;
+		n += sizeof(word);
+	}
+	while (n < len && !(s[n] & 0x80))
+		n++;
+	return n;
+}
+
+size_t utf8_valid_prefix(const char *s, size_t len)
+{
+	size_t done = 0;
+
+	for (;;) {
+		size_t n;
+
+		done += ascii_prefix(s + done, len - done);
+		if (done == len)
+			return len;
+		n = utf8_sequence((const unsigned char *)s + done, len - done);
+		if (!n)
+			return done;
+		done += n;
+	}
+}
+
 bool utf8_valid(const char *s, size_t len)
 {
-	while (len) {
-		size_t n = utf8_sequence((const unsigned char *)s, len);
+	return utf8_valid_prefix(s, len) == len;
+}
 
-		if (!n)
-			return false;
-		s += n;
-		len -= n;
-	}
-	return true;
+/* How many bytes from s on stand for themselves in a JSON string. */
+static size_t plain_prefix(const char *s, size_t len)
+{
+	size_t n = 0;
+
+	while (n < len && s[n] >= 0x20 && s[n] < 0x7f && s[n] != '"' && s[n] != '\\')
+		n++;
+	return n;
 }
 
 void json_escape(struct strbuf *out, const char *s)
 {
 	size_t len = strlen(s);
 
-	while (len) {
-		size_t n = utf8_sequence((const unsigned char *)s, len);
-		unsigned char c = (unsigned char)*s;
+	for (;;) {
+		size_t n = plain_prefix(s, len);
+		unsigned char c;
 
+		strbuf_add(out, s, n);
+		s += n;
+		len -= n;
+		if (!len)
+			break;
+		n = utf8_sequence((const unsigned char *)s, len);
+		c = (unsigned char)*s;
 		if (!n) {
 			strbuf_adds(out, "\\ufffd");
 			n = 1;

@@ -17,4 +17,7 @@ void json_escape(struct strbuf *out, const char *s);
 /* Whether len bytes are valid UTF-8 (RFC 3629: no overlong forms, no surrogates, up to U+10FFFF). */
 bool utf8_valid(const char *s, size_t len);
 
+/* How many of the len bytes are valid UTF-8 from the start on: len where all are. */
+size_t utf8_valid_prefix(const char *s, size_t len);
+
 #endif

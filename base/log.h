@@ -25,7 +25,7 @@ struct log_config {
 };
 
 /* Replaces the configuration; fd stays the caller's and must outlive its use. */
-void log_configure(const struct log_config *config);
+void log_configure(const struct log_config *wanted);
 
 /* One record. A text for people goes to standard error, too, for errors and warnings (and all, at debug level). */
 void log_write(enum log_level level, const char *fmt, ...) _printf_(2, 3);

@@ -19,11 +19,11 @@
 #define WALK_LINKS    40  /* symbolic links followed, as the kernel's MAXSYMLINKS */
 #define OPENAT2_TRIES 64  /* openat2 answers EAGAIN while someone renames around it */
 
-int path_try_open_in_root(int root, const char *path, int flags)
+static int open_resolved(int root, const char *path, int flags, uint64_t resolve)
 {
 	struct open_how how = {
 		.flags = (unsigned)flags | O_CLOEXEC | ((flags & O_PATH) ? 0 : O_NOCTTY),
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve,
 	};
 
 	for (int i = 0; i < OPENAT2_TRIES; i++) {
@@ -35,6 +35,11 @@ int path_try_open_in_root(int root, const char *path, int flags)
 			break;
 	}
 	return -errno;
+}
+
+int path_try_open_in_root(int root, const char *path, int flags)
+{
+	return open_resolved(root, path, flags, 0);
 }
 
 int path_open_in_root(int root, const char *path, int flags, struct error *err)
@@ -202,6 +207,28 @@ int path_make_dir_in_root(int root, const char *path, mode_t mode, struct error 
 
 	if (fd == -ENOENT)
 		fd = walk_path(root, path, WALK_DIR, mode, NULL);
+	if (fd < 0)
+		return error_errno(err, -fd, "make directory `%s` in the root file system", path);
+	return fd;
+}
+
+int path_make_plain_dir_in_root(int root, const char *path, mode_t mode, struct error *err)
+{
+	int fd = open_resolved(root, path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+
+	if (fd == -ENOENT) {
+		_cleanup_close_ int made = path_make_dir_in_root(root, path, mode, err);
+
+		if (made < 0)
+			return made;
+		fd = open_resolved(root, path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	}
+	if (fd == -ELOOP)
+		return error_set(
+			err, ELOOP,
+			"`%s` in the root file system is or leads through a symbolic link; "
+			"refused, for the image could redirect the mount",
+			path);
 	if (fd < 0)
 		return error_errno(err, -fd, "make directory `%s` in the root file system", path);
 	return fd;

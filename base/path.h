@@ -30,6 +30,12 @@ int path_try_open_in_root(int root, const char *path, int flags);
 int path_make_dir_in_root(int root, const char *path, mode_t mode, struct error *err);
 
 /*
+ * As path_make_dir_in_root(), but no component may be a symbolic link (-ELOOP): for /dev, /proc and
+ * /sys, whose place must be what it seems (CVE-2023-27561, CVE-2026-41579).
+ */
+int path_make_plain_dir_in_root(int root, const char *path, mode_t mode, struct error *err);
+
+/*
  * As path_make_dir_in_root(), but the last component is a regular file, made empty where it does
  * not exist. Returns an O_PATH descriptor of whatever is there, except a directory.
  */

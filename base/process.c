@@ -49,7 +49,7 @@ int process_read_stat(pid_t pid, struct process_stat *st, struct error *err)
 int process_open(pid_t pid, uint64_t start_time, struct error *err)
 {
 	_cleanup_close_ int fd = pid > 0 ? sys_pidfd_open(pid, 0) : -1;
-	struct process_stat st;
+	struct process_stat st = { 0 };
 
 	if (fd < 0 && (pid <= 0 || errno == ESRCH))
 		return error_set(err, ESRCH, "process %d does not exist", pid);

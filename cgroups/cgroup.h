@@ -4,9 +4,17 @@
  * on hosts with cgroup v1, v2, and both (hybrid).
  *
  * The idea to know before reading: a container has one relative path that is the same in every
- * hierarchy, "/user.slice/ID"; a struct cgroup_host says which hierarchies the host has; and each operation goes
- * through the hierarchies with the file names of its version. On a hybrid host each v1 controller is
- * used where it is mounted, and the v2 tree, where it is mounted, holds the processes, too.
+ * hierarchy, "/hull/ID". A struct cgroup_host says which hierarchies the host has. A struct cgroup
+ * holds the container's directory in each of them open; what makes, limits or enters a cgroup works
+ * on that, so that no path is looked up twice. What ends one (kill, pids, remove) needs only the
+ * host and the path, because after a crash there is nothing else. On a hybrid host each v1
+ * controller is used where it is mounted, and the v2 tree holds the processes, too.
+ *
+ * The usual order:
+ *
+ *	cgroup_host_detect, cgroup_path, (record the path), cgroup_create, cgroup_apply,
+ *	clone3(CLONE_INTO_CGROUP, cgroup_v2_fd()), in the child cgroup_enter(cg, 0, true),
+ *	unshare(CLONE_NEWCGROUP); … cgroup_kill, cgroup_remove
  *
  * Sources: Documentation/admin-guide/cgroup-v1/, cgroup-v2.rst; runtime-spec config-linux.md
  * "Control groups"; the conversions from v1 to v2 values are those that crun(1) documents.
@@ -21,85 +29,136 @@
 #include "base/error.h"
 #include "oci/config.h"
 
+/* ---- the host ----------------------------------------------------------------------------- */
+
 enum cgroup_layout { CGROUP_NONE, CGROUP_V1, CGROUP_HYBRID, CGROUP_V2 };
 
-#define CGROUP_HIERARCHIES 20 /* more than the kernel has controllers */
+#define CGROUP_HIERARCHIES 20   /* more than the kernel has controllers */
+#define CGROUP_PATH_MAX    1024 /* bytes of a cgroup's path in its hierarchy, NUL included */
 
 struct cgroup_hierarchy {
 	char mount[128];       /* "/sys/fs/cgroup/cpu,cpuacct" */
 	char controllers[128]; /* v1: "cpu,cpuacct", "name=systemd"; v2: "" */
 	bool v2;
-	char own[256]; /* the cgroup of the calling process in it, "/" or "/a/b", as seen from the mount's root */
+	char own[512];         /* the caller's cgroup as seen from the mount's root: "/", "/a/b" */
 };
 
+/* Plain data. A CGROUP_NONE host has no hierarchies: every operation does nothing, a limit is an error. */
 struct cgroup_host {
 	enum cgroup_layout layout;
 	struct cgroup_hierarchy hierarchies[CGROUP_HIERARCHIES];
 	size_t count;
 };
 
-/* Finds out what is mounted, from /proc/self/mountinfo and /proc/self/cgroup. A host without cgroups is CGROUP_NONE. */
+/*
+ * Finds out what is mounted: from /proc/self/cgroup and, unless /sys/fs/cgroup itself is a v2 tree,
+ * /proc/self/mountinfo. A host without cgroups is CGROUP_NONE.
+ */
 int cgroup_host_detect(struct cgroup_host *host, struct error *err);
 
 /* The layout's name: "none", "v1", "hybrid", "v2". */
 const char *cgroup_layout_name(enum cgroup_layout layout);
 
-/* Whether a controller ("memory", "pids", "devices", …) can be used on this host, and where. */
+/*
+ * Whether a controller ("memory", "pids", "devices", "freezer", …) can be used on this host. Reads
+ * cgroup.controllers of a v2 tree; there "devices" and "freezer" are always true.
+ */
 bool cgroup_host_has(const struct cgroup_host *host, const char *controller);
 
 /*
  * Computes the container's path: linux.cgroupsPath where given (absolute: from the mount's root;
- * relative: below default_parent), else default_parent/ID. The result starts with "/", has no ".." and no
- * empty component. -EINVAL for a path that would leave the tree.
+ * relative: below default_parent), else default_parent/ID. The result starts with "/", has no ".."
+ * and no empty component. -EINVAL for a path that would leave the tree or that is the root itself;
+ * -ENAMETOOLONG.
  */
 int cgroup_path(const char *cgroups_path, const char *default_parent, const char *id, char *path,
 		size_t size, struct error *err);
 
-/*
- * Makes the cgroup at path in every hierarchy, enabling v2 controllers on the way down and filling a v1 cpuset from
- * its parent. Directories made are ours alone: *existed tells whether the last one was there before and held processes or
- * limits (runc refuses or warns; a non-empty one is -EBUSY here).
- */
-int cgroup_create(const struct cgroup_host *host, const char *path, struct error *err);
+/* ---- an open cgroup ----------------------------------------------------------------------- */
+
+/* A container's cgroup, open. All zero is "not open", which cgroup_close() takes, too. */
+struct cgroup {
+	const struct cgroup_host *host; /* the caller's; must outlive this */
+	char path[CGROUP_PATH_MAX];
+	int dirs[CGROUP_HIERARCHIES]; /* O_PATH, as host->hierarchies; negative: it has none there */
+	uint32_t made;                /* bit i: cgroup_create() made dirs[i], it was not there before */
+	char v2_controllers[160];     /* cgroup.controllers of the v2 one as made; "": not read */
+};
 
 /*
- * Writes the limits. What this host cannot enforce is an error that names the property and the missing controller
- * and what to do, never skipped. devices: also the default rules (null, zero, full, random, urandom, tty, ptmx, pts, console,
- * mknod of all) behind the given ones; v1 files or a v2 eBPF program. resources may be NULL (then only default device
- * rules). rootless: a limit that fails for lack of permission is still an error, device rules are skipped.
+ * Makes the cgroup at path in every hierarchy and opens it in *cg, enabling v2 controllers on the
+ * way down and filling a v1 cpuset from its parent. One that exists is taken over where it is empty
+ * (an engine made it), and is -EBUSY where it holds processes. Missing permission is -EACCES,
+ * -EPERM or -EROFS with a message about delegation; a rootless caller may go on without a cgroup.
+ * On failure what this call made is removed again, except parents. A caller that was killed in here
+ * leaves nothing that cgroup_remove() does not find.
  */
-int cgroup_apply(const struct cgroup_host *host, const char *path,
-		 const struct oci_resources *resources, bool rootless, struct error *err);
+int cgroup_create(const struct cgroup_host *host, const char *path, struct cgroup *cg,
+		  struct error *err);
 
-/* A descriptor of the v2 directory for clone3(CLONE_INTO_CGROUP); -ENOENT where the host has no v2 tree. */
-int cgroup_open_v2(const struct cgroup_host *host, const char *path, struct error *err);
+/* Opens an existing cgroup, for exec and update. -ENOENT where it exists in no hierarchy. */
+int cgroup_open(const struct cgroup_host *host, const char *path, struct cgroup *cg,
+		struct error *err);
 
-/* Moves pid into the cgroup: into all hierarchies, or (skip_v2) into all but the v2 one, where clone3 put it already. */
-int cgroup_enter(const struct cgroup_host *host, const char *path, pid_t pid, bool skip_v2,
+/* Closes the descriptors; the cgroup stays. */
+void cgroup_close(struct cgroup *cg);
+
+#define _cleanup_cgroup_ __attribute__((cleanup(cgroup_close)))
+
+/*
+ * Writes the limits. What this host cannot enforce is an error that names the property, the missing
+ * controller and what to do; nothing is skipped, except memory.kernel, kernelTCP and useHierarchy,
+ * for which a warning is logged. Absent properties stay as they are. resources may be NULL.
+ *
+ * devices: also sets the device filter: resources->devices in order, the last match wins, what none
+ * matches is denied; behind them the default devices (null, zero, full, random, urandom, tty, ptmx,
+ * pts, console, net/tun, and mknod of all). v1 files or a v2 eBPF program. Pass true for create,
+ * false for update (which leaves devices alone) and for rootless callers, who may not.
+ */
+int cgroup_apply(const struct cgroup *cg, const struct oci_resources *resources, bool devices,
 		 struct error *err);
 
-/* Freezes or thaws all processes and waits until it is so (bounded: -ETIMEDOUT after 10 s, thawed again). */
+/*
+ * The descriptor of the v2 directory for clone3(CLONE_INTO_CGROUP), owned by cg; -ENOENT where
+ * there is no v2 tree. With pids.limit 0 on v2 such a clone3 is -EAGAIN, cgroup_enter() is not. Do not combine with CLONE_NEWCGROUP in one call: that would root the new
+ * namespace at the caller's cgroup, so unshare(CLONE_NEWCGROUP) after cgroup_enter().
+ */
+int cgroup_v2_fd(const struct cgroup *cg);
+
+/*
+ * Moves pid into the cgroup: into all hierarchies, or (skip_v2) into all but the v2 one, where
+ * clone3 put it already. pid 0 is the caller, which must have one thread: much cheaper in v1, since
+ * the kernel then need not stop all forks and exits of the machine. A forked child may call it.
+ */
+int cgroup_enter(const struct cgroup *cg, pid_t pid, bool skip_v2, struct error *err);
+
+/* ---- by path: works from state.json alone, with any hierarchy missing --------------------- */
+
+/* Freezes or thaws all processes and waits until it is so (-ETIMEDOUT after 10 s, thawed again). */
 int cgroup_freeze(const struct cgroup_host *host, const char *path, bool freeze, struct error *err);
 
-/* Whether the cgroup is frozen; 0, 1 or a negative errno. */
+/* Whether the cgroup is frozen: 0, 1 or a negative errno. */
 int cgroup_frozen(const struct cgroup_host *host, const char *path, struct error *err);
 
 /*
- * The ids of all processes in the cgroup and below, in *pids (the caller frees), each once. Returns how many. A cgroup that
- * does not exist has none.
+ * The ids of all processes in the cgroup and below, in *pids (the caller frees; NULL where none),
+ * sorted, each once. Returns how many. A cgroup that does not exist has none.
  */
 ssize_t cgroup_pids(const struct cgroup_host *host, const char *path, pid_t **pids,
 		    struct error *err);
 
 /*
  * Sends a signal to every process in the cgroup and below. SIGKILL uses cgroup.kill where the kernel
- * has it; otherwise the list is read again until nothing new appears (a fork bomb is frozen first).
+ * has it, and reaches frozen processes; otherwise the list is read again until nothing new appears
+ * (frozen meanwhile, so that a fork bomb cannot run away).
  */
 int cgroup_kill(const struct cgroup_host *host, const char *path, int sig, struct error *err);
 
 /*
- * Removes the cgroup and those below it from every hierarchy, waiting (bounded) for dying processes to leave. What is already
- * gone is no error. Parents are left. -EBUSY where processes stay.
+ * Removes the cgroup and those below it, however many a container made, from every
+ * hierarchy, waiting (2 s at most) for dying processes to leave. What is already gone is no error.
+ * Parents are left. -EBUSY where processes stay. It costs one rmdir(2) a hierarchy, so where all
+ * are thought to be dead call this first, and cgroup_kill() only on -EBUSY.
  */
 int cgroup_remove(const struct cgroup_host *host, const char *path, struct error *err);
 

@@ -3,8 +3,9 @@
  * JSON, read into a tree and written from calls. This is the only header that stands between hull
  * and the JSON library (yajl): replacing the library means replacing json.c.
  *
- * Limits, all checked while reading, for input is hostile: nesting depth JSON_DEPTH, valid UTF-8, no NUL in
- * strings, one value and nothing after it, no member twice in one object (last-one-wins invites smuggling).
+ * Limits, all checked while reading, for input is hostile: nesting depth JSON_DEPTH, JSON_VALUES
+ * values in all, valid UTF-8 (also behind \u escapes), no NUL in strings, one value and nothing
+ * after it, no member twice in one object (last-one-wins invites smuggling).
  */
 #ifndef HULL_OCI_JSON_H
 #define HULL_OCI_JSON_H
@@ -17,7 +18,8 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 
-#define JSON_DEPTH 64
+#define JSON_DEPTH  64
+#define JSON_VALUES ((size_t)1 << 20) /* a text of a million empty arrays is no configuration */
 
 enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
@@ -44,7 +46,7 @@ const char *json_get_string(const struct json_value *object, const char *key);
 /* "an object", "a string", …: for messages. */
 const char *json_type_name(enum json_type type);
 
-/* Numbers exactly: false where the text is not an integer in range (fractions and exponents are not integers). */
+/* Numbers exactly: false where the text is not an integer in range (1.0 and 1e3 are not integers). */
 bool json_u64(const struct json_value *value, uint64_t max, uint64_t *out);
 bool json_i64(const struct json_value *value, int64_t min, int64_t max, int64_t *out);
 

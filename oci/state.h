@@ -17,9 +17,9 @@ struct oci_state {
 	const char *oci_version;
 	const char *id;
 	enum oci_status status;
-	pid_t pid; /* as the runtime sees it; 0 prints "pid": 0 only where status is stopped */
-	const char *bundle;                /* absolute */
-	const char *rootfs;                /* absolute; NULL: not printed */
+	pid_t pid;          /* as the runtime sees it; printed always, 0 where no process is left */
+	const char *bundle; /* absolute */
+	const char *rootfs; /* absolute; NULL: not printed */
 	const char *created;               /* RFC 3339 with nanoseconds; NULL: not printed */
 	const char *owner;                 /* user name or number; NULL: not printed */
 	const struct oci_map *annotations; /* NULL or empty: not printed */

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which devices a container may make, read and write. The meaning of the rules, the same for v1 and
+ * v2: each of the three kinds of access is decided by the last rule that names the device and it;
+ * what no rule names is denied. An access of several kinds (open for reading and writing) needs
+ * each of them, so a rule that denies writing cannot be passed by opening for both.
+ *
+ * v1 has one default and a list of exceptions, which a rule adds or, if it is in the list, removes.
+ * That can say the same for all rules but those that cut a hole in an exception; these are refused.
+ *
+ * Sources: runtime-spec config-linux.md "Allowed Device list"; security/device_cgroup.c;
+ * Documentation/admin-guide/cgroup-v1/devices.rst.
+ */
+#include <fcntl.h>
+#include <string.h>
+
+#include "cgroups/internal.h"
+
+#define ALL_ACCESS ((unsigned)(BPF_DEVCG_ACC_MKNOD | BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE))
+
+/*
+ * What every container may have, whatever its configuration: a node of any device made, though not
+ * opened, and the devices of config-linux.md "Default Devices" with those that a terminal needs.
+ * net/tun is not among those, but all runtimes have allowed it for so long that VPNs rely on it.
+ */
+static const struct cgroup_device_rule default_rules[] = {
+	{ true, 'c', -1, -1, BPF_DEVCG_ACC_MKNOD },
+	{ true, 'b', -1, -1, BPF_DEVCG_ACC_MKNOD },
+	{ true, 'c', 10, 200, ALL_ACCESS }, /* net/tun */
+	{ true, 'c', 136, -1, ALL_ACCESS }, /* pts/N */
+	{ true, 'c', 5, 2, ALL_ACCESS },    /* ptmx */
+	{ true, 'c', 5, 1, ALL_ACCESS },    /* console */
+	{ true, 'c', 5, 0, ALL_ACCESS },    /* tty */
+	{ true, 'c', 1, 9, ALL_ACCESS },    /* urandom */
+	{ true, 'c', 1, 8, ALL_ACCESS },    /* random */
+	{ true, 'c', 1, 7, ALL_ACCESS },    /* full */
+	{ true, 'c', 1, 5, ALL_ACCESS },    /* zero */
+	{ true, 'c', 1, 3, ALL_ACCESS },    /* null */
+};
+
+static bool parse_access(const char *text, unsigned *access)
+{
+	*access = 0;
+	for (; *text; text++)
+		switch (*text) {
+		case 'r':
+			*access |= BPF_DEVCG_ACC_READ;
+			break;
+		case 'w':
+			*access |= BPF_DEVCG_ACC_WRITE;
+			break;
+		case 'm':
+			*access |= BPF_DEVCG_ACC_MKNOD;
+			break;
+		default:
+			return false;
+		}
+	return true;
+}
+
+static bool parse_number(struct opt_i64 number, int64_t *out)
+{
+	*out = number.set && number.v >= 0 ? number.v : -1;
+	return *out <= UINT32_MAX;
+}
+
+static int parse_rule(const struct oci_device_rule *given, size_t i, struct cgroup_device_rule *rule,
+		      struct error *err)
+{
+	const char *type = given->type && *given->type ? given->type : "a";
+
+	rule->allow = given->allow;
+	rule->type = type[0] == 'u' ? 'c' : type[0]; /* mknod(1)'s other name of it */
+	if (strlen(type) != 1 || !strchr("abcu", type[0]))
+		return error_set(err, EINVAL,
+				 "cgroup: linux.resources.devices[%zu].type is `%.16s`; give a, b or c",
+				 i, type);
+	if (!parse_number(given->major, &rule->major) || !parse_number(given->minor, &rule->minor))
+		return error_set(err, EINVAL,
+				 "cgroup: linux.resources.devices[%zu]: no device has a number that "
+				 "large; correct major or minor",
+				 i);
+	rule->access = ALL_ACCESS;
+	if (given->access && *given->access && !parse_access(given->access, &rule->access))
+		return error_set(err, EINVAL,
+				 "cgroup: linux.resources.devices[%zu].access is `%.16s`; give letters "
+				 "of r, w and m",
+				 i, given->access);
+	return 0;
+}
+
+static bool about_all(const struct cgroup_device_rule *rule)
+{
+	return rule->type == 'a' && rule->major < 0 && rule->minor < 0 &&
+	       rule->access == ALL_ACCESS;
+}
+
+ssize_t cgroup_device_rules(const struct oci_device_rules *configured,
+			    struct cgroup_device_rule **rules, struct error *err)
+{
+	size_t n = 0, total = configured->len + ARRAY_SIZE(default_rules);
+	_cleanup_free_ struct cgroup_device_rule *all = NULL;
+
+	if (configured->len > CGROUP_DEVICE_RULES_MAX)
+		return error_set(err, E2BIG, "cgroup: linux.resources.devices has %zu rules; give %d at most",
+				 configured->len, CGROUP_DEVICE_RULES_MAX);
+	all = calloc(total, sizeof(*all));
+	if (!all)
+		return error_errno(err, ENOMEM, "cgroup: device rules");
+	for (size_t i = 0; i < configured->len; i++) {
+		int r = parse_rule(&configured->items[i], i, &all[n], err);
+
+		if (r < 0)
+			return r;
+		if (about_all(&all[n])) {
+			all[0] = all[n];
+			n = 0;
+		}
+		n++;
+	}
+	/* A container that may do all needs no list of what it may do. */
+	if (!(n == 1 && about_all(&all[0]) && all[0].allow)) {
+		memcpy(all + n, default_rules, sizeof(default_rules));
+		n += ARRAY_SIZE(default_rules);
+	}
+	*rules = take_ptr(all);
+	return (ssize_t)n;
+}
+
+/* ---- v1 ----------------------------------------------------------------------------------- */
+
+/* One write: "c 1:3 rwm", "b *:* m". type: b or c. */
+static void rule_text(const struct cgroup_device_rule *rule, char type, char text[64])
+{
+	char major[24] = "*", minor[24] = "*";
+
+	if (rule->major >= 0)
+		snprintf(major, sizeof(major), "%lld", (long long)rule->major);
+	if (rule->minor >= 0)
+		snprintf(minor, sizeof(minor), "%lld", (long long)rule->minor);
+	snprintf(text, 64, "%c %s:%s %s%s%s", type, major, minor,
+		 rule->access & BPF_DEVCG_ACC_READ ? "r" : "",
+		 rule->access & BPF_DEVCG_ACC_WRITE ? "w" : "",
+		 rule->access & BPF_DEVCG_ACC_MKNOD ? "m" : "");
+}
+
+static bool overlap(int64_t a, int64_t b)
+{
+	return a < 0 || b < 0 || a == b;
+}
+
+static bool contains(int64_t wide, int64_t narrow)
+{
+	return wide < 0 || wide == narrow;
+}
+
+static int write_rule(const struct cgroup *cg, int h, int fd, bool allow, const char *text,
+		      struct error *err)
+{
+	ssize_t n;
+
+	do {
+		n = write(fd, text, strlen(text));
+	} while (n < 0 && errno == EINTR);
+	if (n >= 0)
+		return 0;
+	if (errno == EPERM)
+		return error_set(err, EPERM,
+				 "cgroup: linux.resources.devices: the cgroups above `%s%s` do not allow "
+				 "`%s` themselves, or hull lacks CAP_SYS_ADMIN; allow it there, or remove "
+				 "the rule",
+				 cg->host->hierarchies[h].mount, cg->path, text);
+	return cgroup_write_failed(cg, h, "devices", allow ? "devices.allow" : "devices.deny", text,
+				   errno, err);
+}
+
+/* The two files of v1, by what a rule says. */
+struct v1_files {
+	const struct cgroup *cg;
+	int h, fds[2]; /* devices.deny, devices.allow */
+};
+
+/* Writes a rule about other's devices with rule's kinds of access, for b and c where both are meant. */
+static int write_for(const struct v1_files *files, const struct cgroup_device_rule *rule,
+		     const struct cgroup_device_rule *other, struct error *err)
+{
+	struct cgroup_device_rule one = *other;
+	char text[64];
+	int r = 0;
+
+	one.access = rule->access;
+	for (const char *type = "bc"; r == 0 && *type; type++) {
+		if ((rule->type != 'a' && rule->type != *type) ||
+		    (other->type != 'a' && other->type != *type))
+			continue;
+		rule_text(&one, *type, text);
+		r = write_rule(files->cg, files->h, files->fds[rule->allow], rule->allow, text, err);
+	}
+	return r;
+}
+
+/*
+ * A rule that agrees with the default takes back the exceptions that earlier rules made. v1 removes
+ * an exception only by its very numbers, so each is named; one that is about more devices than the
+ * rule ("c 1:*", when "c 1:3" is to go) would have to be cut, which v1 cannot.
+ */
+static int take_back(const struct v1_files *files, const struct cgroup_device_rule *rules, size_t i,
+		     struct error *err)
+{
+	const struct cgroup_device_rule *rule = &rules[i];
+	char text[64];
+	int r = 0;
+
+	for (size_t j = 0; r == 0 && j < i; j++) {
+		const struct cgroup_device_rule *other = &rules[j];
+
+		if (other->allow == rule->allow || !(other->access & rule->access) ||
+		    !(other->type == rule->type || other->type == 'a' || rule->type == 'a') ||
+		    !overlap(other->major, rule->major) || !overlap(other->minor, rule->minor) ||
+		    (j == 0 && about_all(other)))
+			continue;
+		if (!contains(rule->major, other->major) || !contains(rule->minor, other->minor)) {
+			rule_text(rule, rule->type, text);
+			return error_set(err, EOPNOTSUPP,
+					 "cgroup: linux.resources.devices: cgroup v1 cannot %s `%s` after "
+					 "an earlier rule about more devices than that; name those "
+					 "devices one by one instead",
+					 rule->allow ? "allow" : "deny", text);
+		}
+		r = write_for(files, rule, other, err);
+	}
+	return r;
+}
+
+static int apply_v1(const struct cgroup *cg, int h, const struct cgroup_device_rule *rules,
+		    size_t count, struct error *err)
+{
+	_cleanup_close_ int deny = openat(cg->dirs[h], "devices.deny", O_WRONLY | O_CLOEXEC);
+	_cleanup_close_ int allow = openat(cg->dirs[h], "devices.allow", O_WRONLY | O_CLOEXEC);
+	const struct v1_files files = { cg, h, { deny, allow } };
+	bool default_allow = about_all(&rules[0]) && rules[0].allow;
+	int r;
+
+	if (allow < 0 || deny < 0)
+		return cgroup_write_failed(cg, h, "devices", "devices.allow", "a", errno, err);
+	r = write_rule(cg, h, files.fds[default_allow], default_allow, "a", err);
+	for (size_t i = about_all(&rules[0]) ? 1 : 0; r == 0 && i < count; i++)
+		r = rules[i].allow == default_allow ? take_back(&files, rules, i, err) :
+						      write_for(&files, &rules[i], &rules[i], err);
+	return r;
+}
+
+int cgroup_devices_apply(const struct cgroup *cg, const struct oci_device_rules *configured,
+			 struct error *err)
+{
+	_cleanup_free_ struct cgroup_device_rule *rules = NULL;
+	int h = cgroup_v1_find(cg->host, "devices");
+	bool v2 = h < 0;
+	ssize_t n;
+
+	if (v2)
+		h = cgroup_v2_find(cg->host);
+	if (h < 0 || cg->dirs[h] < 0)
+		return cgroup_missing(cg, "devices", "devices", err);
+	n = cgroup_device_rules(configured, &rules, err);
+	if (n < 0)
+		return (int)n;
+	return v2 ? cgroup_device_attach(cg, h, rules, (size_t)n, err) :
+		    apply_v1(cg, h, rules, (size_t)n, err);
+}

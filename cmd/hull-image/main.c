@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hull-image: what `hull image …` runs. A program of its own, so that the runtime never loads the
+ * libraries for archives, compression and digests.
+ *
+ * It never calls setlocale(): in the locale "C" names in layers stay the bytes that they are.
+ */
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "oci/image/image.h"
+
+#define EXIT_USAGE 1
+
+static const char help[] =
+	"Usage: hull image unpack [OPTION]… SOURCE BUNDLE\n"
+	"\n"
+	"Unpacks an OCI image to a bundle: BUNDLE/rootfs from its layers, BUNDLE/config.json from its\n"
+	"configuration. BUNDLE must not exist, or be an empty directory.\n"
+	"\n"
+	"SOURCE is one of\n"
+	"  oci:DIR[:TAG]           an OCI image layout\n"
+	"  oci-archive:FILE[:TAG]  a tar archive of one, plain or compressed\n"
+	"  DIR[:TAG], FILE[:TAG]   either, seen from what is there\n"
+	"\n"
+	"Options:\n"
+	"  --rootless           do not keep owners, skip devices, make a configuration for a user\n"
+	"                       namespace (the default where you are not root)\n"
+	"  --quiet              print neither progress nor warnings\n"
+	"  --log FILE           append messages to FILE\n"
+	"  --log-format FORMAT  text (default) or json\n"
+	"  --debug              print more\n"
+	"  --help               print this\n"
+	"\n"
+	"Examples:\n"
+	"  skopeo copy docker://alpine oci:alpine:latest\n"
+	"  hull image unpack oci:alpine:latest bundle\n"
+	"  hull run --bundle bundle my-container\n";
+
+struct arguments {
+	struct image_unpack_options unpack;
+	const char *log;
+	bool log_json, quiet, debug, help;
+};
+
+/* Set by the signal handler, read by the loops that wait. */
+static volatile sig_atomic_t caught;
+
+static void on_signal(int signal)
+{
+	caught = signal;
+}
+
+static bool is_interrupted(void *data _unused_)
+{
+	return caught != 0;
+}
+
+static void catch_signals(void)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+		struct sigaction action = { .sa_handler = on_signal };
+		struct sigaction before;
+
+		/* What nohup(1) ignores stays ignored. */
+		if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+			sigaction(signals[i], &action, NULL);
+	}
+}
+
+/* ---- progress on a terminal --------------------------------------------------------------- */
+
+struct progress {
+	struct timespec shown;
+	bool any; /* a line is on the screen and must be wiped out */
+};
+
+static void show_progress(void *data, const char *what, unsigned long done, unsigned long total)
+{
+	struct progress *p = data;
+	struct timespec now;
+	long passed;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	passed = (now.tv_sec - p->shown.tv_sec) * 1000 + (now.tv_nsec - p->shown.tv_nsec) / 1000000;
+	if (p->any && passed < 100 && done < total)
+		return;
+	p->shown = now;
+	p->any = true;
+	fprintf(stderr, "\r\033[K%s: %.1f of %.1f MiB", what, (double)done / (1 << 20),
+		(double)total / (1 << 20));
+}
+
+static void end_progress(const struct progress *p)
+{
+	if (p->any)
+		fputs("\r\033[K", stderr);
+}
+
+/* ---- the command line --------------------------------------------------------------------- */
+
+enum { OPTION_ROOTLESS = 256, OPTION_QUIET, OPTION_LOG, OPTION_LOG_FORMAT, OPTION_DEBUG };
+
+static int usage_error(const char *fmt, const char *what)
+{
+	fputs("hull: image: ", stderr);
+	fprintf(stderr, fmt, what);
+	fputs("; see `hull image --help`\n", stderr);
+	return -1;
+}
+
+static int parse_option(int option, struct arguments *a)
+{
+	switch (option) {
+	case OPTION_ROOTLESS:
+		a->unpack.rootless = true;
+		return 0;
+	case OPTION_QUIET:
+		a->quiet = true;
+		return 0;
+	case OPTION_LOG:
+		a->log = optarg;
+		return 0;
+	case OPTION_LOG_FORMAT:
+		a->log_json = !strcmp(optarg, "json");
+		if (!a->log_json && strcmp(optarg, "text") != 0)
+			return usage_error("--log-format is text or json, not `%s`", optarg);
+		return 0;
+	case OPTION_DEBUG:
+		a->debug = true;
+		return 0;
+	case 'h':
+		a->help = true;
+		return 0;
+	case ':':
+		return usage_error("option `%s` needs a value", "--log");
+	default:
+		return usage_error("unknown option%s", "");
+	}
+}
+
+static int parse_arguments(int argc, char **argv, struct arguments *a)
+{
+	static const struct option options[] = {
+		{ "rootless", no_argument, NULL, OPTION_ROOTLESS },
+		{ "quiet", no_argument, NULL, OPTION_QUIET },
+		{ "log", required_argument, NULL, OPTION_LOG },
+		{ "log-format", required_argument, NULL, OPTION_LOG_FORMAT },
+		{ "debug", no_argument, NULL, OPTION_DEBUG },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int option;
+
+	a->unpack.rootless = geteuid() != 0;
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+		if (option == '?' || option == ':')
+			return usage_error(option == '?' ? "unknown option `%s`" :
+							   "option `%s` needs a value",
+					   argv[optind - 1]);
+		if (parse_option(option, a) < 0)
+			return -1;
+	}
+	if (a->help)
+		return 0;
+	if (optind == argc)
+		return usage_error("no command%s", "");
+	if (strcmp(argv[optind], "unpack") != 0)
+		return usage_error("unknown command `%s`", argv[optind]);
+	if (argc - optind != 3)
+		return usage_error("unpack takes two arguments, SOURCE and BUNDLE%s", "");
+	a->unpack.source = argv[optind + 1];
+	a->unpack.bundle = argv[optind + 2];
+	return 0;
+}
+
+static int configure_log(const struct arguments *a, int *fd)
+{
+	*fd = -1;
+	if (a->log) {
+		*fd = open(a->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644);
+		if (*fd < 0)
+			return usage_error("cannot open the log `%s`", a->log);
+	}
+	log_configure(&(struct log_config){
+		.fd = *fd,
+		.json = a->log_json,
+		.quiet = a->quiet,
+		.level = a->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING,
+		.program = "hull",
+	});
+	return 0;
+}
+
+static int unpack(struct arguments *a)
+{
+	struct progress progress = { 0 };
+	struct error err = { 0 };
+	int r;
+
+	catch_signals();
+	a->unpack.interrupted = is_interrupted;
+	if (isatty(STDERR_FILENO) && !a->quiet && !a->debug) {
+		a->unpack.progress = show_progress;
+		a->unpack.progress_data = &progress;
+	}
+	r = image_unpack(&a->unpack, &err);
+	end_progress(&progress);
+	if (r >= 0)
+		return 0;
+	/* An error is printed though --quiet was given. */
+	log_error("image unpack: %s", err.text);
+	if (a->quiet)
+		fprintf(stderr, "hull: image unpack: %s\n", err.text);
+	return caught ? 128 + (int)caught : 1;
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments a = { 0 };
+	_cleanup_close_ int log = -EBADF;
+
+	if (parse_arguments(argc, argv, &a) < 0)
+		return EXIT_USAGE;
+	if (a.help) {
+		fputs(help, stdout);
+		return 0;
+	}
+	if (configure_log(&a, &log) < 0)
+		return EXIT_USAGE;
+	/* Directories that layers only imply get 0755, whatever the shell's umask is. */
+	umask(022);
+	return unpack(&a);
+}

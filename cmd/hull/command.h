@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of cmd/hull share: a command is one function that parses its options and calls the library. */
+#ifndef HULL_CMD_COMMAND_H
+#define HULL_CMD_COMMAND_H
+
+#include "cmd/hull/options.h"
+#include "runtime/runtime.h"
+
+/* The global options, and the words by which hull was called. */
+struct context {
+	const char *root;
+	const char *log, *log_format;
+	bool debug;
+	bool microvm;         /* called as hull-vm */
+	bool without_cgroups; /* --cgroup-manager disabled */
+	char **original_argv; /* for executing ourselves again */
+};
+
+/* argv[0] is the command's name. Returns the exit status, or a negative errno with a message. */
+typedef int command_fn(struct context *ctx, int argc, char **argv, struct error *err);
+
+command_fn cmd_check, cmd_create, cmd_delete, cmd_exec, cmd_features, cmd_image, cmd_kill, cmd_list,
+	cmd_pause, cmd_ps, cmd_resume, cmd_run, cmd_spec, cmd_start, cmd_state;
+
+/*
+ * Parses a command's options. Returns the number of words that are no options, which are argv[0…] then; -1 where --help
+ * was given and printed (the command ends with status 0); or -EINVAL. usage: what follows the command's name; min and max: how many
+ * words there must be (max -1: any number, and the first word ends the options).
+ */
+struct usage {
+	const char *command, *words, *summary, *more;
+	int min, max;
+};
+int command_options(const struct usage *usage, const struct option *options, int argc, char **argv,
+		    struct error *err);
+#define HELP_GIVEN (-1000000)
+
+/* Opens the state directory that the global options name. */
+int open_store(const struct context *ctx, bool make, struct store *store, struct error *err);
+
+/* The exit status for a workload's program that could not be executed: 127 not found, 126 otherwise, as shells have it. */
+int exec_failure_status(int r);
+
+/* The user's name or number, in buf. */
+const char *user_name(unsigned uid, char *buf, size_t size);
+
+#endif

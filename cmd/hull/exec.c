@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hull exec. */
+#include "cmd/hull/command.h"
+#include "sandbox/exe.h"
+
+int cmd_exec(struct context *ctx, int argc, char **argv, struct error *err)
+{
+	struct runtime_exec e = { .process_file = NULL };
+	struct option_strings env = { .len = 0 }, caps = { .len = 0 };
+	const struct option options[] = {
+		{ "tty", 't', OPTION_FLAG, &e.tty, NULL, "give the process a terminal" },
+		{ "detach", 'd', OPTION_FLAG, &e.detach, NULL, "return once the process runs" },
+		{ "user", 'u', OPTION_STRING, &e.user, "UID[:GID]", "the user, in numbers" },
+		{ "additional-gids", 'g', OPTION_STRING, &e.additional_gids, "GID,…",
+		  "supplementary groups, in numbers" },
+		{ "cwd", 0, OPTION_STRING, &e.cwd, "DIR",
+		  "the working directory in the container" },
+		{ "env", 'e', OPTION_STRINGS, &env, "NAME=VALUE",
+		  "set a variable (can be repeated)" },
+		{ "cap", 'c', OPTION_STRINGS, &caps, "CAP_NAME",
+		  "add a capability (can be repeated)" },
+		{ "no-new-privs", 0, OPTION_FLAG, &e.no_new_privs, NULL, "set no_new_privs" },
+		{ "process", 'p', OPTION_STRING, &e.process_file, "FILE",
+		  "the whole process as an OCI process object in JSON" },
+		{ "process-label", 0, OPTION_STRING, &e.process_label, "LABEL",
+		  "the SELinux label" },
+		{ "apparmor", 0, OPTION_STRING, &e.apparmor, "PROFILE", "the AppArmor profile" },
+		{ "cgroup", 0, OPTION_STRING, &e.cgroup, "PATH",
+		  "a cgroup below the container's own" },
+		{ "console-socket", 0, OPTION_STRING, &e.console_socket, "PATH",
+		  "a Unix socket that receives the terminal" },
+		{ "pid-file", 0, OPTION_STRING, &e.pid_file, "FILE",
+		  "write the process id to FILE" },
+		{ "preserve-fds", 0, OPTION_UNSIGNED, &e.preserve_fds, "N",
+		  "pass on N more descriptors, from 3 on" },
+		{ "ignore-paused", 0, OPTION_FLAG, &e.ignore_paused, NULL,
+		  "also in a paused container: it runs after resume" },
+		{ .name = NULL },
+	};
+	const struct usage usage = {
+		"exec",
+		"ID COMMAND [ARG…]  or  hull exec [OPTIONS] --process FILE ID",
+		"Run another process in a running container. The exit status is the process'; 128+n where\n"
+		"signal n ended it; 127 where its program does not exist.",
+		"Example:\n  hull exec -t demo sh",
+		1,
+		-1
+	};
+	_cleanup_store_ struct store store = { .dir = -EBADF };
+	int r = command_options(&usage, options, argc, argv, err);
+
+	if (r < 0)
+		return r;
+	if (!e.process_file && r < 2)
+		return error_set(err, EINVAL, "usage: hull exec [OPTIONS] %s", usage.words);
+	e.args = (const char *const *)(argv + 1);
+	e.env = env.items;
+	e.capabilities = caps.items;
+	r = exe_ensure(ctx->original_argv, err);
+	if (r == 0)
+		r = open_store(ctx, false, &store, err);
+	if (r == 0)
+		r = runtime_exec(&store, argv[0], &e, err);
+	if (r < 0)
+		return e.exec_failed ? exec_failure_status(r) : r;
+	return e.exit_status;
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hull, the command line: global options, the table of commands, and what all commands share.
+ * Errors are printed here, once, as one line, and written to the log for engines.
+ */
+#include <fcntl.h>
+#include <pwd.h>
+#include <seccomp.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cmd/hull/command.h"
+
+static const struct {
+	const char *name;
+	command_fn *run;
+	const char *help;
+} commands[] = {
+	{ "run", cmd_run, "create and start a container, wait for it, delete it" },
+	{ "create", cmd_create, "create a container from a bundle; it waits for start" },
+	{ "start", cmd_start, "start a created container" },
+	{ "exec", cmd_exec, "run another process in a running container" },
+	{ "kill", cmd_kill, "send a signal to a container" },
+	{ "delete", cmd_delete, "delete a stopped container (--force: any)" },
+	{ "state", cmd_state, "print a container's state as JSON" },
+	{ "list", cmd_list, "list containers" },
+	{ "ps", cmd_ps, "list the processes of a container" },
+	{ "pause", cmd_pause, "freeze all processes of a container" },
+	{ "resume", cmd_resume, "let a paused container go on" },
+	{ "image", cmd_image, "unpack OCI images to bundles" },
+	{ "spec", cmd_spec, "write a config.json to begin with" },
+	{ "check", cmd_check, "print what this host offers, and what to do about what is missing" },
+	{ "features", cmd_features, "print what this hull can do, as OCI features JSON" },
+};
+
+struct globals {
+	const char *log_level, *cgroup_manager, *rootless;
+	bool systemd_cgroup, version, help, usage;
+};
+
+static void print_help(const struct option *options)
+{
+	printf("hull runs containers from OCI bundles and images.\n\n"
+	       "Usage: hull [OPTIONS] COMMAND [ARGUMENTS]\n\nCommands:\n");
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		printf("  %-10s %s\n", commands[i].name, commands[i].help);
+	printf("\nOptions:\n");
+	options_help(options);
+	printf("\nExamples:\n"
+	       "  hull image unpack oci:alpine:latest box   make the bundle `box` from an image\n"
+	       "  hull run -b box demo                      run it as the container `demo`\n"
+	       "  hull exec -t demo sh                      look inside, from another terminal\n\n"
+	       "`hull COMMAND --help` explains a command; `man hull` has the whole manual.\n");
+}
+
+static void print_version(void)
+{
+	const struct scmp_version *v = seccomp_version();
+
+	printf("hull version " HULL_VERSION "\nspec: " OCI_VERSION "\n");
+	if (v)
+		printf("libseccomp: %u.%u.%u\n", v->major, v->minor, v->micro);
+}
+
+/* ---- shared by commands ------------------------------------------------------------------------------ */
+
+int command_options(const struct usage *usage, const struct option *options, int argc, char **argv,
+		    struct error *err)
+{
+	bool help = false;
+	struct option all[40];
+	size_t n = 0;
+	int words, r;
+
+	for (; options[n].name; n++)
+		all[n] = options[n];
+	all[n++] = (struct option){ "help", 'h', OPTION_FLAG, &help, NULL, "print this help" };
+	all[n] = (struct option){ .name = NULL };
+	r = options_parse(all, argc, argv, usage->max < 0, &words, err);
+	if (r == 0 && help) {
+		printf("Usage: hull %s [OPTIONS] %s\n\n%s\n\nOptions:\n", usage->command,
+		       usage->words, usage->summary);
+		options_help(all);
+		if (usage->more)
+			printf("\n%s\n", usage->more);
+		return HELP_GIVEN;
+	}
+	if (r == 0 && (words < usage->min || (usage->max >= 0 && words > usage->max)))
+		r = error_set(err, EINVAL, "usage: hull %s [OPTIONS] %s", usage->command,
+			      usage->words);
+	else if (r < 0)
+		error_wrap(err, "%s", usage->command);
+	return r < 0 ? r : words;
+}
+
+int open_store(const struct context *ctx, bool make, struct store *store, struct error *err)
+{
+	return store_open(store, ctx->root, make, err);
+}
+
+int exec_failure_status(int r)
+{
+	return r == -ENOENT ? 127 : 126;
+}
+
+const char *user_name(unsigned uid, char *buf, size_t size)
+{
+	_cleanup_fclose_ FILE *passwd = fopen("/etc/passwd", "re");
+	struct passwd *entry;
+
+	snprintf(buf, size, "%u", uid);
+	while (passwd && (entry = fgetpwent(passwd)))
+		if (entry->pw_uid == uid) {
+			snprintf(buf, size, "%s", entry->pw_name);
+			break;
+		}
+	return buf;
+}
+
+/* ---- global options ------------------------------------------------------------------------------------ */
+
+static int parse_level(const char *name, enum log_level *level, struct error *err)
+{
+	static const char *const names[] = { "error", "warning", "info", "debug" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(name, names[i])) {
+			*level = (enum log_level)i;
+			return 0;
+		}
+	return error_set(err, EINVAL, "--log-level `%s`: must be error, warning, info or debug",
+			 name);
+}
+
+static int configure_log(struct context *ctx, const struct globals *g, struct error *err)
+{
+	struct log_config config = { .fd = -1,
+				     .level = ctx->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING,
+				     .program = ctx->microvm ? "hull-vm" : "hull" };
+	const char *path = ctx->log;
+	int r = g->log_level ? parse_level(g->log_level, &config.level, err) : 0;
+
+	if (r < 0)
+		return r;
+	if (ctx->log_format && !strcmp(ctx->log_format, "json"))
+		config.json = true;
+	else if (ctx->log_format && strcmp(ctx->log_format, "text"))
+		return error_set(err, EINVAL, "--log-format `%s`: must be text or json",
+				 ctx->log_format);
+	if (path && !strncmp(path, "file:", 5))
+		path += 5;
+	if (path && (!strncmp(path, "journald:", 9) || !strncmp(path, "syslog:", 7)))
+		return error_set(err, ENOTSUP, "--log `%s`: only files are supported yet", path);
+	if (path) {
+		config.fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
+		if (config.fd < 0)
+			return error_errno(err, errno, "--log `%s`", path);
+	}
+	log_configure(&config);
+	return 0;
+}
+
+static int apply_globals(struct context *ctx, const struct globals *g, struct error *err)
+{
+	const char *manager = g->systemd_cgroup ? "systemd" : g->cgroup_manager;
+	int r = configure_log(ctx, g, err);
+
+	if (r < 0 || !manager || !strcmp(manager, "cgroupfs"))
+		return r;
+	if (!strcmp(manager, "systemd"))
+		return error_set(
+			err, ENOTSUP,
+			"the systemd cgroup driver is not supported yet: leave out --systemd-cgroup, "
+			"and set the engine's cgroup driver to cgroupfs");
+	if (strcmp(manager, "disabled"))
+		return error_set(err, EINVAL, "--cgroup-manager `%s`: must be cgroupfs or disabled",
+				 manager);
+	ctx->without_cgroups = true;
+	return 0;
+}
+
+static int dispatch(struct context *ctx, int argc, char **argv, struct error *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(argv[0], commands[i].name))
+			return commands[i].run(ctx, argc, argv, err);
+	return error_set(err, EINVAL, "unknown command `%s`: see hull --help", argv[0]);
+}
+
+static int run(struct context *ctx, int argc, char **argv, struct error *err)
+{
+	struct globals g = { .log_level = NULL };
+	const struct option options[] = {
+		{ "root", 0, OPTION_STRING, &ctx->root, "DIR",
+		  "where state is kept (/run/hull; for users $XDG_RUNTIME_DIR/hull)" },
+		{ "log", 0, OPTION_STRING, &ctx->log, "FILE",
+		  "write errors and warnings also to FILE" },
+		{ "log-format", 0, OPTION_STRING, &ctx->log_format, "FORMAT",
+		  "of the log: text or json" },
+		{ "log-level", 0, OPTION_STRING, &g.log_level, "LEVEL",
+		  "error, warning, info or debug" },
+		{ "debug", 0, OPTION_FLAG, &ctx->debug, NULL, "same as --log-level debug" },
+		{ "cgroup-manager", 0, OPTION_STRING, &g.cgroup_manager, "NAME",
+		  "cgroupfs, or disabled for no cgroup at all" },
+		{ "systemd-cgroup", 0, OPTION_HIDDEN_FLAG, &g.systemd_cgroup, NULL, NULL },
+		{ "rootless", 0, OPTION_STRING, &g.rootless, "VALUE",
+		  "accepted and ignored: who calls decides" },
+		{ "version", 'v', OPTION_FLAG, &g.version, NULL, "print versions" },
+		{ "help", 'h', OPTION_FLAG, &g.help, NULL, "print this help" },
+		{ "usage", 'V', OPTION_HIDDEN_FLAG, &g.usage, NULL, NULL },
+		{ .name = NULL },
+	};
+	int words, r = options_parse(options, argc, argv, true, &words, err);
+
+	if (r < 0)
+		return r;
+	if (g.version || g.usage) {
+		print_version();
+		return 0;
+	}
+	if (g.help || !words) {
+		print_help(options);
+		return g.help ? 0 : 1;
+	}
+	r = apply_globals(ctx, &g, err);
+	return r < 0 ? r : dispatch(ctx, words, argv, err);
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc && strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1
+			   : argc                        ? argv[0]
+							 : "hull";
+	struct context ctx = { .microvm = !strcmp(name, "hull-vm") };
+	struct error err = { 0 };
+	char **copy = calloc((size_t)argc + 1, sizeof(char *));
+	int r;
+
+	if (!copy)
+		return 1;
+	memcpy(copy, argv, (size_t)argc * sizeof(char *));
+	ctx.original_argv = copy;
+	r = run(&ctx, argc, argv, &err);
+	free(copy);
+	if (r == HELP_GIVEN)
+		r = 0;
+	if (r < 0 || err.code) {
+		log_error("%s",
+			  err.code ? err.text : "failed without a reason (please report this)");
+		return r > 0 ? r : 1;
+	}
+	if (fflush(stdout) != 0)
+		return 1;
+	return r;
+}

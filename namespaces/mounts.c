@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The mounts of config.json. Each is made detached, with all its attributes, and then attached to a
+ * descriptor of its destination: between a check and its use there is no name to swap.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/path.h"
+#include "base/syscalls.h"
+#include "namespaces/mount_options.h"
+#include "namespaces/rootfs.h"
+
+#define FSCONFIG_VALUE_MAX 256 /* the kernel's limit of one fsconfig(2) string */
+
+int mount_attach(int tree, int target, const char *name, struct error *err)
+{
+	if (move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return error_errno(err, errno, "mount on `%s`", name);
+	return 0;
+}
+
+/* ---- bind mounts ---------------------------------------------------------------------------- */
+
+static int set_attributes(int tree, const struct mount_options *opts, unsigned long propagation,
+			  bool recursive, struct error *err)
+{
+	struct mount_attr top = { .attr_set = opts->attr_set, .attr_clr = opts->attr_clear };
+	struct mount_attr deep = { .attr_set = opts->rattr_set, .attr_clr = opts->rattr_clear };
+
+	if (recursive)
+		deep.propagation = propagation;
+	else
+		top.propagation = propagation;
+	if ((deep.attr_set || deep.attr_clr || deep.propagation) &&
+	    mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &deep, sizeof(deep)) < 0)
+		return error_errno(err, errno, "set the attributes of the mount");
+	if ((top.attr_set || top.attr_clr || top.propagation) &&
+	    mount_setattr(tree, "", AT_EMPTY_PATH, &top, sizeof(top)) < 0)
+		return error_errno(err, errno, "set the attributes of the mount");
+	return 0;
+}
+
+int mount_open_source(const struct rootfs *rootfs, size_t index, struct error *err)
+{
+	const struct oci_mount *m = &rootfs->config->mounts.items[index];
+	_cleanup_close_ int tree = -EBADF;
+	struct mount_options opts;
+	bool recursive = false;
+	unsigned long propagation;
+	int r = mount_options_parse(&opts, m, index, err);
+
+	if (r < 0)
+		return r;
+	if (!opts.bind || opts.remount)
+		return -EBADF;
+	if (!m->source)
+		return error_set(err, EINVAL, "/mounts/%zu/source: a bind mount needs a source",
+				 index);
+	tree = open_tree(rootfs->bundle, m->source,
+			 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
+				 (opts.recursive_bind ? AT_RECURSIVE : 0));
+	if (tree < 0)
+		return error_errno(err, errno, "/mounts/%zu/source: bind `%s`", index, m->source);
+	/* The tree is a peer of its source: unless sharing is asked for, cut what would flow back. */
+	propagation = opts.propagation;
+	recursive = opts.propagation_recursive;
+	if (!propagation)
+		propagation = rootfs_propagation(rootfs->config, &recursive);
+	r = set_attributes(tree, &opts, propagation, recursive, err);
+	if (r < 0)
+		return error_wrap(err, "/mounts/%zu: bind `%s`", index, m->source);
+	return take_fd(&tree);
+}
+
+int mount_open_sources(struct rootfs *rootfs, struct error *err)
+{
+	for (size_t i = 0; i < rootfs->config->mounts.len; i++) {
+		int fd = mount_open_source(rootfs, i, err);
+
+		if (fd < 0 && fd != -EBADF)
+			return fd;
+		rootfs->sources[i] = fd;
+	}
+	return 0;
+}
+
+/* ---- new file systems ------------------------------------------------------------------------ */
+
+/* The kernel explains a failed fsconfig(2) in messages that are read from the context ("e proc: …"). */
+static int fs_error(int fs, int code, const struct oci_mount *m, const char *what,
+		    struct error *err)
+{
+	char message[256];
+	ssize_t n = read(fs, message, sizeof(message) - 1);
+
+	if (n <= 2 || message[0] != 'e')
+		return error_errno(err, code, "mount `%s` on `%s`: %s", m->type, m->destination,
+				   what);
+	message[n] = '\0';
+	message[strcspn(message, "\n")] = '\0';
+	return error_errno(err, code, "mount `%s` on `%s`: %s: %s", m->type, m->destination, what,
+			   message + 2);
+}
+
+/* File systems whose one superblock is shared by all mounts: read-only is the mount's, never the superblock's. */
+static bool is_pseudo(const char *type)
+{
+	static const char *const pseudo[] = { "proc",   "sysfs",  "tmpfs",   "devpts",
+					      "mqueue", "cgroup", "cgroup2", "bpf" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(pseudo); i++)
+		if (!strcmp(type, pseudo[i]))
+			return true;
+	return false;
+}
+
+static int configure_fs(int fs, const struct oci_mount *m, const struct mount_options *opts,
+			struct error *err)
+{
+	if (m->source && fsconfig(fs, FSCONFIG_SET_STRING, "source", m->source, 0) < 0)
+		return fs_error(fs, errno, m, "set the source", err);
+	if (opts->read_only && !is_pseudo(m->type) &&
+	    fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
+		return fs_error(fs, errno, m, "set read-only", err);
+	for (size_t i = 0; i < opts->sb_flag_count; i++)
+		if (fsconfig(fs, FSCONFIG_SET_FLAG, opts->sb_flags[i], NULL, 0) < 0)
+			return fs_error(fs, errno, m, opts->sb_flags[i], err);
+	for (size_t i = 0; i < opts->data_count; i++) {
+		const char *equals = strchr(opts->data[i], '=');
+		char key[64];
+		int r;
+
+		if (equals && (size_t)(equals - opts->data[i]) >= sizeof(key))
+			return error_set(err, EINVAL, "mount `%s` on `%s`: unknown option `%.80s`",
+					 m->type, m->destination, opts->data[i]);
+		if (equals) {
+			memcpy(key, opts->data[i], (size_t)(equals - opts->data[i]));
+			key[equals - opts->data[i]] = '\0';
+			r = fsconfig(fs, FSCONFIG_SET_STRING, key, equals + 1, 0);
+		} else {
+			r = fsconfig(fs, FSCONFIG_SET_FLAG, opts->data[i], NULL, 0);
+		}
+		if (r < 0)
+			return fs_error(fs, errno, m, opts->data[i], err);
+	}
+	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return fs_error(fs, errno, m, "make the file system", err);
+	return 0;
+}
+
+/* Values that fsconfig(2) cannot carry (overlay's long lowerdir) or flags that it does not know. */
+static bool needs_classic_mount(const struct mount_options *opts)
+{
+	if (opts->legacy_flags & MS_I_VERSION)
+		return true;
+	for (size_t i = 0; i < opts->data_count; i++)
+		if (strlen(opts->data[i]) >= FSCONFIG_VALUE_MAX)
+			return true;
+	return false;
+}
+
+static int classic_mount(const struct oci_mount *m, const struct mount_options *opts,
+			 unsigned long flags, int target, struct error *err)
+{
+	_cleanup_strbuf_ struct strbuf data = { 0 };
+
+	for (size_t i = 0; i < opts->data_count; i++)
+		strbuf_addf(&data, "%s%s", i ? "," : "", opts->data[i]);
+	if (strbuf_failed(&data))
+		return error_errno(err, ENOMEM, "mount on `%s`", m->destination);
+	if (opts->read_only && (!m->type || !is_pseudo(m->type)))
+		flags |= MS_RDONLY;
+	/* The descriptor's name in the host's procfs, which is still ours: no name of the image is used. */
+	if (mount(m->source ? m->source : m->type, path_of_fd(target).s, m->type,
+		  flags | opts->legacy_flags, data.data) < 0)
+		return error_errno(err, errno, "mount `%s` on `%s`", m->type ? m->type : "remount",
+				   m->destination);
+	return 0;
+}
+
+/* What lies on top of the place that target names, opened anew. */
+static int reopen_mounted(const struct rootfs *rootfs, const struct oci_mount *m, struct error *err)
+{
+	return path_open_in_root(rootfs->tree, m->destination, O_PATH, err);
+}
+
+static int mount_classic(const struct rootfs *rootfs, const struct oci_mount *m,
+			 const struct mount_options *opts, int target, struct error *err)
+{
+	_cleanup_close_ int mounted = -EBADF;
+	int r = classic_mount(m, opts, 0, target, err);
+
+	if (r < 0)
+		return r;
+	mounted = reopen_mounted(rootfs, m, err);
+	if (mounted < 0)
+		return mounted;
+	return set_attributes(mounted, opts, opts->propagation, opts->propagation_recursive, err);
+}
+
+static int make_fs(const struct oci_mount *m, const struct mount_options *opts, struct error *err)
+{
+	_cleanup_close_ int fs = fsopen(m->type, FSOPEN_CLOEXEC);
+	int mnt, r;
+
+	if (fs < 0 && errno == ENODEV)
+		return error_set(err, ENODEV, "mount on `%s`: this kernel has no file system `%s`",
+				 m->destination, m->type);
+	if (fs < 0)
+		return error_errno(err, errno, "mount `%s` on `%s`", m->type, m->destination);
+	r = configure_fs(fs, m, opts, err);
+	if (r < 0)
+		return r;
+	mnt = fsmount(fs, FSMOUNT_CLOEXEC, (unsigned)opts->attr_set);
+	if (mnt < 0)
+		return error_errno(err, errno, "mount `%s` on `%s`", m->type, m->destination);
+	return mnt;
+}
+
+/*
+ * A user namespace without a network namespace of its own may not mount sysfs; the host's, bound,
+ * shows the same.
+ */
+static int bind_host_sysfs(const struct mount_options *opts, struct error *err)
+{
+	_cleanup_close_ int tree =
+		open_tree(AT_FDCWD, "/sys", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	struct mount_options deep = *opts;
+	int r;
+
+	if (tree < 0)
+		return error_errno(err, errno, "bind the host's `/sys`");
+	deep.rattr_set |= opts->attr_set & MOUNT_ATTR_RDONLY;
+	r = set_attributes(tree, &deep, MS_SLAVE, true, err);
+	return r < 0 ? r : take_fd(&tree);
+}
+
+static int mount_fs(const struct rootfs *rootfs, const struct oci_mount *m,
+		    const struct mount_options *opts, int target, struct error *err)
+{
+	_cleanup_close_ int mnt = -EBADF;
+	struct mount_attr deep = { .attr_set = opts->rattr_set, .propagation = opts->propagation };
+
+	if (needs_classic_mount(opts))
+		return mount_classic(rootfs, m, opts, target, err);
+	mnt = make_fs(m, opts, err);
+	if (mnt == -EPERM && rootfs->user_namespace && !strcmp(m->type, "sysfs"))
+		mnt = bind_host_sysfs(opts, err);
+	if (mnt < 0)
+		return mnt;
+	if ((deep.attr_set || deep.propagation) &&
+	    mount_setattr(mnt, "", AT_EMPTY_PATH, &deep, sizeof(deep)) < 0)
+		return error_errno(err, errno, "set the attributes of the mount on `%s`",
+				   m->destination);
+	return mount_attach(mnt, target, m->destination, err);
+}
+
+/* ---- cgroups ---------------------------------------------------------------------------------- */
+
+static int bind_cgroup(const struct rootfs_cgroup *cg, const struct mount_options *opts,
+		       struct error *err)
+{
+	_cleanup_close_ int tree =
+		open_tree(AT_FDCWD, cg->host_path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	int r;
+
+	if (tree < 0)
+		return error_errno(err, errno, "bind the cgroup `%s`", cg->host_path);
+	r = set_attributes(tree, opts, MS_SLAVE, true, err);
+	return r < 0 ? r : take_fd(&tree);
+}
+
+/* The container's own part of one hierarchy, as a detached mount. */
+static int open_cgroup(const struct rootfs *rootfs, const struct rootfs_cgroup *cg,
+		       const struct mount_options *opts, struct error *err)
+{
+	struct oci_mount m = { .destination = "/sys/fs/cgroup",
+			       .type = cg->v2 ? "cgroup2" : "cgroup" };
+	struct mount_options plain = *opts;
+	int mnt;
+
+	plain.data_count = 0;
+	/*
+	 * Without a cgroup namespace of its own the container would see, and as root write, the
+	 * whole host's tree (CVE-2023-25809): only its own directory is bound, read-only.
+	 */
+	if (!rootfs->private_cgroup_ns) {
+		plain.attr_set |= MOUNT_ATTR_RDONLY;
+		plain.attr_clear &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+		return bind_cgroup(cg, &plain, err);
+	}
+	if (!cg->v2)
+		plain.data[plain.data_count++] = cg->controllers;
+	m.source = "cgroup";
+	mnt = make_fs(&m, &plain, err);
+	if (mnt == -EPERM || mnt == -EBUSY)
+		mnt = bind_cgroup(cg, &plain, err);
+	return mnt;
+}
+
+/* cgroup v1 as containers expect it: a tmpfs with a directory a hierarchy and links for joint controllers. */
+static int mount_cgroup_v1(const struct rootfs *rootfs, const struct mount_options *opts,
+			   int target, struct error *err)
+{
+	struct oci_mount tmpfs = { .destination = "/sys/fs/cgroup",
+				   .type = "tmpfs",
+				   .source = "tmpfs" };
+	struct mount_options plain = { .attr_set = opts->attr_set & ~(uint64_t)MOUNT_ATTR_RDONLY,
+				       .data = { "mode=755" },
+				       .data_count = 1 };
+	struct mount_attr read_only = { .attr_set = MOUNT_ATTR_RDONLY };
+	_cleanup_close_ int top = make_fs(&tmpfs, &plain, err);
+	int r;
+
+	if (top < 0)
+		return top;
+	r = mount_attach(top, target, tmpfs.destination, err);
+	for (size_t i = 0; r == 0 && i < rootfs->cgroup_count; i++) {
+		const struct rootfs_cgroup *cg = &rootfs->cgroups[i];
+		_cleanup_close_ int mnt = -EBADF, place = -EBADF;
+		char names[128], *save = NULL;
+
+		if (mkdirat(top, cg->name, 0755) < 0)
+			return error_errno(err, errno, "make `/sys/fs/cgroup/%s`", cg->name);
+		place = openat(top, cg->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (place < 0)
+			return error_errno(err, errno, "open `/sys/fs/cgroup/%s`", cg->name);
+		mnt = open_cgroup(rootfs, cg, opts, err);
+		if (mnt < 0)
+			return mnt;
+		r = mount_attach(mnt, place, cg->name, err);
+		if (!strchr(cg->name, ','))
+			continue;
+		snprintf(names, sizeof(names), "%s", cg->name);
+		for (char *n = strtok_r(names, ",", &save); n; n = strtok_r(NULL, ",", &save))
+			if (symlinkat(cg->name, top, n) < 0 && errno != EEXIST)
+				return error_errno(err, errno, "link `/sys/fs/cgroup/%s`", n);
+	}
+	if (r == 0 && opts->read_only &&
+	    mount_setattr(top, "", AT_EMPTY_PATH, &read_only, sizeof(read_only)) < 0)
+		return error_errno(err, errno, "make `/sys/fs/cgroup` read-only");
+	return r;
+}
+
+static int mount_cgroups(const struct rootfs *rootfs, const struct oci_mount *m,
+			 const struct mount_options *opts, int target, struct error *err)
+{
+	_cleanup_close_ int mnt = -EBADF;
+
+	if (!rootfs->cgroup_count)
+		return error_set(err, ENOTSUP,
+				 "mount `cgroup` on `%s`: the container has no cgroup",
+				 m->destination);
+	if (rootfs->cgroups[0].name)
+		return mount_cgroup_v1(rootfs, opts, target, err);
+	mnt = open_cgroup(rootfs, &rootfs->cgroups[0], opts, err);
+	return mnt < 0 ? mnt : mount_attach(mnt, target, m->destination, err);
+}
+
+/* ---- one mount -------------------------------------------------------------------------------- */
+
+/* procfs and sysfs go to no place that the image chose by a link (CVE-2019-19921, CVE-2023-27561). */
+static bool wants_plain_place(const struct oci_mount *m)
+{
+	return m->type && (!strcmp(m->type, "proc") || !strcmp(m->type, "sysfs"));
+}
+
+static int open_destination(const struct rootfs *rootfs, const struct oci_mount *m, int source,
+			    struct error *err)
+{
+	_cleanup_close_ int target = -EBADF;
+	struct stat st, root;
+
+	if (source >= 0 && fstat(source, &st) < 0)
+		return error_errno(err, errno, "stat the source of the mount on `%s`",
+				   m->destination);
+	if (source >= 0 && !S_ISDIR(st.st_mode))
+		target = path_make_file_in_root(rootfs->tree, m->destination, 0644, err);
+	else if (wants_plain_place(m))
+		target = path_make_plain_dir_in_root(rootfs->tree, m->destination, 0755, err);
+	else
+		target = path_make_dir_in_root(rootfs->tree, m->destination, 0755, err);
+	if (target < 0)
+		return target;
+	if (fstat(target, &st) < 0 || fstat(rootfs->tree, &root) < 0)
+		return error_errno(err, errno, "stat `%s`", m->destination);
+	if (st.st_ino == root.st_ino && st.st_dev == root.st_dev && S_ISDIR(st.st_mode))
+		return error_set(
+			err, EINVAL,
+			"a mount on the root directory itself (`%s`) is refused: set root.path",
+			m->destination);
+	return take_fd(&target);
+}
+
+static int remount(const struct rootfs *rootfs, const struct oci_mount *m,
+		   const struct mount_options *opts, struct error *err)
+{
+	_cleanup_close_ int target = path_open_in_root(rootfs->tree, m->destination, O_PATH, err);
+	int r;
+
+	if (target < 0)
+		return target;
+	r = set_attributes(target, opts, opts->propagation, opts->propagation_recursive, err);
+	if (r == 0 && !opts->bind && (opts->data_count || opts->legacy_flags))
+		r = classic_mount(m, opts, MS_REMOUNT, target, err);
+	return r < 0 ? error_wrap(err, "remount `%s`", m->destination) : 0;
+}
+
+static int mount_one(struct rootfs *rootfs, size_t index, struct error *err)
+{
+	const struct oci_mount *m = &rootfs->config->mounts.items[index];
+	int source = rootfs->sources[index];
+	_cleanup_close_ int target = -EBADF;
+	struct mount_options opts;
+	int r = mount_options_parse(&opts, m, index, err);
+
+	if (r < 0)
+		return r;
+	if (opts.remount)
+		return remount(rootfs, m, &opts, err);
+	if (source < 0 && !m->type)
+		return error_set(err, EINVAL,
+				 "/mounts/%zu/type: a mount that is no bind mount needs a type",
+				 index);
+	target = open_destination(rootfs, m, source, err);
+	if (target < 0)
+		return target;
+	if (source >= 0)
+		return mount_attach(source, target, m->destination, err);
+	if (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2"))
+		return mount_cgroups(rootfs, m, &opts, target, err);
+	return mount_fs(rootfs, m, &opts, target, err);
+}
+
+int mount_all(struct rootfs *rootfs, struct error *err)
+{
+	for (size_t i = 0; i < rootfs->config->mounts.len; i++) {
+		int r = mount_one(rootfs, i, err);
+
+		if (r < 0)
+			return error_wrap(err, "/mounts/%zu", i);
+	}
+	return 0;
+}

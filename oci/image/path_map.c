@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A hash table of paths; see path_map.h. */
+#include "oci/image/path_map.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define PATH_MAP_BYTES ((size_t)2 << 30) /* that a map may take; a layer that needs more is refused */
+
+void path_map_init(struct path_map *map)
+{
+	memset(map, 0, sizeof(*map));
+	/* A layer whose names all fall into one slot would be slow to apply: the seed hinders that. */
+	if (getrandom(&map->seed, sizeof(map->seed), GRND_NONBLOCK) < 0)
+		map->seed = (uintptr_t)map;
+	arena_init(&map->arena, PATH_MAP_BYTES);
+}
+
+void path_map_free(struct path_map *map)
+{
+	free(map->slots);
+	arena_free(&map->arena);
+	memset(map, 0, sizeof(*map));
+}
+
+static uint64_t hash_path(const struct path_map *map, const char *path)
+{
+	uint64_t hash = 0xcbf29ce484222325 ^ map->seed; /* FNV-1a, then mixed */
+
+	for (; *path; path++)
+		hash = (hash ^ (unsigned char)*path) * 0x100000001b3;
+	hash ^= hash >> 32;
+	hash *= map->seed | 1;
+	return hash ^ (hash >> 29);
+}
+
+/* The slot that holds the path, or the empty one where it belongs. */
+static struct path_info **find_slot(struct path_info **slots, size_t cap, const char *path,
+				    uint64_t hash)
+{
+	size_t i = hash & (cap - 1);
+
+	while (slots[i] && (slots[i]->hash != hash || strcmp(slots[i]->path, path) != 0))
+		i = (i + 1) & (cap - 1);
+	return &slots[i];
+}
+
+struct path_info *path_map_find(const struct path_map *map, const char *path)
+{
+	if (!map->cap)
+		return NULL;
+	return *find_slot(map->slots, map->cap, path, hash_path(map, path));
+}
+
+static bool grow(struct path_map *map)
+{
+	size_t cap = map->cap ? map->cap * 2 : 1024;
+	struct path_info **slots = calloc(cap, sizeof(struct path_info *));
+
+	if (!slots)
+		return false;
+	for (size_t i = 0; i < map->cap; i++)
+		if (map->slots[i])
+			*find_slot(slots, cap, map->slots[i]->path, map->slots[i]->hash) =
+				map->slots[i];
+	free(map->slots);
+	map->slots = slots;
+	map->cap = cap;
+	return true;
+}
+
+struct path_info *path_map_add(struct path_map *map, const char *path)
+{
+	uint64_t hash = hash_path(map, path);
+	struct path_info **slot, *info;
+
+	if (map->len >= map->cap / 2 && !grow(map))
+		return NULL;
+	slot = find_slot(map->slots, map->cap, path, hash);
+	if (*slot)
+		return *slot;
+	info = arena_new(&map->arena, struct path_info);
+	if (!info)
+		return NULL;
+	info->path = arena_strdup(&map->arena, path);
+	if (!info->path)
+		return NULL;
+	info->hash = hash;
+	*slot = info;
+	map->len++;
+	return info;
+}

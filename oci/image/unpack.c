@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * image_unpack(): the order of things. Find the image, make the bundle, apply the layers, write
+ * config.json last, so that a bundle with a config.json is a whole one. On an error what was made is removed.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/path.h"
+#include "base/remove.h"
+#include "oci/image/config_image.h"
+#include "oci/image/image.h"
+#include "oci/image/layer.h"
+#include "oci/image/layer_stream.h"
+#include "oci/image/manifest.h"
+
+struct bundle {
+	int parent;              /* the directory that the bundle is in */
+	char name[NAME_MAX + 1]; /* the bundle's in there, where we made it; else "" */
+	int dir;
+	int rootfs;
+	bool made_rootfs;
+};
+
+/* ---- the bundle's directories ------------------------------------------------------------- */
+
+static int check_empty(int dir, struct error *err)
+{
+	_cleanup_closedir_ DIR *stream = NULL;
+	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dirent *entry;
+
+	if (copy < 0)
+		return error_errno(err, errno, "open");
+	stream = fdopendir(copy);
+	if (!stream) {
+		close(copy);
+		return error_errno(err, ENOMEM, "open");
+	}
+	while (errno = 0, (entry = readdir(stream)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			return error_set(err, EEXIST, "the directory is not empty");
+	return errno ? error_errno(err, errno, "read") : 0;
+}
+
+/* Splits the path of the bundle; the last component may be absent ("" for "/", "." and ".."). */
+static int open_bundle_parent(const char *path, char *name, struct error *err)
+{
+	size_t len = strlen(path), start;
+	_cleanup_free_ char *parent = NULL;
+
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	start = len;
+	while (start && path[start - 1] != '/')
+		start--;
+	if (len - start > NAME_MAX)
+		return error_errno(err, ENAMETOOLONG, "make");
+	memcpy(name, path + start, len - start);
+	name[len - start] = '\0';
+	if (!strcmp(name, ".") || !strcmp(name, ".."))
+		name[0] = '\0';
+	parent = start ? strndup(path, start) : strdup(".");
+	if (!parent)
+		return error_errno(err, ENOMEM, "make");
+	return path_open_dir(parent, true, err);
+}
+
+static int make_rootfs(struct bundle *b, struct error *err)
+{
+	if (mkdirat(b->dir, "rootfs", 0755) < 0)
+		return error_errno(err, errno, "make `rootfs`");
+	b->made_rootfs = true;
+	b->rootfs = openat(b->dir, "rootfs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (b->rootfs < 0)
+		return error_errno(err, errno, "open `rootfs`");
+	if (fchmod(b->rootfs, 0755) < 0)
+		return error_errno(err, errno, "set the mode of `rootfs`");
+	return 0;
+}
+
+/*
+ * 0700, as the image may hold set-user-id programs and device nodes, and no other user of the host
+ * has any business with them. An empty directory that is there keeps its mode: its owner chose it.
+ */
+static int bundle_make(struct bundle *b, const char *path, struct error *err)
+{
+	char name[NAME_MAX + 1];
+
+	if (!*path)
+		return error_set(err, EINVAL, "it has no name");
+	b->parent = open_bundle_parent(path, name, err);
+	if (b->parent < 0)
+		return b->parent;
+	if (*name && mkdirat(b->parent, name, 0700) == 0)
+		strcpy(b->name, name);
+	else if (*name && errno != EEXIST)
+		return error_errno(err, errno, "make");
+	b->dir = *b->name ? openat(b->parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) :
+			    open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (b->dir < 0)
+		return error_errno(err, errno, "open");
+	if (check_empty(b->dir, err) < 0)
+		return -err->code;
+	return make_rootfs(b, err);
+}
+
+static void bundle_remove(struct bundle *b, struct error *err)
+{
+	struct error failed = { 0 };
+
+	if (b->made_rootfs) {
+		unlinkat(b->dir, "config.json", 0);
+		path_remove_tree(b->dir, "rootfs", &failed);
+	}
+	if (!failed.code && *b->name && unlinkat(b->parent, b->name, AT_REMOVEDIR) < 0)
+		error_errno(&failed, errno, "remove the bundle");
+	if (failed.code)
+		error_wrap(err, "(and %s)", failed.text);
+}
+
+static void bundle_close(struct bundle *b)
+{
+	close_fd(&b->rootfs);
+	close_fd(&b->dir);
+	close_fd(&b->parent);
+}
+
+/* ---- the layers --------------------------------------------------------------------------- */
+
+struct waiting {
+	const struct image_unpack_options *options;
+	char what[64];
+};
+
+static void report_progress(void *data, uint64_t done, uint64_t total)
+{
+	const struct waiting *w = data;
+
+	if (w->options->progress)
+		w->options->progress(w->options->progress_data, w->what, (unsigned long)done,
+				     (unsigned long)total);
+}
+
+static bool is_interrupted(void *data)
+{
+	const struct waiting *w = data;
+
+	return w->options->interrupted && w->options->interrupted(w->options->interrupted_data);
+}
+
+/* A damaged blob is known by its digest, which says more than what the decoder choked on. */
+static void prefer_digest_error(struct layer_stream *stream, struct error *err)
+{
+	struct error found = { 0 };
+
+	if (err->code != EINTR && err->code != ENOSPC &&
+	    image_blob_finish(&stream->blob, &found) == -EBADMSG)
+		*err = found;
+}
+
+static int apply_layer(struct image_source *source, const struct image_layer *layer,
+		       struct layer_target *target, struct waiting *waiting, struct error *err)
+{
+	const struct layer_stream_hooks hooks = { report_progress, is_interrupted, waiting };
+	struct layer_stream *stream;
+	int r = layer_stream_open(source, layer, &hooks, &stream, err);
+
+	if (r < 0)
+		return r;
+	r = layer_apply(target, layer_stream_read, stream, err);
+	if (r >= 0)
+		r = layer_stream_finish(stream, err);
+	else
+		prefer_digest_error(stream, err);
+	layer_stream_close(stream);
+	return r < 0 ? -err->code : 0;
+}
+
+static int apply_layers(const struct image_unpack_options *options, struct image_source *source,
+			const struct image_manifest *manifest, struct layer_target *target,
+			struct error *err)
+{
+	struct waiting waiting = { .options = options };
+	int r = 0;
+
+	for (size_t i = 0; i < manifest->layer_count && r >= 0; i++) {
+		snprintf(waiting.what, sizeof(waiting.what), "layer %zu/%zu", i + 1,
+			 manifest->layer_count);
+		r = apply_layer(source, &manifest->layers[i], target, &waiting, err);
+		if (r < 0 && err->code != EINTR)
+			error_wrap(err, "%s", waiting.what);
+	}
+	return r;
+}
+
+/* ---- the whole ---------------------------------------------------------------------------- */
+
+static int write_config(const struct image_manifest *manifest, bool rootless,
+			const struct bundle *b, struct arena *arena, struct error *err)
+{
+	_cleanup_strbuf_ struct strbuf text = { 0 };
+	struct oci_config *config;
+	int r = image_config_convert(manifest->config, b->rootfs, rootless, arena, &config, err);
+
+	if (r < 0)
+		return r;
+	r = oci_config_print(config, &text, err);
+	if (r < 0)
+		return r;
+	strbuf_addc(&text, '\n');
+	if (strbuf_failed(&text))
+		return error_errno(err, ENOMEM, "write `config.json`");
+	return file_replace(b->dir, "config.json", text.data, text.len, 0644, err);
+}
+
+static int fill_bundle(const struct image_unpack_options *options, struct image_source *source,
+		       const struct image_manifest *manifest, struct bundle *b,
+		       struct arena *arena, struct error *err)
+{
+	struct layer_target target;
+	int r = bundle_make(b, options->bundle, err);
+
+	if (r < 0)
+		return error_wrap(err, "bundle `%s`", options->bundle);
+	layer_target_init(&target, b->rootfs, options->rootless);
+	r = apply_layers(options, source, manifest, &target, err);
+	if (r >= 0)
+		r = write_config(manifest, options->rootless, b, arena, err);
+	/* Last: without privileges /etc may be out of reach afterwards. */
+	if (r >= 0)
+		r = layer_target_finish(&target, err);
+	layer_target_free(&target);
+	return r;
+}
+
+int image_unpack(const struct image_unpack_options *options, struct error *err)
+{
+	_cleanup_image_source_ struct image_source *source = NULL;
+	const struct image_platform platform = image_platform_host();
+	struct bundle b = { .parent = -EBADF, .dir = -EBADF, .rootfs = -EBADF };
+	_cleanup_free_ char *tag = NULL;
+	_cleanup_arena_ struct arena arena;
+	struct image_manifest manifest;
+	struct error local = { 0 };
+	int r;
+
+	if (!err)
+		err = &local;
+	arena_init(&arena, IMAGE_ARENA_MAX);
+	r = image_source_open(options->source, &source, &tag, err);
+	if (r < 0)
+		return r;
+	r = image_manifest_find(source, tag, &platform, &arena, &manifest, err);
+	if (r < 0)
+		return error_wrap(err, "image `%s`", options->source);
+	r = fill_bundle(options, source, &manifest, &b, &arena, err);
+	if (r < 0)
+		bundle_remove(&b, err);
+	bundle_close(&b);
+	return r < 0 ? -err->code : 0;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Printing a container's state; see state.h. */
+#include "oci/state.h"
+
+#include "oci/json.h"
+
+const char *oci_status_name(enum oci_status status)
+{
+	static const char *const names[] = {
+		[OCI_CREATING] = "creating", [OCI_CREATED] = "created", [OCI_RUNNING] = "running",
+		[OCI_STOPPED] = "stopped",   [OCI_PAUSED] = "paused",
+	};
+
+	return names[status];
+}
+
+static void print_optional(struct json_writer *w, const char *key, const char *value)
+{
+	if (value)
+		json_write_member(w, key, value);
+}
+
+int oci_state_print(const struct oci_state *state, bool indent, struct strbuf *out,
+		    struct error *err)
+{
+	const struct oci_map *annotations = state->annotations;
+	struct json_writer w;
+
+	json_write_init(&w, out, indent ? 2 : 0);
+	json_write_begin(&w, '{');
+	json_write_member(&w, "ociVersion", state->oci_version);
+	json_write_member(&w, "id", state->id);
+	json_write_member(&w, "status", oci_status_name(state->status));
+	json_write_key(&w, "pid");
+	json_write_i64(&w, state->pid);
+	json_write_member(&w, "bundle", state->bundle);
+	print_optional(&w, "rootfs", state->rootfs);
+	print_optional(&w, "created", state->created);
+	print_optional(&w, "owner", state->owner);
+	if (annotations && annotations->len) {
+		json_write_key(&w, "annotations");
+		json_write_begin(&w, '{');
+		for (size_t i = 0; i < annotations->len; i++)
+			json_write_member(&w, annotations->items[i].key,
+					  annotations->items[i].value);
+		json_write_end(&w, '}');
+	}
+	json_write_end(&w, '}');
+	return strbuf_failed(out) ? error_errno(err, ENOMEM, "print a state") : 0;
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A container as the state directory remembers it and the kernel knows it. */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/message.h"
+#include "base/process.h"
+#include "runtime/hooks.h"
+#include "runtime/runtime.h"
+
+int container_bind_sandbox(struct container *c, struct error *err)
+{
+	c->sandbox = (struct sandbox){
+		.ops = sandbox_ops_of(c->record.kind, err),
+		.config = c->config,
+		.id = c->record.id,
+		.bundle = c->record.bundle,
+		.rootfs = c->record.rootfs,
+		.cgroup_path = c->record.cgroup_path,
+		.state_dir = c->dir,
+		.no_new_keyring = c->record.no_new_keyring,
+		.pid = c->record.pid,
+		.start_time = c->record.start_time,
+		.terminal = -1,
+		.channel = -1,
+	};
+	return c->sandbox.ops ? 0 : -ENOTSUP;
+}
+
+/* What the record says is checked against the kernel: a process may have ended, a `start` may have been killed half-way. */
+static int find_status(struct container *c, struct error *err)
+{
+	_cleanup_close_ int pidfd = -EBADF;
+	int r;
+
+	c->status = OCI_STOPPED;
+	if (c->record.pid <= 0)
+		return 0;
+	pidfd = process_open(c->record.pid, c->record.start_time, NULL);
+	if (pidfd < 0)
+		return 0;
+	c->status = OCI_RUNNING;
+	if (!c->record.started) {
+		r = c->sandbox.ops->started(&c->sandbox, err);
+		if (r < 0)
+			return r;
+		c->status = r ? OCI_RUNNING : OCI_CREATED;
+	}
+	if (c->record.paused) {
+		r = c->sandbox.ops->paused(&c->sandbox, err);
+		if (r < 0)
+			return r;
+		if (r)
+			c->status = OCI_PAUSED;
+	}
+	return 0;
+}
+
+/* A container whose creation was cut short before its first record has traces nowhere else. */
+static int empty_record(const char *id, struct container *c)
+{
+	c->record = (struct record){ .oci_version = OCI_VERSION,
+				     .bundle = "",
+				     .rootfs = "",
+				     .created = "",
+				     .cgroup_path = "" };
+	c->record.id = arena_strdup(&c->arena, id);
+	return c->record.id ? 0 : -ENOMEM;
+}
+
+int container_open(const struct store *store, const char *id, enum container_access access,
+		   struct container *c, struct error *err)
+{
+	int r;
+
+	*c = (struct container){ .dir = -EBADF };
+	c->dir = access == CONTAINER_WRITE ? store_lock(store, id, -1, err)
+					   : store_peek(store, id, err);
+	if (c->dir < 0)
+		return c->dir;
+	r = record_read(c->dir, &c->arena, &c->record, err);
+	if (r == -ENOENT)
+		r = empty_record(id, c);
+	if (r == 0)
+		r = container_bind_sandbox(c, err);
+	if (r == 0)
+		r = find_status(c, err);
+	if (r < 0) {
+		container_close(c);
+		return error_wrap(err, "container `%s`", id);
+	}
+	return 0;
+}
+
+void container_close(struct container *c)
+{
+	close_fd(&c->dir);
+	arena_free(&c->arena);
+	c->config = NULL;
+}
+
+int container_load_config(struct container *c, struct error *err)
+{
+	int r = oci_config_load(c->dir, "config.json", &c->arena, &c->config, NULL, NULL, err);
+
+	c->sandbox.config = c->config;
+	return r < 0 ? error_wrap(err, "the saved configuration of container `%s`", c->record.id)
+		     : 0;
+}
+
+struct oci_state container_state(const struct container *c)
+{
+	return (struct oci_state){
+		.oci_version = OCI_VERSION,
+		.id = c->record.id,
+		.status = c->status,
+		.pid = c->status == OCI_STOPPED ? 0 : c->record.pid,
+		.bundle = c->record.bundle,
+		.rootfs = c->record.rootfs,
+		.created = c->record.created,
+		.annotations = &c->record.annotations,
+	};
+}
+
+int container_run_hooks(const struct container *c, const struct oci_hook_list *list,
+			const char *name, struct error *err)
+{
+	struct oci_state state = container_state(c);
+
+	return hooks_run(list, name, &state, err);
+}
+
+int write_pid_file(const char *path, pid_t pid, struct error *err)
+{
+	_cleanup_free_ char *copy = strdup(path);
+	_cleanup_close_ int dir = -EBADF;
+	char text[16], *slash;
+	const char *name;
+	int r;
+
+	if (!copy)
+		return error_errno(err, ENOMEM, "--pid-file");
+	slash = strrchr(copy, '/');
+	name = slash ? slash + 1 : copy;
+	if (slash)
+		*slash = '\0';
+	dir = open(!slash ? "." : *copy ? copy : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return error_errno(err, errno, "--pid-file `%s`", path);
+	snprintf(text, sizeof(text), "%d", pid);
+	r = file_replace(dir, name, text, strlen(text), 0644, err);
+	return r < 0 ? error_wrap(err, "--pid-file `%s`", path) : 0;
+}
+
+int check_preserved_fds(unsigned count, struct error *err)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (fcntl(3 + (int)i, F_GETFD) < 0)
+			return error_set(err, EBADF, "--preserve-fds %u: descriptor %u is not open",
+					 count, 3 + i);
+	return 0;
+}
+
+int open_console_socket(const char *path, bool terminal, bool detach, struct error *err)
+{
+	if (terminal && !path && detach)
+		return error_set(err, EINVAL,
+				 "/process/terminal: a detached container with a terminal needs "
+				 "--console-socket to hand it to somebody");
+	if (!terminal && path)
+		return error_set(err, EINVAL,
+				 "--console-socket is for a process with \"terminal\": true");
+	if (!path)
+		return -1;
+	return message_connect(path, SOCK_STREAM, err);
+}

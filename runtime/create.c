@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * create, start and run. What leaves traces is recorded first: the id (by the state directory), the
+ * cgroup's path, then the process. Whatever point we are killed at, the init process notices that
+ * we are gone and ends, and `delete --force` finds the rest in the record.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "cgroups/cgroup.h"
+#include "runtime/foreground.h"
+#include "runtime/hooks.h"
+#include "runtime/runtime.h"
+
+#define ANNOTATION_SANDBOX "run.hull.sandbox"
+
+/* ---- before anything is made --------------------------------------------------------------------- */
+
+static int choose_kind(const struct runtime_create *o, const struct oci_config *config,
+		       enum sandbox_kind *kind, struct error *err)
+{
+	const char *name = o->sandbox;
+
+	if (!name && !o->prefer_microvm)
+		name = oci_annotation(config, ANNOTATION_SANDBOX);
+	*kind = !name && (o->prefer_microvm || config->vm) ? SANDBOX_MICROVM : SANDBOX_CONTAINER;
+	if (!name || !strcmp(name, "container"))
+		return 0;
+	*kind = SANDBOX_MICROVM;
+	if (strcmp(name, "microvm"))
+		return error_set(err, EINVAL, "unknown sandbox `%s`: use container or microvm",
+				 name);
+	return 0;
+}
+
+static int absolute_bundle(const char *bundle, struct arena *arena, const char **out,
+			   struct error *err)
+{
+	_cleanup_free_ char *real = realpath(bundle ? bundle : ".", NULL);
+
+	if (!real)
+		return error_errno(err, errno, "bundle `%s`", bundle ? bundle : ".");
+	*out = arena_strdup(arena, real);
+	return *out ? 0 : error_errno(err, ENOMEM, "bundle");
+}
+
+static int absolute_rootfs(const char *bundle, const struct oci_config *config, struct arena *arena,
+			   const char **out, struct error *err)
+{
+	_cleanup_free_ char *real = NULL;
+	char path[PATH_MAX];
+	const char *root = config->root->path;
+
+	if ((size_t)snprintf(path, sizeof(path), "%s%s%s", root[0] == '/' ? "" : bundle,
+			     root[0] == '/' ? "" : "/", root) >= sizeof(path))
+		return error_errno(err, ENAMETOOLONG, "/root/path");
+	real = realpath(path, NULL);
+	if (!real)
+		return error_errno(err, errno, "/root/path: `%s`", root);
+	*out = arena_strdup(arena, real);
+	return *out ? 0 : error_errno(err, ENOMEM, "/root/path");
+}
+
+static const char *now(struct arena *arena)
+{
+	struct timespec ts;
+	struct tm tm;
+	char date[32];
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	gmtime_r(&ts.tv_sec, &tm);
+	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
+	return arena_printf(arena, "%s.%09ldZ", date, ts.tv_nsec);
+}
+
+static int plan_cgroup_path(struct container *c, const char *id, const struct runtime_create *o,
+			    struct error *err)
+{
+	const struct oci_linux *l = c->config->linux_;
+	struct cgroup_host host;
+	char path[CGROUP_PATH_MAX], name[STORE_ID_MAX + 8];
+	const char *parent = "/";
+	int r;
+
+	c->record.cgroup_path = "";
+	if (o->without_cgroups)
+		return 0;
+	r = cgroup_host_detect(&host, err);
+	if (r < 0 || host.layout == CGROUP_NONE)
+		return r;
+	/* An ordinary user may make cgroups only below its own, where somebody delegated that. */
+	if (geteuid() != 0) {
+		if (host.layout != CGROUP_V2)
+			return 0;
+		parent = host.hierarchies[0].own;
+	}
+	snprintf(name, sizeof(name), "hull-%s", id);
+	r = cgroup_path(l ? l->cgroups_path : NULL, parent, name, path, sizeof(path), err);
+	if (r < 0)
+		return error_wrap(err, "/linux/cgroupsPath");
+	c->record.cgroup_path = arena_strdup(&c->arena, path);
+	return c->record.cgroup_path ? 0 : error_errno(err, ENOMEM, "/linux/cgroupsPath");
+}
+
+/* Reads and checks everything; nothing has been made when this fails. */
+static int prepare(struct container *c, const char *id, const struct runtime_create *o, char **json,
+		   size_t *json_len, struct error *err)
+{
+	_cleanup_close_ int dir = -EBADF;
+	const char *file = o->config ? o->config : "config.json";
+	int r = absolute_bundle(o->bundle, &c->arena, &c->record.bundle, err);
+
+	if (r < 0)
+		return r;
+	dir = open(c->record.bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return error_errno(err, errno, "bundle `%s`", c->record.bundle);
+	r = oci_config_load(o->config ? AT_FDCWD : dir, file, &c->arena, &c->config, json, json_len,
+			    err);
+	if (r == 0)
+		r = choose_kind(o, c->config, &c->record.kind, err);
+	if (r < 0)
+		return r;
+	c->record.oci_version = c->config->oci_version;
+	c->record.id = id;
+	c->record.created = now(&c->arena);
+	c->record.owner = geteuid();
+	c->record.no_new_keyring = o->no_new_keyring;
+	c->record.annotations = c->config->annotations;
+	r = container_bind_sandbox(c, err);
+	if (r == 0)
+		r = c->sandbox.ops->check(c->config, err);
+	if (r == 0)
+		r = absolute_rootfs(c->record.bundle, c->config, &c->arena, &c->record.rootfs, err);
+	if (r == 0)
+		r = plan_cgroup_path(c, id, o, err);
+	return r < 0 ? r : check_preserved_fds(o->preserve_fds, err);
+}
+
+/* ---- making ----------------------------------------------------------------------------------------- */
+
+/* Hooks are run here, also those that run in the container: its process is a copy of ours. */
+static int run_stage(void *data, enum sandbox_stage stage, pid_t pid, struct error *err)
+{
+	struct container *c = data;
+	const struct oci_hooks *hooks = c->config->hooks;
+	struct oci_state state = container_state(c);
+	int r;
+
+	state.pid = pid;
+	if (stage == SANDBOX_STAGE_CREATE_RUNTIME) {
+		state.status = OCI_CREATING;
+		r = hooks_run(&hooks->prestart, "prestart", &state, err);
+		return r < 0 ? r : hooks_run(&hooks->create_runtime, "createRuntime", &state, err);
+	}
+	if (stage == SANDBOX_STAGE_CREATE_CONTAINER) {
+		state.status = OCI_CREATING;
+		return hooks_run(&hooks->create_container, "createContainer", &state, err);
+	}
+	state.status = OCI_CREATED;
+	return hooks_run(&hooks->start_container, "startContainer", &state, err);
+}
+
+static struct sandbox_hooks wanted_hooks(struct container *c)
+{
+	struct sandbox_hooks hooks = { .run = run_stage, .data = c };
+	const struct oci_hooks *h = c->config->hooks;
+
+	if (h) {
+		hooks.wanted[SANDBOX_STAGE_CREATE_RUNTIME] =
+			h->prestart.len || h->create_runtime.len;
+		hooks.wanted[SANDBOX_STAGE_CREATE_CONTAINER] = h->create_container.len > 0;
+		hooks.wanted[SANDBOX_STAGE_START_CONTAINER] = h->start_container.len > 0;
+	}
+	return hooks;
+}
+
+static int save_config(struct container *c, const char *json, size_t len, struct error *err)
+{
+	return file_replace(c->dir, "config.json", json, len, 0600, err);
+}
+
+/* From an empty state directory to an init process that waits. */
+static int make(struct container *c, const struct runtime_create *o, bool detach_later, int console,
+		struct error *err)
+{
+	struct sandbox_io io = { .console_socket = console, .preserve_fds = o->preserve_fds };
+	struct sandbox_hooks hooks = wanted_hooks(c);
+	int r = record_write(c->dir, &c->record, err);
+
+	if (r < 0)
+		return r;
+	r = container_bind_sandbox(c, err);
+	if (r < 0)
+		return r;
+	c->sandbox.no_pivot = o->no_pivot;
+	c->status = OCI_CREATING;
+	r = c->sandbox.ops->create(&c->sandbox, &hooks, &io, detach_later, err);
+	if (r < 0)
+		return r;
+	c->record.pid = c->sandbox.pid;
+	c->record.start_time = c->sandbox.start_time;
+	c->status = OCI_CREATED;
+	r = record_write(c->dir, &c->record, err);
+	if (r == 0 && o->pid_file)
+		r = write_pid_file(o->pid_file, c->sandbox.pid, err);
+	return r;
+}
+
+/* Undoes what was made; the first error is the one to report. */
+static void unmake(const struct store *store, struct container *c)
+{
+	struct error second = { 0 };
+
+	if (container_destroy(store, c, &second) < 0)
+		log_warning("clean up container `%s`: %s", c->record.id, second.text);
+}
+
+/* create up to the waiting init process, with *c open and locked. On an error nothing is left. */
+static int create(const struct store *store, const char *id, const struct runtime_create *o,
+		  bool detach_later, struct container *c, struct error *err)
+{
+	_cleanup_free_ char *json = NULL;
+	_cleanup_close_ int console = -EBADF;
+	bool terminal;
+	size_t len;
+	int r;
+
+	*c = (struct container){ .dir = -EBADF };
+	r = store_check_id(id, err);
+	if (r == 0)
+		r = prepare(c, id, o, &json, &len, err);
+	if (r < 0)
+		return r;
+	terminal = c->config->process->terminal.v;
+	console = open_console_socket(o->console_socket, terminal, detach_later, err);
+	if (console < 0 && (o->console_socket || (terminal && detach_later)))
+		return console;
+	c->dir = store_add(store, id, err);
+	if (c->dir < 0)
+		return c->dir;
+	r = save_config(c, json, len, err);
+	if (r == 0)
+		r = make(c, o, detach_later, console, err);
+	if (r < 0)
+		unmake(store, c);
+	return r;
+}
+
+int runtime_create(const struct store *store, const char *id, const struct runtime_create *options,
+		   struct error *err)
+{
+	_cleanup_container_ struct container c;
+	int r = create(store, id, options, true, &c, err);
+
+	if (r < 0)
+		return r;
+	r = c.sandbox.ops->commit(&c.sandbox, err);
+	if (r < 0)
+		unmake(store, &c);
+	return r;
+}
+
+/* ---- starting --------------------------------------------------------------------------------------- */
+
+/* Executes the workload and runs the poststart hooks, whose failure stops the container (runtime-spec 1.3.0). */
+static int start(struct container *c, struct error *err)
+{
+	int r = c->sandbox.ops->start(&c->sandbox, err);
+
+	if (r < 0)
+		return r;
+	c->status = OCI_RUNNING;
+	c->record.started = true;
+	r = record_write(c->dir, &c->record, err);
+	if (r == 0 && c->config->hooks)
+		r = container_run_hooks(c, &c->config->hooks->poststart, "poststart", err);
+	if (r < 0)
+		c->sandbox.ops->signal(&c->sandbox, SIGKILL, false, NULL);
+	return r;
+}
+
+int runtime_start(const struct store *store, const char *id, struct error *err)
+{
+	_cleanup_container_ struct container c;
+	int r = container_open(store, id, CONTAINER_WRITE, &c, err);
+
+	if (r < 0)
+		return r;
+	if (c.status == OCI_STOPPED)
+		return error_set(err, EINVAL, "cannot start container `%s`: it has stopped", id);
+	if (c.status != OCI_CREATED)
+		return error_set(err, EINVAL, "cannot start container `%s`: it is %s already", id,
+				 oci_status_name(c.status));
+	r = container_load_config(&c, err);
+	return r < 0 ? r : start(&c, err);
+}
+
+/* ---- run -------------------------------------------------------------------------------------------- */
+
+static int run_foreground(const struct store *store, struct container *c, struct runtime_run *run,
+			  struct error *err)
+{
+	char *id = strdup(c->record.id);
+	struct container again;
+	int status = 0, r;
+
+	/* The lock is given up while the workload runs, so that others can exec, kill and look. */
+	close_fd(&c->dir);
+	r = id ? foreground_wait(c->sandbox.pid, take_fd(&c->sandbox.terminal), &status, err)
+	       : error_errno(err, ENOMEM, "run");
+	if (r == 0)
+		run->exit_status = process_exit_status(status);
+	if (r < 0 || run->keep) {
+		free(id);
+		return r;
+	}
+	r = container_open(store, id, CONTAINER_WRITE, &again, err);
+	if (r == -ENOENT) {
+		r = 0; /* somebody deleted it before we did */
+	} else if (r == 0) {
+		again.config = c->config; /* for the hooks; it need not be read again */
+		again.sandbox.config = c->config;
+		r = container_destroy(store, &again, err);
+		again.config = NULL;
+		container_close(&again);
+	}
+	free(id);
+	return r;
+}
+
+int runtime_run(const struct store *store, const char *id, struct runtime_run *run,
+		struct error *err)
+{
+	_cleanup_container_ struct container c;
+	bool foreground = !run->detach;
+	int r;
+
+	if (foreground) {
+		r = foreground_begin(err);
+		if (r < 0)
+			return r;
+		if (!run->no_subreaper && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+			return error_errno(err, errno, "become a subreaper");
+	}
+	r = create(store, id, &run->create, run->detach, &c, err);
+	if (r == 0) {
+		r = start(&c, err);
+		if (r < 0)
+			unmake(store, &c);
+	}
+	run->exec_failed = c.sandbox.exec_failed;
+	if (r < 0 || !foreground)
+		return r;
+	return run_foreground(store, &c, run, err);
+}

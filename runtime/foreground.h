@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Being the foreground of a process: its signals, its terminal, its end.
+ */
+#ifndef HULL_RUNTIME_FOREGROUND_H
+#define HULL_RUNTIME_FOREGROUND_H
+
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* Blocks all signals, so that from now on they wait for foreground_wait(). Call before the process is made. */
+int foreground_begin(struct error *err);
+
+/*
+ * Waits for the child pid, forwarding to it the signals that we get. terminal: the primary side of
+ * its terminal, or -1; with one, standard input and output are connected to it, and where standard
+ * input is a terminal that is raw meanwhile and restored at the end. Other children that end are reaped.
+ * *status: as waitpid(2) gives it. Closes terminal.
+ */
+int foreground_wait(pid_t pid, int terminal, int *status, struct error *err);
+
+#endif

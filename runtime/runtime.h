@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A workload's life, command by command: what `hull create`, `start`, `kill`, … do, the same for
+ * every kind of isolation (runtime-spec runtime.md "Lifecycle", "Operations").
+ *
+ * Each function takes the lock of its container, reads the record, checks the state, acts through
+ * the sandbox and saves the record. Messages of errors contain the words by which engines tell
+ * errors apart ("does not exist", "container not running").
+ */
+#ifndef HULL_RUNTIME_RUNTIME_H
+#define HULL_RUNTIME_RUNTIME_H
+
+#include <stdbool.h>
+
+#include "oci/state.h"
+#include "runtime/record.h"
+#include "runtime/store.h"
+
+/* ---- making -------------------------------------------------------------------------------------- */
+
+struct runtime_create {
+	const char *bundle;         /* NULL: the working directory */
+	const char *config;         /* the configuration's path; NULL: config.json in the bundle */
+	const char *console_socket; /* path; NULL: none */
+	const char *pid_file;       /* NULL: none */
+	const char *sandbox;        /* "container", "microvm"; NULL: as the bundle says */
+	bool prefer_microvm;        /* the program was called by the name that means microvm */
+	bool no_pivot, no_new_keyring;
+	bool without_cgroups; /* make no cgroup; limits are refused then */
+	unsigned preserve_fds;
+};
+
+int runtime_create(const struct store *store, const char *id, const struct runtime_create *options,
+		   struct error *err);
+int runtime_start(const struct store *store, const char *id, struct error *err);
+
+struct runtime_run {
+	struct runtime_create create;
+	bool detach, keep, no_subreaper;
+	/* results */
+	int exit_status;  /* of the workload, 128 + n for a signal */
+	bool exec_failed; /* the error is about the workload's program */
+};
+
+/* create, start, and unless detach wait, forward signals and the terminal, and delete. */
+int runtime_run(const struct store *store, const char *id, struct runtime_run *run,
+		struct error *err);
+
+/* ---- looking --------------------------------------------------------------------------------------- */
+
+/* A container as it is now; close with runtime_close(). */
+struct container {
+	int dir; /* the state directory, locked unless it was only peeked at */
+	struct arena arena;
+	struct record record;
+	struct oci_config *config; /* NULL until container_load_config() */
+	enum oci_status status;
+	struct sandbox sandbox;
+};
+
+enum container_access {
+	CONTAINER_READ,  /* no lock: to look */
+	CONTAINER_WRITE, /* with the lock */
+};
+
+/* Opens a container and finds out its status. */
+int container_open(const struct store *store, const char *id, enum container_access access,
+		   struct container *c, struct error *err);
+void container_close(struct container *c);
+#define _cleanup_container_ __attribute__((cleanup(container_close)))
+
+/* Reads the configuration that was saved at creation into c->config and c->sandbox.config. */
+int container_load_config(struct container *c, struct error *err);
+
+/* What `state` prints; strings are borrowed from c. */
+struct oci_state container_state(const struct container *c);
+
+/* The processes of a running container, as the host numbers them. The caller frees *pids. */
+ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, struct error *err);
+
+/* ---- acting ---------------------------------------------------------------------------------------- */
+
+int runtime_kill(const struct store *store, const char *id, int sig, bool all, struct error *err);
+int runtime_pause(const struct store *store, const char *id, struct error *err);
+int runtime_resume(const struct store *store, const char *id, struct error *err);
+
+/* Removes a stopped (or created) container; force: also a running or half-made one, and one that does not exist is no error. */
+int runtime_delete(const struct store *store, const char *id, bool force, struct error *err);
+
+struct runtime_exec {
+	const char *
+		process_file; /* a process object; NULL: the container's own process with what follows changed */
+	const char *const *args;         /* NULL-terminated */
+	const char *const *env;          /* "NAME=VALUE", NULL-terminated, or NULL */
+	const char *const *capabilities; /* to add, NULL-terminated, or NULL */
+	const char *cwd, *user;          /* user: "UID[:GID]" */
+	const char *additional_gids;     /* "GID,GID" */
+	const char *apparmor, *process_label, *cgroup;
+	const char *console_socket, *pid_file;
+	bool tty, no_new_privs, detach, ignore_paused;
+	unsigned preserve_fds;
+	/* results */
+	int exit_status;
+	bool exec_failed;
+};
+
+int runtime_exec(const struct store *store, const char *id, struct runtime_exec *exec,
+		 struct error *err);
+
+/* ---- between the files of this folder ---------------------------------------------------------------- */
+
+/* Prepares the sandbox of c from its record. */
+int container_bind_sandbox(struct container *c, struct error *err);
+
+/* Kills, removes the isolation, runs poststop hooks, removes the state directory. c is locked. */
+int container_destroy(const struct store *store, struct container *c, struct error *err);
+
+/* Runs hooks with the container's state. */
+struct oci_hook_list;
+int container_run_hooks(const struct container *c, const struct oci_hook_list *list,
+			const char *name, struct error *err);
+
+/* Writes a process id to a file at once. */
+int write_pid_file(const char *path, pid_t pid, struct error *err);
+
+/* Checks that descriptors 3 to 2 + count are open. */
+int check_preserved_fds(unsigned count, struct error *err);
+
+/* Connects to a console socket. -EINVAL where one is needed and missing. */
+int open_console_socket(const char *path, bool terminal, bool detach, struct error *err);
+
+#endif

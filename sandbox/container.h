@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The container: isolation by namespaces and cgroups. These declarations are between the files of
+ * its implementation: container.c (the operations), container_check.c (what is refused),
+ * container_init.c (what happens in the new process), spawn.c (how that comes to be).
+ */
+#ifndef HULL_SANDBOX_CONTAINER_H
+#define HULL_SANDBOX_CONTAINER_H
+
+#include "base/message.h"
+#include "cgroups/cgroup.h"
+#include "namespaces/plan.h"
+#include "namespaces/rootfs.h"
+#include "sandbox/process.h"
+#include "sandbox/sandbox.h"
+
+/* What the caller and the new process say to each other. */
+enum container_message {
+	MSG_ERROR = 1,  /* to the caller: a struct error; the sender ends */
+	MSG_EXEC_ERROR, /* the same, and it is about the workload's program, not about hull */
+	MSG_PRIVILEGED, /* to the caller: I am in a user namespace; do what needs the host's privilege. Answer: MSG_GO */
+	MSG_SPAWNED, /* to the caller: the process is this one, not I (struct spawned, a pidfd) */
+	MSG_HOOKS,   /* to the caller: run the createRuntime hooks. Answer: MSG_GO */
+	MSG_READY,   /* to the caller: set up; maybe the terminal's descriptor */
+	MSG_GO,
+	MSG_START,  /* to the process: execute the workload */
+	MSG_COMMIT, /* to the process: wait for MSG_START on the listening socket */
+};
+
+struct spawned {
+	pid_t pid;
+};
+
+/* Everything a container is made from, planned by the caller, used by the process that becomes its init. */
+struct container_plan {
+	struct sandbox *sb;
+	const struct sandbox_hooks *hooks;
+	struct sandbox_io io;
+	struct cgroup_host host;
+	struct cgroup cgroup; /* all zero: none */
+	struct rootfs_cgroup cgroup_mounts[CGROUP_HIERARCHIES];
+	struct arena strings; /* of cgroup_mounts */
+	struct rootfs rootfs;
+	struct ns_plan namespaces;
+	struct process_plan process;
+	int bundle; /* descriptor of the bundle */
+	int proc;   /* descriptor of the host's /proc */
+	int listener; /* the socket on which the init process waits for `start`; -1: it is started at once */
+	int sync; /* the new process' end of the channel */
+};
+
+/* ---- spawn.c ---------------------------------------------------------------------------------- */
+
+/*
+ * How to make a process in namespaces. The kernel's rules decide the way: directly, by one clone3(2); or, where a user namespace
+ * must be joined, or made after other namespaces were joined, by an intermediate process which does that first and then clones
+ * the real one as its own sibling.
+ */
+struct spawn {
+	struct ns_plan *namespaces; /* to make and to join; NULL: none */
+	int pidfd; /* join the namespaces (pidfd_flags) of this process instead; -1 */
+	unsigned long pidfd_flags;
+	const struct cgroup *cgroup; /* to start in; NULL: the caller's */
+	int sync;                    /* the new process' end of the channel */
+	int caller_end;              /* the caller's end, closed in the new process */
+	int proc;
+	const struct oci_time_offsets *time_offsets;
+	/* Runs in the new process, in its namespaces and cgroup, and does not return. */
+	void (*main)(void *data);
+	void *data;
+};
+
+/*
+ * Makes the process. On success *pid is the process to talk to first: the intermediate one says MSG_SPAWNED with the
+ * real one later. Everything that goes wrong in the new process comes as MSG_ERROR.
+ */
+int spawn_process(const struct spawn *spawn, pid_t *pid, struct error *err);
+
+/* In a new process: reports the error to the caller and ends. */
+void spawn_fail(int sync, enum container_message type, const struct error *err)
+	__attribute__((noreturn));
+
+/* In a new process: sends a message and waits for MSG_GO; the caller's death is an error. */
+int spawn_ask(int sync, enum container_message type, struct error *err);
+
+/*
+ * In the caller: the next message. Returns 1 for a message, 0 where the process closed the channel, by executing
+ * the workload or by ending. MSG_ERROR and MSG_EXEC_ERROR become the error that they carry (and *exec_failed).
+ */
+int spawn_receive(int channel, struct message *message, void *payload, size_t size,
+		  bool *exec_failed, struct error *err);
+
+/* In the caller: the process pid ended unexpectedly. Waits for it and says how in the error. */
+int spawn_ended(pid_t pid, struct error *err);
+
+/* ---- container_init.c, container_exec.c, container_check.c -------------------------------------- */
+
+void container_init_main(void *plan);
+int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *err);
+int container_check(const struct oci_config *config, struct error *err);
+
+/* Does for the process pid what it cannot do inside its user namespace: limits, and (if map) the id mappings. Answers MSG_GO. */
+int container_privileged(int channel, pid_t pid, const struct oci_process *process,
+			 const struct oci_linux *map, struct error *err);
+
+/* Opens the host's cgroups and, where the sandbox has one, its cgroup. */
+int container_open_cgroup(const struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,
+			  struct error *err);
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a container cannot be asked for: contradictions in the configuration, and properties of the
+ * specification that hull does not do yet. Each is refused by name; nothing is silently skipped.
+ */
+#include <string.h>
+
+#include "namespaces/mount_options.h"
+#include "sandbox/container.h"
+
+static int refuse(const char *path, struct error *err)
+{
+	return error_set(err, ENOTSUP, "%s: is not supported yet", path);
+}
+
+static int check_process(const struct oci_process *p, struct error *err)
+{
+	if (!p)
+		return error_set(err, EINVAL, "/process: is missing");
+	if (!p->args.len)
+		return error_set(err, EINVAL, "/process/args: is missing");
+	if (p->scheduler)
+		return refuse("/process/scheduler", err);
+	if (p->io_priority)
+		return refuse("/process/ioPriority", err);
+	if (p->exec_cpu_affinity)
+		return refuse("/process/execCPUAffinity", err);
+	return 0;
+}
+
+static int check_user_namespace(const struct oci_config *config, struct error *err)
+{
+	const struct oci_linux *l = config->linux_;
+	const struct oci_namespace *user = oci_namespace_find(config, OCI_NS_USER);
+
+	if (user && !user->path && (!l->uid_mappings.len || !l->gid_mappings.len))
+		return error_set(
+			err, EINVAL,
+			"/linux/uidMappings: a new user namespace needs uidMappings and gidMappings");
+	if (!user && (l->uid_mappings.len || l->gid_mappings.len))
+		return error_set(err, EINVAL,
+				 "/linux/uidMappings: needs a user namespace in /linux/namespaces");
+	return 0;
+}
+
+static int check_mount_namespace(const struct oci_config *config, struct error *err)
+{
+	const struct oci_linux *l = config->linux_;
+
+	if (l && oci_namespace_find(config, OCI_NS_MOUNT))
+		return 0;
+	if (config->mounts.len)
+		return error_set(err, EINVAL,
+				 "/mounts: need a mount namespace in /linux/namespaces");
+	if (config->root->readonly.v || (l && (l->masked_paths.len || l->readonly_paths.len)))
+		return error_set(
+			err, EINVAL,
+			"/root/readonly, maskedPaths and readonlyPaths need a mount namespace in "
+			"/linux/namespaces");
+	return 0;
+}
+
+static int check_linux(const struct oci_config *config, struct error *err)
+{
+	const struct oci_linux *l = config->linux_;
+	int r = check_user_namespace(config, err);
+
+	if (r < 0)
+		return r;
+	if (l->net_devices.len)
+		return refuse("/linux/netDevices", err);
+	if (l->intel_rdt)
+		return refuse("/linux/intelRdt", err);
+	if (l->memory_policy)
+		return refuse("/linux/memoryPolicy", err);
+	if (l->personality)
+		return refuse("/linux/personality", err);
+	if (l->mount_label && *l->mount_label)
+		return refuse("/linux/mountLabel", err);
+	if (l->time_offsets && !oci_namespace_find(config, OCI_NS_TIME))
+		return error_set(err, EINVAL,
+				 "/linux/timeOffsets: needs a time namespace in /linux/namespaces");
+	return rootfs_check_sysctl(config, err);
+}
+
+static int check_mounts(const struct oci_config *config, struct error *err)
+{
+	struct mount_options opts;
+
+	for (size_t i = 0; i < config->mounts.len; i++) {
+		const struct oci_mount *m = &config->mounts.items[i];
+		int r = mount_options_parse(&opts, m, i, err);
+
+		if (r < 0)
+			return r;
+		if (m->uid_mappings.len || m->gid_mappings.len)
+			return error_set(
+				err, ENOTSUP,
+				"/mounts/%zu/uidMappings: idmapped mounts are not supported yet",
+				i);
+		if (!opts.bind && !opts.remount && !m->type)
+			return error_set(
+				err, EINVAL,
+				"/mounts/%zu/type: a mount that is no bind mount needs a type", i);
+	}
+	return 0;
+}
+
+int container_check(const struct oci_config *config, struct error *err)
+{
+	int r;
+
+	if (!config->root)
+		return error_set(err, EINVAL, "/root: is missing");
+	r = check_process(config->process, err);
+	if (r == 0)
+		r = check_mount_namespace(config, err);
+	if (r == 0)
+		r = check_mounts(config, err);
+	if (r < 0)
+		return r;
+	if ((config->hostname || config->domainname) && !oci_namespace_find(config, OCI_NS_UTS))
+		return error_set(err, EINVAL,
+				 "/hostname: needs a uts namespace in /linux/namespaces");
+	return config->linux_ ? check_linux(config, err) : 0;
+}

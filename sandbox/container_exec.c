@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An additional process in a running container (`exec`). It joins the namespaces of the init process through a
+ * pidfd whose start time was checked, so that a recycled process id cannot lead into another
+ * process' namespaces, and all of them in one setns(2).
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/process.h"
+#include "base/syscalls.h"
+#include "sandbox/container.h"
+
+struct exec_plan {
+	const struct sandbox *sb;
+	const struct sandbox_exec *exec;
+	struct process_plan process;
+	struct cgroup_host host;
+	struct cgroup cgroup;
+	int proc;      /* the host's /proc */
+	int proc_init; /* /proc/PID of the init process */
+	int root;      /* the init process' root, where that is no mount namespace's */
+	int pidfd;
+	unsigned long flags; /* the namespaces to join */
+	int sync;
+};
+
+static void exec_plan_close(struct exec_plan *plan)
+{
+	process_plan_free(&plan->process);
+	cgroup_close(&plan->cgroup);
+	close_fd(&plan->proc);
+	close_fd(&plan->proc_init);
+	close_fd(&plan->root);
+	close_fd(&plan->pidfd);
+	close_fd(&plan->sync);
+}
+
+/* /proc/PID is opened first and stays that of the process, even if its id is used again before the pidfd is checked. */
+static int open_init(struct exec_plan *plan, struct error *err)
+{
+	const struct oci_config *config = plan->sb->config;
+	const struct oci_namespace *mount_ns = oci_namespace_find(config, OCI_NS_MOUNT);
+	char path[16];
+
+	plan->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (plan->proc < 0)
+		return error_errno(err, errno, "open `/proc`");
+	snprintf(path, sizeof(path), "%d", plan->sb->pid);
+	plan->proc_init = openat(plan->proc, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	plan->pidfd = process_open(plan->sb->pid, plan->sb->start_time, err);
+	if (plan->pidfd < 0)
+		return plan->pidfd;
+	if (plan->proc_init < 0)
+		return error_set(err, ESRCH, "process %d does not exist", plan->sb->pid);
+	for (size_t i = 0; config->linux_ && i < config->linux_->namespaces.len; i++) {
+		enum oci_namespace_type type =
+			(enum oci_namespace_type)config->linux_->namespaces.items[i].type;
+
+		/* Entering one's own user namespace is refused by the kernel. */
+		if (type != OCI_NS_USER || !ns_shared_with(plan->proc_init, type))
+			plan->flags |= ns_flag(type);
+	}
+	if (mount_ns && !mount_ns->path)
+		return 0;
+	plan->root = openat(plan->proc_init, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return plan->root < 0 ? error_errno(err, errno, "open the container's root directory") : 0;
+}
+
+static int open_exec_cgroup(struct exec_plan *plan, struct error *err)
+{
+	char path[CGROUP_PATH_MAX];
+	int r;
+
+	if (!plan->sb->cgroup_path || !*plan->sb->cgroup_path)
+		return 0;
+	if (!plan->exec->cgroup)
+		return container_open_cgroup(plan->sb, &plan->host, &plan->cgroup, err);
+	r = cgroup_path(plan->exec->cgroup + strspn(plan->exec->cgroup, "/"), plan->sb->cgroup_path,
+			"", path, sizeof(path), err);
+	if (r == 0)
+		r = cgroup_host_detect(&plan->host, err);
+	if (r == 0)
+		r = cgroup_open(&plan->host, path, &plan->cgroup, err);
+	return r < 0 ? error_wrap(err, "--cgroup") : 0;
+}
+
+static int set_up_terminal(struct exec_plan *plan, int *primary, struct error *err)
+{
+	_cleanup_close_ int root = -EBADF, secondary = -EBADF;
+	int r;
+
+	if (!plan->exec->process->terminal.v)
+		return 0;
+	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return error_errno(err, errno, "open `/`");
+	r = console_open(root, primary, &secondary, err);
+	if (r == 0 && plan->exec->io.console_socket >= 0) {
+		r = message_send_fd(plan->exec->io.console_socket, "/dev/ptmx", *primary, err);
+		close_fd(primary);
+	}
+	return r < 0 ? r : process_take_terminal(secondary, plan->exec->process, err);
+}
+
+static int enter(struct exec_plan *plan, struct error *err)
+{
+	if (setsid() < 0)
+		return error_errno(err, errno, "setsid");
+	if (!plan->sb->no_new_keyring && process_new_keyring(plan->sb->id, err) < 0)
+		return -err->code;
+	if (plan->root >= 0 && (fchdir(plan->root) < 0 || chroot(".") < 0))
+		return error_errno(err, errno, "enter the container's root directory");
+	return 0;
+}
+
+static void exec_main(void *data)
+{
+	struct exec_plan *plan = data;
+	struct error err = { 0 };
+	int primary = -EBADF, r;
+
+	close(plan->sb->state_dir);
+	umask(0);
+	r = enter(plan, &err);
+	if (r == 0)
+		r = set_up_terminal(plan, &primary, &err);
+	if (r < 0)
+		spawn_fail(plan->sync, MSG_ERROR, &err);
+	r = process_prepare(&plan->process, plan->proc, !(plan->flags & CLONE_NEWUSER), &err);
+	if (r < 0)
+		spawn_fail(plan->sync, MSG_EXEC_ERROR, &err);
+	r = message_send(plan->sync, MSG_READY, NULL, 0, &primary, primary >= 0, &err);
+	if (r < 0)
+		_exit(1);
+	process_execute(&plan->process, &err);
+	spawn_fail(plan->sync, MSG_EXEC_ERROR, &err);
+}
+
+/* Answers the new process until it executes the workload, which closes the channel. */
+static int follow(struct sandbox *sb, struct sandbox_exec *exec, int channel, struct error *err)
+{
+	struct message message;
+	struct spawned spawned;
+	bool ready = false;
+	int r;
+
+	while ((r = spawn_receive(channel, &message, &spawned, sizeof(spawned), &sb->exec_failed,
+				  err)) > 0) {
+		switch (message.type) {
+		case MSG_PRIVILEGED:
+			r = container_privileged(channel, exec->pid, exec->process, NULL, err);
+			break;
+		case MSG_SPAWNED:
+			process_wait(exec->pid, &(int){ 0 });
+			exec->pid = spawned.pid;
+			break;
+		case MSG_READY:
+			ready = true;
+			exec->terminal = message.fd_count ? message.fds[0] : -1;
+			break;
+		default:
+			r = error_errno(err, EPROTO, "talk to the new process");
+		}
+		if (r < 0)
+			break;
+	}
+	if (r == 0 && !ready)
+		return spawn_ended(exec->pid, err);
+	if (r < 0) {
+		kill(exec->pid, SIGKILL);
+		process_wait(exec->pid, &(int){ 0 });
+		close_fd(&exec->terminal);
+	}
+	return r;
+}
+
+int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *err)
+{
+	struct exec_plan plan = { .sb = sb,
+				  .exec = exec,
+				  .proc = -EBADF,
+				  .proc_init = -EBADF,
+				  .root = -EBADF,
+				  .pidfd = -EBADF,
+				  .sync = -EBADF };
+	_cleanup_close_ int channel = -EBADF;
+	int ends[2], r;
+
+	exec->terminal = -1;
+	r = process_plan(&plan.process, exec->process,
+			 sb->config->linux_ ? sb->config->linux_->seccomp : NULL,
+			 exec->io.preserve_fds, err);
+	if (r == 0)
+		r = open_init(&plan, err);
+	if (r == 0)
+		r = open_exec_cgroup(&plan, err);
+	if (r == 0)
+		r = message_pair(ends, err);
+	if (r == 0) {
+		struct spawn spawn = {
+			.pidfd = plan.pidfd,
+			.pidfd_flags = plan.flags,
+			.cgroup = plan.cgroup.host ? &plan.cgroup : NULL,
+			.sync = ends[1],
+			.caller_end = ends[0],
+			.proc = plan.proc,
+			.main = exec_main,
+			.data = &plan,
+		};
+
+		channel = ends[0];
+		plan.sync = ends[1];
+		r = spawn_process(&spawn, &exec->pid, err);
+		close_fd(&plan.sync);
+		if (r == 0)
+			r = follow(sb, exec, channel, err);
+	}
+	exec_plan_close(&plan);
+	return r;
+}

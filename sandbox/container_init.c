@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The container's first process, from its birth in new namespaces to the execution of the workload.
+ * It is told what to do by the caller over one socket and reports errors there; when the caller
+ * dies before the container is committed, it ends, too.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/path.h"
+#include "base/syscalls.h"
+#include "sandbox/container.h"
+
+static unsigned long new_namespaces(const struct container_plan *plan)
+{
+	return plan->namespaces.new_flags;
+}
+
+static int set_names(const struct oci_config *config, struct error *err)
+{
+	if (config->hostname && sethostname(config->hostname, strlen(config->hostname)) < 0)
+		return error_errno(err, errno, "/hostname: `%s`", config->hostname);
+	if (config->domainname && setdomainname(config->domainname, strlen(config->domainname)) < 0)
+		return error_errno(err, errno, "/domainname: `%s`", config->domainname);
+	return 0;
+}
+
+static int set_up_kernel_objects(struct container_plan *plan, struct error *err)
+{
+	const struct oci_config *config = plan->sb->config;
+	int r = 0;
+
+	if (setsid() < 0)
+		return error_errno(err, errno, "setsid");
+	if (!plan->sb->no_new_keyring)
+		r = process_new_keyring(plan->sb->id, err);
+	if (r == 0 && (new_namespaces(plan) & CLONE_NEWNET))
+		r = net_loopback_up(err);
+	if (r == 0)
+		r = set_names(config, err);
+	return r < 0 ? r : rootfs_write_sysctl(config, plan->proc, err);
+}
+
+static int run_hooks(struct container_plan *plan, enum sandbox_stage stage, struct error *err)
+{
+	if (!plan->hooks->wanted[stage])
+		return 0;
+	if (stage == SANDBOX_STAGE_CREATE_RUNTIME)
+		return spawn_ask(plan->sync, MSG_HOOKS, err);
+	/* Hooks in the container see it with its own process ids; this process is 1 in a pid namespace of its own. */
+	return plan->hooks->run(plan->hooks->data, stage, getpid(), err);
+}
+
+/* The working directory is made where the image lacks it, as all runtimes do. */
+static int make_cwd(struct container_plan *plan, struct error *err)
+{
+	const char *cwd = plan->sb->config->process->cwd;
+	_cleanup_close_ int dir = -EBADF;
+
+	if (!strcmp(cwd, "/"))
+		return 0;
+	dir = path_make_dir_in_root(plan->rootfs.tree, cwd, 0755, err);
+	return dir < 0 ? error_wrap(err, "/process/cwd") : 0;
+}
+
+/* Opens the container's terminal, hands its primary side out, and returns the other side (or -1 without a terminal). */
+static int set_up_terminal(struct container_plan *plan, int *primary, int *secondary,
+			   struct error *err)
+{
+	const struct oci_process *process = plan->sb->config->process;
+	int r;
+
+	if (!process->terminal.v)
+		return 0;
+	r = console_open(plan->rootfs.tree, primary, secondary, err);
+	if (r == 0)
+		r = console_mount(plan->rootfs.tree, *secondary, err);
+	if (r == 0 && plan->io.console_socket >= 0) {
+		r = message_send_fd(plan->io.console_socket, "/dev/ptmx", *primary, err);
+		close_fd(primary);
+	}
+	return r;
+}
+
+static int set_up(struct container_plan *plan, int *primary, struct error *err)
+{
+	_cleanup_close_ int secondary = -EBADF;
+	int r;
+
+	umask(0); /* modes of nodes and directories are meant as they are written */
+	r = set_up_kernel_objects(plan, err);
+	if (r == 0)
+		r = rootfs_assemble(&plan->rootfs, err);
+	if (r == 0)
+		r = make_cwd(plan, err);
+	if (r == 0)
+		r = run_hooks(plan, SANDBOX_STAGE_CREATE_RUNTIME, err);
+	if (r == 0)
+		r = run_hooks(plan, SANDBOX_STAGE_CREATE_CONTAINER, err);
+	if (r == 0)
+		r = set_up_terminal(plan, primary, &secondary, err);
+	if (r == 0)
+		r = rootfs_enter(&plan->rootfs, err);
+	if (r == 0 && secondary >= 0)
+		r = process_take_terminal(secondary, plan->sb->config->process, err);
+	return r;
+}
+
+/* Descriptors that lead to the host or hold its mounts are not kept while waiting for `start`. */
+static void drop_host_descriptors(struct container_plan *plan)
+{
+	rootfs_close(&plan->rootfs);
+	ns_plan_close(&plan->namespaces);
+	cgroup_close(&plan->cgroup);
+	close_fd(&plan->proc);
+	close_fd(&plan->bundle);
+	close_fd(&plan->io.console_socket);
+}
+
+/* Accepts callers until one says MSG_START; its connection then takes the place of the channel. */
+static int wait_for_start(struct container_plan *plan, struct error *err)
+{
+	for (;;) {
+		int sock = accept4(plan->listener, NULL, NULL, SOCK_CLOEXEC);
+		struct message message;
+
+		if (sock < 0 && (errno == EINTR || errno == ECONNABORTED))
+			continue;
+		if (sock < 0)
+			return error_errno(err, errno, "wait for start");
+		/* One that only looks whether we still wait, or that is killed here, says nothing. */
+		if (message_receive(sock, &message, NULL, 0, NULL) == 0 &&
+		    message.type == MSG_START) {
+			close_fd(&plan->listener);
+			plan->sync = sock;
+			return 0;
+		}
+		close(sock);
+	}
+}
+
+static int wait_for_order(struct container_plan *plan, struct error *err)
+{
+	struct message message;
+	int r = message_receive(plan->sync, &message, NULL, 0, err);
+
+	if (r < 0)
+		return r; /* the caller died before the container was committed */
+	if (message.type == MSG_START)
+		return 0;
+	if (message.type != MSG_COMMIT || plan->listener < 0)
+		return error_errno(err, EPROTO, "wait for start");
+	close_fd(&plan->sync);
+	return wait_for_start(plan, err);
+}
+
+void container_init_main(void *data)
+{
+	struct container_plan *plan = data;
+	bool limits_are_set = plan->rootfs.user_namespace;
+	struct error err = { 0 };
+	int primary = -EBADF, r;
+
+	close(plan->sb->state_dir);
+	r = set_up(plan, &primary, &err);
+	if (r < 0)
+		spawn_fail(plan->sync, MSG_ERROR, &err);
+	r = process_prepare(&plan->process, plan->proc, !limits_are_set, &err);
+	if (r < 0)
+		spawn_fail(plan->sync, MSG_EXEC_ERROR, &err);
+	r = message_send(plan->sync, MSG_READY, NULL, 0, &primary, primary >= 0, &err);
+	if (r < 0)
+		_exit(1); /* nobody is left to hear it */
+	close_fd(&primary);
+	drop_host_descriptors(plan);
+	r = wait_for_order(plan, &err);
+	if (r == 0)
+		r = run_hooks(plan, SANDBOX_STAGE_START_CONTAINER, &err);
+	if (r < 0)
+		spawn_fail(plan->sync, MSG_ERROR, &err);
+	process_execute(&plan->process, &err);
+	spawn_fail(plan->sync, MSG_EXEC_ERROR, &err);
+}

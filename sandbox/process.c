@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Preparing and executing a workload's process; see process.h. */
+#include "sandbox/process.h"
+
+#include <fcntl.h>
+#include <linux/keyctl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <termios.h>
+
+#include "base/file.h"
+#include "base/number.h"
+#include "base/syscalls.h"
+
+#define PASSWD_MAX   (1024 * 1024) /* bytes of the image's /etc/passwd that are read */
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+int process_plan(struct process_plan *plan, const struct oci_process *process,
+		 const struct oci_seccomp *seccomp, unsigned preserve_fds, struct error *err)
+{
+	int r;
+
+	*plan = (struct process_plan){ .process = process, .preserve_fds = preserve_fds };
+	r = seccomp_compile(&plan->filter, seccomp, err);
+	if (r < 0)
+		return r;
+	return privileges_plan(&plan->privileges, process, plan->filter.len > 0, err);
+}
+
+void process_plan_free(struct process_plan *plan)
+{
+	seccomp_free(&plan->filter);
+	free(plan->envp);
+	plan->envp = NULL;
+}
+
+static const char *get_env(const struct oci_process *process, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < process->env.len; i++)
+		if (!strncmp(process->env.items[i], name, len) && process->env.items[i][len] == '=')
+			return process->env.items[i] + len + 1;
+	return NULL;
+}
+
+/* ---- HOME --------------------------------------------------------------------------------------- */
+
+/* The home directory of uid in the text of a passwd(5) file, in place; NULL where there is none. */
+static const char *find_home(char *passwd, uid_t uid)
+{
+	char *lines = NULL;
+
+	for (char *line = strtok_r(passwd, "\n", &lines); line;
+	     line = strtok_r(NULL, "\n", &lines)) {
+		char *field[7], *p = line;
+		uint64_t number;
+		size_t n = 0;
+
+		while (n < ARRAY_SIZE(field) && p)
+			field[n++] = strsep(&p, ":");
+		if (n >= 6 && parse_u64(field[2], UINT32_MAX, &number) && number == uid)
+			return field[5];
+	}
+	return NULL;
+}
+
+/* The image's own file, which may be anything: only a regular file of a sane size is read. */
+static char *home_variable(uid_t uid)
+{
+	_cleanup_close_ int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	_cleanup_free_ char *text = NULL;
+	const char *home = NULL;
+	char *variable = NULL;
+	struct stat st;
+
+	if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) &&
+	    file_read_fd(fd, PASSWD_MAX, &text, NULL) >= 0)
+		home = find_home(text, uid);
+	if (!home || !*home)
+		home = uid == 0 ? "/root" : "/";
+	if (asprintf(&variable, "HOME=%s", home) < 0)
+		return NULL;
+	return variable;
+}
+
+static int build_environment(struct process_plan *plan, struct error *err)
+{
+	const struct oci_process *p = plan->process;
+	const char *home = get_env(p, "HOME");
+	size_t n = 0;
+
+	plan->envp = calloc(p->env.len + 2, sizeof(char *));
+	if (!plan->envp)
+		return error_errno(err, ENOMEM, "/process/env");
+	for (size_t i = 0; i < p->env.len; i++) {
+		/* An empty HOME is as good as none: replaced, as shells expect one. */
+		if (home && !*home && !strncmp(p->env.items[i], "HOME=", 5))
+			continue;
+		plan->envp[n++] = (char *)(uintptr_t)p->env.items[i];
+	}
+	if (!home || !*home) {
+		plan->envp[n] = home_variable(p->user ? p->user->uid.v : 0);
+		if (!plan->envp[n])
+			return error_errno(err, ENOMEM, "/process/env");
+	}
+	return 0;
+}
+
+/* ---- the program --------------------------------------------------------------------------------- */
+
+/* 0, or the negative errno of why path cannot be executed. */
+static int check_executable(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return -EISDIR;
+	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? -errno : 0;
+}
+
+static int search_path(const char *name, const char *path, char *out, size_t size)
+{
+	int result = -ENOENT;
+
+	for (const char *dir = path;; dir += strcspn(dir, ":") + 1) {
+		int len = (int)strcspn(dir, ":"), r;
+
+		if ((size_t)snprintf(out, size, "%.*s/%s", len ? len : 1, len ? dir : ".", name) <
+		    size) {
+			r = check_executable(out);
+			if (r == 0)
+				return 0;
+			if (r == -EACCES)
+				result = r;
+		}
+		if (!dir[len])
+			return result;
+	}
+}
+
+static int find_program(struct process_plan *plan, struct error *err)
+{
+	const char *name = plan->process->args.items[0];
+	const char *path = get_env(plan->process, "PATH");
+	int r;
+
+	if (!*name)
+		return error_set(err, EINVAL, "/process/args/0: is empty");
+	if (strchr(name, '/')) {
+		if ((size_t)snprintf(plan->path, sizeof(plan->path), "%s", name) >=
+		    sizeof(plan->path))
+			return error_errno(err, ENAMETOOLONG, "/process/args/0");
+		r = check_executable(plan->path);
+		return r < 0 ? error_errno(err, -r, "exec `%s`", name) : 0;
+	}
+	r = search_path(name, path && *path ? path : DEFAULT_PATH, plan->path, sizeof(plan->path));
+	if (r == -ENOENT) /* podman and docker look for these very words */
+		return error_errno(err, ENOENT, "exec `%s`: executable file not found in $PATH",
+				   name);
+	return r < 0 ? error_errno(err, -r, "exec `%s`", name) : 0;
+}
+
+/*
+ * The working directory must be inside the root: one that was reached through a leaked descriptor
+ * of the host's has no path here, and the kernel says "(unreachable)" (CVE-2024-21626).
+ */
+static int enter_cwd(const char *cwd, struct error *err)
+{
+	char path[4096];
+	long n;
+
+	if (chdir(cwd) < 0)
+		return error_errno(err, errno, "/process/cwd: chdir to `%s`", cwd);
+	n = syscall(SYS_getcwd, path, sizeof(path));
+	if (n < 0)
+		return error_errno(err, errno, "/process/cwd: `%s`", cwd);
+	if (path[0] != '/')
+		return error_set(err, EPERM, "/process/cwd: `%s` is outside the root file system",
+				 cwd);
+	return 0;
+}
+
+int process_prepare(struct process_plan *plan, int proc, bool set_limits, struct error *err)
+{
+	const struct oci_process *p = plan->process;
+	_cleanup_close_ int self = -EBADF;
+	int r = 0;
+
+	if (set_limits) {
+		self = openat(proc, "self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (self < 0)
+			return error_errno(err, errno, "open `/proc/self`");
+		r = privileges_set_oom_score(p, self, err);
+		if (r == 0)
+			r = privileges_set_rlimits(p, 0, err);
+	}
+	if (r == 0)
+		r = privileges_set_label(p, proc, err);
+	if (r < 0)
+		return r;
+	privileges_own_stdio(p);
+	r = privileges_drop(&plan->privileges, err);
+	if (r == 0)
+		r = enter_cwd(p->cwd, err);
+	if (r == 0)
+		r = build_environment(plan, err);
+	return r < 0 ? r : find_program(plan, err);
+}
+
+int process_take_terminal(int terminal, const struct oci_process *process, struct error *err)
+{
+	const struct oci_console_size *size = process->console_size;
+
+	if (size) {
+		struct winsize ws = { .ws_row = (unsigned short)size->height,
+				      .ws_col = (unsigned short)size->width };
+
+		if (ioctl(terminal, TIOCSWINSZ, &ws) < 0)
+			return error_errno(err, errno,
+					   "/process/consoleSize: set the terminal's size");
+	}
+	if (ioctl(terminal, TIOCSCTTY, 0) < 0)
+		return error_errno(err, errno, "make the terminal the controlling one");
+	for (int fd = 0; fd <= 2; fd++)
+		if (dup2(terminal, fd) < 0)
+			return error_errno(err, errno, "make the terminal descriptor %d", fd);
+	return 0;
+}
+
+int process_execute(struct process_plan *plan, struct error *err)
+{
+	const struct oci_process *p = plan->process;
+	_cleanup_free_ char **argv = calloc(p->args.len + 1, sizeof(char *));
+	int r;
+
+	if (!argv)
+		return error_errno(err, ENOMEM, "/process/args");
+	for (size_t i = 0; i < p->args.len; i++)
+		argv[i] = (char *)(uintptr_t)p->args.items[i];
+	/*
+	 * No descriptor of ours or of our caller's may be seen by the workload (CVE-2024-21626). Marked, not
+	 * closed, so that an error of execve(2) can still be reported.
+	 */
+	if (sys_close_range(3 + plan->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+		return error_errno(err, errno, "mark descriptors close-on-exec (close_range)");
+	r = privileges_raise_for_filter(&plan->privileges, err);
+	if (r == 0)
+		r = seccomp_load_program(&plan->filter, err);
+	if (r == 0)
+		r = privileges_finish(&plan->privileges, err);
+	if (r < 0)
+		return r;
+	execve(plan->path, argv, plan->envp);
+	return error_errno(err, errno, "exec `%s`", plan->path);
+}
+
+int process_new_keyring(const char *id, struct error *err)
+{
+	char name[300];
+
+	snprintf(name, sizeof(name), "_ses.%s", id);
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0) < 0 &&
+	    errno != ENOSYS && errno != EPERM && errno != EACCES)
+		return error_errno(err, errno,
+				   "join a new session keyring (--no-new-keyring avoids it)");
+	return 0;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The last steps of every process that hull starts in a container, init or exec: from "hull's code
+ * in the container's namespaces" to "the workload's program". Planned in the caller, prepared in
+ * the new process, executed when told to.
+ */
+#ifndef HULL_SANDBOX_PROCESS_H
+#define HULL_SANDBOX_PROCESS_H
+
+#include "sandbox/privileges.h"
+#include "sandbox/seccomp.h"
+
+struct process_plan {
+	const struct oci_process *process;
+	struct privileges privileges;
+	struct seccomp_program filter;
+	unsigned preserve_fds;
+	char path[4096]; /* the program, once process_prepare() found it */
+	char **envp;     /* process.env, with HOME */
+};
+
+/* In the caller, before the new process exists. */
+int process_plan(struct process_plan *plan, const struct oci_process *process,
+		 const struct oci_seccomp *seccomp, unsigned preserve_fds, struct error *err);
+void process_plan_free(struct process_plan *plan);
+
+#define _cleanup_process_plan_ __attribute__((cleanup(process_plan_free)))
+
+/*
+ * In the new process, inside the container's root: labels, limits (unless the caller set them already), user, capabilities,
+ * working directory, and the search for the program. proc: a descriptor of a trusted /proc.
+ */
+int process_prepare(struct process_plan *plan, int proc, bool set_limits, struct error *err);
+
+/* Makes terminal the controlling terminal and standard input, output and error of a new session's leader. */
+int process_take_terminal(int terminal, const struct oci_process *process, struct error *err);
+
+/* Loads the filter, closes what is not to be passed on, executes. Returns only on failure. */
+int process_execute(struct process_plan *plan, struct error *err);
+
+/* A new session keyring, so that the container does not get the caller's keys (keyrings(7)). */
+int process_new_keyring(const char *id, struct error *err);
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The seam between a workload's life and the way it is isolated. runtime/ drives a struct sandbox
+ * through its struct sandbox_ops and knows neither namespaces nor KVM; each kind of isolation is one
+ * implementation of the operations.
+ *
+ * The life of a sandbox: create() leaves an init process that is set up and waits; commit() lets it
+ * outlive the caller, or start() lets it run at once. Later commands open the sandbox again from
+ * its state and call the other operations. destroy() ends and removes whatever there is, after
+ * whatever crash.
+ */
+#ifndef HULL_SANDBOX_SANDBOX_H
+#define HULL_SANDBOX_SANDBOX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "oci/config.h"
+
+enum sandbox_kind { SANDBOX_CONTAINER, SANDBOX_MICROVM };
+
+/* "container", "microvm". */
+const char *sandbox_kind_name(enum sandbox_kind kind);
+
+/* The points of a container's start at which hooks run (runtime-spec config.md, "POSIX-platform Hooks"). */
+enum sandbox_stage {
+	SANDBOX_STAGE_CREATE_RUNTIME,   /* in the caller: prestart and createRuntime hooks */
+	SANDBOX_STAGE_CREATE_CONTAINER, /* in the container's namespaces, before pivot_root */
+	SANDBOX_STAGE_START_CONTAINER,  /* in the container, before the workload is executed */
+};
+
+/* How the caller runs hooks. In the container's process run() is called in a copy of the caller's memory. */
+struct sandbox_hooks {
+	int (*run)(void *data, enum sandbox_stage stage, pid_t pid, struct error *err);
+	void *data;
+	bool wanted[3]; /* by enum sandbox_stage */
+};
+
+/* What a process gets from outside its configuration. */
+struct sandbox_io {
+	int console_socket;    /* a connected socket that receives the terminal, or -1 */
+	unsigned preserve_fds; /* descriptors 3 to 2 + preserve_fds are passed on */
+};
+
+struct sandbox;
+
+/* An additional process in a running sandbox. */
+struct sandbox_exec {
+	const struct oci_process *process;
+	struct sandbox_io io;
+	const char *cgroup; /* below the container's own cgroup; NULL: that itself */
+	/* results */
+	pid_t pid;
+	int terminal; /* the terminal's primary side where there is no console socket, else -1 */
+};
+
+struct sandbox_ops {
+	enum sandbox_kind kind;
+	/* Checks that everything the configuration asks for can be done; changes nothing. */
+	int (*check)(const struct oci_config *config, struct error *err);
+	/* Makes the isolation and the init process, which then waits. Sets pid, start_time and terminal. */
+	int (*create)(struct sandbox *sb, const struct sandbox_hooks *hooks,
+		      const struct sandbox_io *io, bool detach_later, struct error *err);
+	/* The state has been saved: the init process may outlive us and waits for start(). */
+	int (*commit)(struct sandbox *sb, struct error *err);
+	/* Executes the workload; returns once it runs. exec_failed tells an error of its execve(2) from others. */
+	int (*start)(struct sandbox *sb, struct error *err);
+	/* Whether start() was carried out, by asking the init process: 1, 0 or a negative errno. */
+	int (*started)(struct sandbox *sb, struct error *err);
+	/* Sends a signal to the init process, or (all) to every process. -ESRCH where there is none. */
+	int (*signal)(struct sandbox *sb, int sig, bool all, struct error *err);
+	int (*exec)(struct sandbox *sb, struct sandbox_exec *exec, struct error *err);
+	int (*pause)(struct sandbox *sb, struct error *err);
+	int (*resume)(struct sandbox *sb, struct error *err);
+	int (*paused)(struct sandbox *sb, struct error *err); /* 1, 0 or a negative errno */
+	/* The processes, as the host sees them: the caller frees *pids. Returns how many. */
+	ssize_t (*pids)(struct sandbox *sb, pid_t **pids, struct error *err);
+	/* Kills what runs and removes all that create() made outside the state directory. Can be repeated. */
+	int (*destroy)(struct sandbox *sb, struct error *err);
+};
+
+struct sandbox {
+	const struct sandbox_ops *ops;
+	const struct oci_config
+		*config; /* NULL where it could not be read (destroy() works without) */
+	const char *id;
+	const char *bundle;      /* absolute */
+	const char *rootfs;      /* absolute */
+	const char *cgroup_path; /* in every hierarchy; NULL or "": no cgroup */
+	int state_dir;           /* descriptor of the state directory */
+	bool no_pivot, no_new_keyring;
+
+	pid_t pid;           /* of the init process, on the host; 0: none yet */
+	uint64_t start_time; /* its start, in clock ticks since boot (proc(5)) */
+	int terminal;        /* after create(): the terminal's primary side for the caller, or -1 */
+	int channel; /* between create() and commit() or start(): to the init process; else -1 */
+	bool exec_failed;
+};
+
+/* The operations of a kind; NULL with a message where it is not in this build. */
+const struct sandbox_ops *sandbox_ops_of(enum sandbox_kind kind, struct error *err);
+
+#endif

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Making a process in namespaces; see struct spawn in container.h for the two ways.
+ *
+ * Order matters in the new process: first it lets go of hull's program (exe.h), then it enters its
+ * cgroups, then a user namespace, which takes its privilege over the host, then the other
+ * namespaces. It is undumpable before it can be seen from a namespace that others are in.
+ */
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/process.h"
+#include "base/syscalls.h"
+#include "sandbox/container.h"
+#include "sandbox/exe.h"
+
+/* clone3(2) would root a cgroup namespace in the caller's cgroup, and has no offsets for time: both are unshared later. */
+#define LATE_FLAGS ((unsigned long)(CLONE_NEWCGROUP | CLONE_NEWTIME))
+
+void spawn_fail(int sync, enum container_message type, const struct error *err)
+{
+	message_send(sync, type, err, sizeof(*err), NULL, 0, NULL);
+	_exit(1);
+}
+
+int spawn_ask(int sync, enum container_message type, struct error *err)
+{
+	struct message answer;
+	int r = message_send(sync, type, NULL, 0, NULL, 0, err);
+
+	if (r == 0)
+		r = message_receive(sync, &answer, NULL, 0, err);
+	if (r == 0 && answer.type != MSG_GO)
+		r = error_errno(err, EPROTO, "wait for the caller");
+	return r;
+}
+
+int spawn_ended(pid_t pid, struct error *err)
+{
+	int status;
+
+	if (process_wait(pid, &status) < 0)
+		return error_set(err, ECHILD, "the container's process ended unexpectedly");
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		return error_set(
+			err, ECHILD,
+			"the container's process was killed while it was set up (is its memory "
+			"limit too low?)");
+	if (WIFSIGNALED(status))
+		return error_set(
+			err, ECHILD,
+			"the container's process was ended by signal %d while it was set up",
+			WTERMSIG(status));
+	return error_set(err, ECHILD,
+			 "the container's process ended with status %d while it was set up",
+			 WEXITSTATUS(status));
+}
+
+int spawn_receive(int channel, struct message *message, void *payload, size_t size,
+		  bool *exec_failed, struct error *err)
+{
+	union {
+		struct error error;
+		char bytes[MESSAGE_MAX];
+	} buf;
+	int r = message_receive(channel, message, &buf, sizeof(buf), err);
+
+	if (r == -EPIPE)
+		return 0;
+	if (r < 0)
+		return r;
+	if (message->type == MSG_ERROR || message->type == MSG_EXEC_ERROR) {
+		*exec_failed = message->type == MSG_EXEC_ERROR;
+		if (message->len != sizeof(buf.error) || buf.error.code <= 0)
+			return error_errno(err, EPROTO,
+					   "receive an error from the container's process");
+		buf.error.text[sizeof(buf.error.text) - 1] = '\0';
+		return error_set(err, buf.error.code, "%s", buf.error.text);
+	}
+	if (message->len > size)
+		return error_errno(err, EPROTO, "receive a message from the container's process");
+	if (message->len)
+		memcpy(payload, &buf, message->len);
+	return 1;
+}
+
+/* ---- steps of the new process -------------------------------------------------------------------- */
+
+/* Root of the user namespace that was entered. A mapping without a root is left as it is. */
+static int become_root(struct error *err)
+{
+	if (setgroups(0, NULL) < 0 && errno != EPERM)
+		return error_errno(err, errno, "give up supplementary groups");
+	if (setresgid(0, 0, 0) < 0 && errno != EINVAL)
+		return error_errno(err, errno, "become group 0 of the user namespace");
+	if (setresuid(0, 0, 0) < 0 && errno != EINVAL)
+		return error_errno(err, errno, "become root of the user namespace");
+	return 0;
+}
+
+static bool makes_user(const struct spawn *s)
+{
+	return s->namespaces && (s->namespaces->new_flags & CLONE_NEWUSER);
+}
+
+static bool joins_user(const struct spawn *s)
+{
+	return (s->namespaces && (s->namespaces->join_flags & CLONE_NEWUSER)) ||
+	       (s->pidfd_flags & CLONE_NEWUSER);
+}
+
+/* In the user namespace: the caller does its part, we become root in it. */
+static int settle_in_user_namespace(const struct spawn *s, bool hidden, struct error *err)
+{
+	int r = spawn_ask(s->sync, MSG_PRIVILEGED, err);
+
+	if (r == 0)
+		r = become_root(err);
+	/* Only now: the /proc files of an undumpable process are root's, and an ordinary caller must write our id mappings. */
+	if (r == 0 && !hidden)
+		r = exe_hide(err);
+	return r;
+}
+
+static int join_listed(struct ns_plan *ns, bool try, struct error *err)
+{
+	static const enum oci_namespace_type order[] = { OCI_NS_UTS,    OCI_NS_IPC,  OCI_NS_NETWORK,
+							 OCI_NS_CGROUP, OCI_NS_TIME, OCI_NS_MOUNT };
+
+	for (size_t i = 0; ns && i < ARRAY_SIZE(order); i++) {
+		int r = ns_join(ns, order[i], err);
+
+		if (r < 0 && !(try && r == -EPERM))
+			return r;
+	}
+	return 0;
+}
+
+/* What must wait until the process is in its cgroup and user namespace. */
+static int make_late(const struct spawn *s, struct error *err)
+{
+	unsigned long flags = s->namespaces ? s->namespaces->new_flags : 0;
+
+	if ((flags & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) < 0)
+		return error_errno(err, errno, "make a cgroup namespace");
+	return flags & CLONE_NEWTIME ? ns_make_time(s->time_offsets, s->proc, err) : 0;
+}
+
+static int enter_cgroup(const struct spawn *s, struct error *err)
+{
+	return s->cgroup ? cgroup_enter(s->cgroup, 0, true, err) : 0;
+}
+
+/* The caller may have blocked signals for itself; the workload starts with none blocked. */
+static void unblock_signals(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static pid_t clone_process(const struct spawn *s, unsigned long flags, int exit_signal,
+			   bool into_cgroup)
+{
+	int cgroup = into_cgroup && s->cgroup ? cgroup_v2_fd(s->cgroup) : -1;
+	struct clone_args args = {
+		.flags = flags | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
+		.exit_signal = (unsigned)exit_signal,
+		.cgroup = cgroup >= 0 ? (unsigned)cgroup : 0,
+	};
+
+	return sys_clone3(&args);
+}
+
+/* ---- directly ------------------------------------------------------------------------------------ */
+
+static int direct_child(const struct spawn *s, struct error *err)
+{
+	bool hidden = !makes_user(s);
+	int r = hidden ? exe_hide(err) : 0;
+
+	if (r == 0)
+		r = enter_cgroup(s, err);
+	if (r == 0 && s->pidfd >= 0) {
+		unsigned long flags = s->pidfd_flags & ~(unsigned long)CLONE_NEWPID;
+
+		if (flags && setns(s->pidfd, (int)flags) < 0)
+			r = error_errno(err, errno, "join the namespaces of the container");
+	}
+	if (r == 0 && (makes_user(s) || joins_user(s)))
+		r = settle_in_user_namespace(s, hidden, err);
+	if (r == 0)
+		r = join_listed(s->namespaces, false, err);
+	return r < 0 ? r : make_late(s, err);
+}
+
+/* The pid namespace that our next child shall be in; our own stays what it is. */
+static int set_child_pid_namespace(const struct spawn *s, struct error *err)
+{
+	if (s->pidfd_flags & CLONE_NEWPID) {
+		if (setns(s->pidfd, CLONE_NEWPID) < 0)
+			return error_errno(err, errno, "join the pid namespace of the container");
+		return 1;
+	}
+	if (!s->namespaces || s->namespaces->join_fds[OCI_NS_PID] < 0)
+		return 0;
+	return ns_join(s->namespaces, OCI_NS_PID, err) < 0 ? -err->code : 1;
+}
+
+/* Hooks and whatever else we start later belong in our own pid namespace again. */
+static int restore_child_pid_namespace(const struct spawn *s, struct error *err)
+{
+	_cleanup_close_ int own = openat(s->proc, "self/ns/pid", O_RDONLY | O_CLOEXEC);
+
+	if (own < 0 || setns(own, CLONE_NEWPID) < 0)
+		return error_errno(err, errno, "return to our own pid namespace");
+	return 0;
+}
+
+static int spawn_directly(const struct spawn *s, pid_t *pid, struct error *err)
+{
+	unsigned long flags = s->namespaces ? s->namespaces->new_flags & ~LATE_FLAGS : 0;
+	struct error child_error = { 0 };
+	int moved = set_child_pid_namespace(s, err);
+
+	if (moved < 0)
+		return moved;
+	*pid = clone_process(s, flags, SIGCHLD, true);
+	if (*pid < 0)
+		return error_errno(err, errno, "clone3 a process into new namespaces");
+	if (*pid == 0) {
+		close(s->caller_end);
+		unblock_signals();
+		if (direct_child(s, &child_error) < 0)
+			spawn_fail(s->sync, MSG_ERROR, &child_error);
+		s->main(s->data);
+		_exit(1);
+	}
+	return moved ? restore_child_pid_namespace(s, err) : 0;
+}
+
+/* ---- by an intermediate process -------------------------------------------------------------------- */
+
+static int enter_user_namespace(const struct spawn *s, struct error *err)
+{
+	if (s->pidfd >= 0 && setns(s->pidfd, (int)s->pidfd_flags) < 0)
+		return error_errno(err, errno, "join the namespaces of the container");
+	if (makes_user(s) && unshare(CLONE_NEWUSER) < 0)
+		return error_errno(err, errno, "make a user namespace (see `hull check`)");
+	return s->namespaces ? ns_join(s->namespaces, OCI_NS_USER, err) : 0;
+}
+
+static int intermediate_setup(const struct spawn *s, struct error *err)
+{
+	bool hidden = geteuid() == 0;
+	int r = hidden ? exe_hide(err) : 0;
+
+	if (r == 0)
+		r = enter_cgroup(s, err);
+	/* A namespace may belong to the user namespace we leave or to the one we enter: try before, insist after. */
+	if (r == 0)
+		r = join_listed(s->namespaces, true, err);
+	if (r == 0)
+		r = enter_user_namespace(s, err);
+	if (r == 0)
+		r = settle_in_user_namespace(s, hidden, err);
+	if (r == 0)
+		r = join_listed(s->namespaces, false, err);
+	if (r == 0 && s->namespaces)
+		r = ns_join(s->namespaces, OCI_NS_PID, err);
+	return r;
+}
+
+static void __attribute__((noreturn)) intermediate_main(const struct spawn *s)
+{
+	unsigned long flags =
+		s->namespaces ? s->namespaces->new_flags & ~(LATE_FLAGS | CLONE_NEWUSER) : 0;
+	struct error err = { 0 };
+	struct spawned spawned;
+	int announced[2];
+
+	if (intermediate_setup(s, &err) < 0)
+		spawn_fail(s->sync, MSG_ERROR, &err);
+	/* The real process waits until its id is announced: it ends when we close our end. */
+	if (pipe2(announced, O_CLOEXEC) < 0) {
+		error_errno(&err, errno, "pipe");
+		spawn_fail(s->sync, MSG_ERROR, &err);
+	}
+	/* A sibling of ours: a child of the caller's, who may wait for it and leave it to its own parent. */
+	spawned.pid = clone_process(s, flags | CLONE_PARENT, 0, false);
+	if (spawned.pid < 0) {
+		error_errno(&err, errno, "clone3 a process into new namespaces");
+		spawn_fail(s->sync, MSG_ERROR, &err);
+	}
+	if (spawned.pid > 0) {
+		message_send(s->sync, MSG_SPAWNED, &spawned, sizeof(spawned), NULL, 0, NULL);
+		_exit(0);
+	}
+	close(announced[1]);
+	while (read(announced[0], &(char){ 0 }, 1) < 0 && errno == EINTR)
+		;
+	if (make_late(s, &err) < 0)
+		spawn_fail(s->sync, MSG_ERROR, &err);
+	s->main(s->data);
+	_exit(1);
+}
+
+static int spawn_staged(const struct spawn *s, pid_t *pid, struct error *err)
+{
+	*pid = clone_process(s, 0, SIGCHLD, true);
+	if (*pid < 0)
+		return error_errno(err, errno, "clone3 a process");
+	if (*pid == 0) {
+		close(s->caller_end);
+		unblock_signals();
+		intermediate_main(s);
+	}
+	return 0;
+}
+
+int spawn_process(const struct spawn *s, pid_t *pid, struct error *err)
+{
+	bool staged;
+
+	if (s->pidfd >= 0)
+		/* Only root can enter a container's pid namespace while still outside its user namespace. */
+		staged = joins_user(s) && geteuid() != 0;
+	else
+		staged = joins_user(s) || (makes_user(s) && s->namespaces->join_flags);
+	return staged ? spawn_staged(s, pid, err) : spawn_directly(s, pid, err);
+}

@@ -1,0 +1,82 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# `hull delete`: what it refuses, and what it takes with it.
+
+load helpers
+
+# bats test_tags=quick
+@test "a running container is not deleted without --force" {
+	start_sleeper
+	run h delete "$ID"
+	expect_error "running|not stopped"
+	[ "$(container_status)" = running ]
+}
+
+# bats test_tags=quick
+@test "--force kills and deletes" {
+	set_args probe sleep
+	start_container
+	h delete --force "$ID"
+	expect_nothing_left
+}
+
+@test "a created container can be deleted" {
+	set_args sleep 100
+	create_container
+	h delete "$ID" || h delete --force "$ID"
+	expect_nothing_left
+}
+
+@test "--force takes every process of a container without a pid namespace" {
+	update_config '.linux.namespaces |= map(select(.type != "pid"))'
+	set_args sh -c 'for i in 1 2 3 4 5; do setsid sleep 1000 & done; echo ready; sleep 1000'
+	start_container
+	wait_until 5 'grep -q ready "$OUT"'
+	h delete --force "$ID"
+	expect_nothing_left
+}
+
+@test "--force ends a fork bomb" {
+	require_controller pids
+	update_config '.linux.namespaces |= map(select(.type != "pid")) | .linux.resources.pids.limit = 100'
+	set_args sh -c 'f() { sleep 0.01; f & f; }; f & f 2>/dev/null'
+	start_container
+	sleep 0.5
+	timeout 30 "$HULL" --root "$ROOT" delete --force "$ID"
+	expect_nothing_left
+}
+
+@test "cgroups made below the container's are removed with it" {
+	start_sleeper
+	made=0
+	while read -r dir; do
+		mkdir -p "$dir/child/grandchild" && made=1
+	done < <(find /sys/fs/cgroup -type d -name "*$ID*")
+	[ $made -eq 1 ]
+	h delete --force "$ID"
+	expect_nothing_left
+}
+
+@test "--force deletes a paused container" {
+	require_controller freezer
+	start_sleeper
+	h pause "$ID"
+	timeout 30 "$HULL" --root "$ROOT" delete --force "$ID"
+	expect_nothing_left
+}
+
+@test "the bundle stays as it was" {
+	before=$(cd "$BUNDLE" && find . -type f -exec sha256sum {} + | sort)
+	set_args true
+	h run --bundle "$BUNDLE" "$ID"
+	# config.json was changed by set_args: compare the rest.
+	[ "$(cd "$BUNDLE" && find . -type f -exec sha256sum {} + | sort | grep -v config.json)" = \
+		"$(grep -v config.json <<<"$before")" ]
+}
+
+@test "the same id can be used again at once" {
+	set_args true
+	for _ in {1..10}; do
+		h run --bundle "$BUNDLE" "$ID"
+	done
+}
