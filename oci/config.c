@@ -34,7 +34,7 @@ static int parse(const struct schema *schema, const char *json, size_t len, stru
 int oci_config_parse(const char *json, size_t len, struct arena *arena, struct oci_config **config,
 		     struct error *err)
 {
-	void *object;
+	void *object = NULL;
 	int r = parse(&oci_config_schema, json, len, arena, &object, err);
 
 	if (r == 0)
@@ -45,7 +45,7 @@ int oci_config_parse(const char *json, size_t len, struct arena *arena, struct o
 int oci_process_parse(const char *json, size_t len, struct arena *arena,
 		      struct oci_process **process, struct error *err)
 {
-	void *object;
+	void *object = NULL;
 	int r = parse(&oci_process_schema, json, len, arena, &object, err);
 
 	if (r == 0)
@@ -56,7 +56,7 @@ int oci_process_parse(const char *json, size_t len, struct arena *arena,
 int oci_resources_parse(const char *json, size_t len, struct arena *arena,
 			struct oci_resources **resources, struct error *err)
 {
-	void *object;
+	void *object = NULL;
 	int r = parse(&oci_resources_schema, json, len, arena, &object, err);
 
 	if (r == 0)

@@ -9,6 +9,9 @@
  * false in its opt_ type; the field's comment says where absence means more than zero. An array is
  * items and len. Everything lives in the arena that oci_config_parse() was given; nothing is freed
  * alone. Strings are valid UTF-8 without NUL.
+ *
+ * What a comment says of a value is checked while parsing, but for resources: there, ranges that
+ * only the kernel knows are told for the reader, and values out of them are passed on.
  */
 #ifndef HULL_OCI_CONFIG_H
 #define HULL_OCI_CONFIG_H
@@ -110,7 +113,7 @@ struct oci_capabilities {
 };
 
 struct oci_rlimit {
-	const char *type;    /* "RLIMIT_…"; required, no type twice */
+	const char *type;    /* "RLIMIT_…"; required, no type twice, known or not */
 	uint64_t hard, soft; /* required */
 };
 struct oci_rlimits {
@@ -204,7 +207,7 @@ struct oci_device {
 	const char *type;            /* "c", "b", "u" or "p"; required */
 	const char *path;            /* required, absolute */
 	struct opt_i64 major, minor; /* required unless type is "p" */
-	struct opt_u32 file_mode;    /* permission bits */
+	struct opt_u32 file_mode;    /* permission bits; bits of the file type are taken away */
 	struct opt_u32 uid, gid;
 };
 struct oci_devices {
@@ -394,7 +397,7 @@ struct oci_vm_hypervisor {
 struct oci_vm_kernel {
 	const char *path; /* required, absolute */
 	struct oci_strings parameters;
-	const char *initrd;
+	const char *initrd; /* absolute */
 };
 struct oci_vm_image {
 	const char *path;   /* required, absolute */

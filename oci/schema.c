@@ -47,7 +47,7 @@ static const char *quote(const char *s, char buf[QUOTE_TEXT])
 {
 	size_t n = 0;
 
-	while (s[n] && n < QUOTE_TEXT - 4) {
+	while (n < QUOTE_TEXT - 4 && s[n]) {
 		unsigned char c = (unsigned char)s[n];
 
 		buf[n++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
@@ -196,7 +196,7 @@ static int parse_integer(struct parse *p, const struct schema_member *m, const s
 static int parse_number(struct parse *p, const struct schema_member *m, const struct json_value *v,
 			void *field, const struct schema_path *path)
 {
-	uint64_t bits;
+	uint64_t bits = 0;
 	int r = parse_integer(p, m, v, &bits, path);
 
 	if (r < 0)
@@ -275,7 +275,7 @@ static int parse_u32s(struct parse *p, const struct schema_member *m, const stru
 	if (!numbers->items)
 		return no_memory(p);
 	for (const struct json_value *e = v->child; e; e = e->next, here.index++) {
-		uint64_t bits;
+		uint64_t bits = 0;
 		int r = parse_integer(p, m, e, &bits, &here);
 
 		if (r < 0)
@@ -494,7 +494,7 @@ static int parse_object(struct parse *p, const struct schema *schema, const stru
 		next = i + 1;
 		if ((e->type == JSON_NULL && !m->required) || (m->absent && m->absent(e)))
 			continue;
-		bit = UINT64_C(1) << (m->alias ? i - 1 : i);
+		bit = UINT64_C(1) << i >> m->alias; /* an alias is the member before it */
 		if (seen & bit)
 			return schema_fail(&here, p->err, "given twice, in two spellings");
 		seen |= bit;

@@ -90,8 +90,7 @@ static bool add_process(struct arena *arena, struct oci_config *config)
 	return copy_list(arena, &args, &p->args) && copy_list(arena, &env, &p->env) &&
 	       copy_list(arena, &capabilities, &caps->bounding) &&
 	       copy_list(arena, &capabilities, &caps->effective) &&
-	       copy_list(arena, &capabilities, &caps->permitted) &&
-	       copy_list(arena, &capabilities, &caps->ambient);
+	       copy_list(arena, &capabilities, &caps->permitted);
 }
 
 static bool add_root(struct arena *arena, struct oci_config *config)
@@ -133,10 +132,12 @@ static bool add_mounts(struct arena *arena, struct oci_config *config, bool root
 
 static bool add_namespaces(struct arena *arena, struct oci_linux *l, bool rootless)
 {
-	static const enum oci_namespace_type as_root[] = { OCI_NS_PID, OCI_NS_NETWORK, OCI_NS_IPC,
-							   OCI_NS_UTS, OCI_NS_MOUNT };
-	static const enum oci_namespace_type as_user[] = { OCI_NS_PID, OCI_NS_IPC, OCI_NS_UTS,
-							   OCI_NS_MOUNT, OCI_NS_USER };
+	static const enum oci_namespace_type as_root[] = {
+		OCI_NS_PID, OCI_NS_NETWORK, OCI_NS_IPC, OCI_NS_UTS, OCI_NS_MOUNT, OCI_NS_CGROUP
+	};
+	static const enum oci_namespace_type as_user[] = {
+		OCI_NS_PID, OCI_NS_IPC, OCI_NS_UTS, OCI_NS_MOUNT, OCI_NS_USER, OCI_NS_CGROUP
+	};
 	size_t len = ARRAY_SIZE(as_root);
 
 	_Static_assert(ARRAY_SIZE(as_root) == ARRAY_SIZE(as_user), "one length for both");

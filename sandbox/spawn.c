@@ -68,8 +68,10 @@ int spawn_receive(int channel, struct message *message, void *payload, size_t si
 	} buf;
 	int r = message_receive(channel, message, &buf, sizeof(buf), err);
 
-	if (r == -EPIPE)
+	if (r == -EPIPE) {
+		error_clear(err);
 		return 0;
+	}
 	if (r < 0)
 		return r;
 	if (message->type == MSG_ERROR || message->type == MSG_EXEC_ERROR) {

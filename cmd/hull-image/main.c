@@ -165,8 +165,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		if (option == '?' || option == ':')
-			return usage_error(option == '?' ? "unknown option `%s`" :
-							   "option `%s` needs a value",
+			return usage_error(option == '?' ? "unknown option `%s`"
+							 : "option `%s` needs a value",
 					   argv[optind - 1]);
 		if (parse_option(option, a) < 0)
 			return -1;

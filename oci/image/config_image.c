@@ -251,14 +251,16 @@ static int add_labels(struct conversion *c, const struct json_value *labels, str
 
 	for (const struct json_value *l = labels ? labels->child : NULL; l; l = l->next) {
 		if (l->type != JSON_STRING)
-			return error_set(err, EINVAL,
-					 "image configuration: `Labels`: expected strings, found %s",
-					 json_type_name(l->type));
+			return error_set(
+				err, EINVAL,
+				"image configuration: `Labels`: expected strings, found %s",
+				json_type_name(l->type));
 		if (!*l->key)
 			continue;
 		if (is_unsafe(l->key)) {
-			log_warning("label `%.256s` of the image is left out: a runtime would obey it",
-				    l->key);
+			log_warning(
+				"label `%.256s` of the image is left out: a runtime would obey it",
+				l->key);
 			continue;
 		}
 		map->items[map->len++] = (struct oci_map_entry){ l->key, l->string };
@@ -274,9 +276,9 @@ static int join(struct conversion *c, const struct json_value *list, const char 
 
 	*s = NULL;
 	for (const struct json_value *v = list ? list->child : NULL; v; v = v->next) {
-		const char *word = list->type == JSON_OBJECT  ? v->key :
-				   v->type == JSON_STRING ? v->string :
-							    NULL;
+		const char *word = list->type == JSON_OBJECT ? v->key
+				   : v->type == JSON_STRING  ? v->string
+							     : NULL;
 
 		if (!word)
 			return error_set(err, EINVAL, "image configuration: expected strings");
@@ -328,10 +330,9 @@ static int convert_annotations(struct conversion *c, struct error *err)
 	if (member(c->config, "Labels", JSON_OBJECT, &labels, err) < 0)
 		return -EINVAL;
 	map->len = 0;
-	map->items = arena_array(c->arena,
-				 before.len + (labels ? labels->children : 0) +
-					 ARRAY_SIZE(verbatim) + 2,
-				 sizeof(*map->items));
+	map->items = arena_array(
+		c->arena, before.len + (labels ? labels->children : 0) + ARRAY_SIZE(verbatim) + 2,
+		sizeof(*map->items));
 	if (!map->items)
 		return no_memory(err);
 	if (add_labels(c, labels, err) < 0)

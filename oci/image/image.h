@@ -24,7 +24,8 @@ struct image_unpack_options {
 	void (*progress)(void *data, const char *what, unsigned long done,
 			 unsigned long total); /* may be NULL */
 	void *progress_data;
-	bool (*interrupted)(void *data); /* asked often; true: stop, clean up, -EINTR; may be NULL */
+	bool (*interrupted)(
+		void *data); /* asked often; true: stop, clean up, -EINTR; may be NULL */
 	void *interrupted_data;
 };
 

@@ -138,8 +138,8 @@ static int apply_one(struct layer *layer, struct archive_entry *entry, struct er
 	if (r < 0)
 		return r;
 	kind = layer_whiteout_kind(clean);
-	r = kind == LAYER_NO_WHITEOUT ? layer_entry_apply(layer, entry, clean, err) :
-					layer_whiteout_apply(layer, clean, kind, err);
+	r = kind == LAYER_NO_WHITEOUT ? layer_entry_apply(layer, entry, clean, err)
+				      : layer_whiteout_apply(layer, clean, kind, err);
 	if (r < 0)
 		return error_wrap(err, "entry `%.256s`", name);
 	return 0;
@@ -191,8 +191,7 @@ int layer_apply(struct layer_target *target, layer_read_fn read, void *data, str
 	layer->read_data = data;
 	path_map_init(&layer->paths);
 	layer->archive = archive_read_new();
-	n = readlink(path_of_fd(target->rootfs).s, layer->root_path,
-		     sizeof(layer->root_path) - 1);
+	n = readlink(path_of_fd(target->rootfs).s, layer->root_path, sizeof(layer->root_path) - 1);
 	if (n < 0)
 		r = error_errno(err, errno, "find the root file system's path in /proc");
 	else if (!layer->archive)

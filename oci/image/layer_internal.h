@@ -19,7 +19,8 @@ struct layer {
 	uint64_t entries, bytes;
 	layer_read_fn read;
 	void *read_data;
-	struct error read_error; /* code is not 0 where read() failed: what libarchive says then is of no use */
+	struct error
+		read_error; /* code is not 0 where read() failed: what libarchive says then is of no use */
 	char buffer[LAYER_BUFFER];
 };
 
@@ -70,7 +71,7 @@ enum layer_whiteout {
 	LAYER_WHITEOUT,         /* `.wh.NAME`: NAME of lower layers is removed */
 	LAYER_WHITEOUT_OPAQUE,  /* `.wh..wh..opq`: all of the directory's, of lower layers */
 	LAYER_WHITEOUT_IGNORED, /* other names of aufs's own: `.wh..wh.plnk` and so on */
-	LAYER_WHITEOUT_BAD,     /* `.wh.`, `.wh..`, `.wh...`: names of nothing, of the directory, of its parent */
+	LAYER_WHITEOUT_BAD, /* `.wh.`, `.wh..`, `.wh...`: names of nothing, of the directory, of its parent */
 };
 enum layer_whiteout layer_whiteout_kind(const char *name);
 int layer_whiteout_apply(struct layer *layer, const char *name, enum layer_whiteout kind,

@@ -69,25 +69,28 @@ static int set_xattr(struct layer *layer, const struct place *place, const char 
 		     const char *name, const void *value, size_t size, struct error *err)
 {
 	if (!xattr_allowed(name)) {
-		layer_warn_once(layer, LAYER_WARN_XATTR_SKIPPED,
-				"`%s` of the image: extended attribute `%.64s` is not set: not an image's to set",
-				place->path, name);
+		layer_warn_once(
+			layer, LAYER_WARN_XATTR_SKIPPED,
+			"`%s` of the image: extended attribute `%.64s` is not set: not an image's to set",
+			place->path, name);
 		return 0;
 	}
 	if (setxattr(item, name, value, size, 0) == 0)
 		return 0;
 	switch (errno) {
 	case ENOTSUP:
-		layer_warn_once(layer, LAYER_WARN_XATTR_UNSUPPORTED,
-				"`%s` of the image: extended attribute `%.64s` is not set: the file system does not support it",
-				place->path, name);
+		layer_warn_once(
+			layer, LAYER_WARN_XATTR_UNSUPPORTED,
+			"`%s` of the image: extended attribute `%.64s` is not set: the file system does not support it",
+			place->path, name);
 		return 0;
 	case EPERM:
 	case EACCES:
 		/* Without root for trusted.* and security.*; user.* on what is neither file nor directory. */
-		layer_warn_once(layer, LAYER_WARN_XATTR_DENIED,
-				"`%s` of the image: extended attribute `%.64s` is not set: not permitted",
-				place->path, name);
+		layer_warn_once(
+			layer, LAYER_WARN_XATTR_DENIED,
+			"`%s` of the image: extended attribute `%.64s` is not set: not permitted",
+			place->path, name);
 		return 0;
 	default:
 		return error_errno(err, errno, "set the extended attribute `%.256s`", name);
@@ -110,7 +113,8 @@ static int set_xattrs(struct layer *layer, struct archive_entry *entry, const st
 	}
 	if (archive_entry_acl_types(entry))
 		layer_warn_once(layer, LAYER_WARN_ACL,
-				"`%s` of the image: its access control list is not set", place->path);
+				"`%s` of the image: its access control list is not set",
+				place->path);
 	return 0;
 }
 
@@ -140,9 +144,8 @@ static struct timespec time_of(bool is_set, time_t seconds, long nanoseconds)
 	/* utimensat(2) has meanings of its own for nanoseconds out of range. */
 	if (!is_set)
 		return (struct timespec){ 0, 0 };
-	return (struct timespec){ seconds, nanoseconds >= 0 && nanoseconds < 1000000000L ?
-						   nanoseconds :
-						   0 };
+	return (struct timespec){ seconds,
+				  nanoseconds >= 0 && nanoseconds < 1000000000L ? nanoseconds : 0 };
 }
 
 static int set_times(struct layer *layer, struct archive_entry *entry, const struct place *place,
@@ -152,10 +155,9 @@ static int set_times(struct layer *layer, struct archive_entry *entry, const str
 
 	times[1] = time_of(archive_entry_mtime_is_set(entry), archive_entry_mtime(entry),
 			   archive_entry_mtime_nsec(entry));
-	times[0] = archive_entry_atime_is_set(entry) ?
-			   time_of(true, archive_entry_atime(entry),
-				   archive_entry_atime_nsec(entry)) :
-			   times[1];
+	times[0] = archive_entry_atime_is_set(entry) ? time_of(true, archive_entry_atime(entry),
+							       archive_entry_atime_nsec(entry))
+						     : times[1];
 	if (archive_entry_filetype(entry) == AE_IFDIR) {
 		struct path_info *info = path_map_add(&layer->paths, place->path);
 
@@ -173,8 +175,8 @@ static int set_times(struct layer *layer, struct archive_entry *entry, const str
 int layer_metadata_apply(struct layer *layer, struct archive_entry *entry,
 			 const struct place *place, bool existed, struct error *err)
 {
-	_cleanup_close_ int item = openat(place->parent, place->name,
-					  O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_close_ int item =
+		openat(place->parent, place->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	struct path_of_fd path;
 	struct stat st;
 	int r;

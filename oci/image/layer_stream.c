@@ -112,8 +112,8 @@ int layer_stream_open(struct image_source *source, const struct image_layer *lay
 	s->layer = layer;
 	s->hooks = *hooks;
 	s->hash = digest_begin(&layer->diff_id);
-	r = s->hash ? image_blob_open(source, &layer->blob, &s->blob, err) :
-		      error_set(err, ENOMEM, "open a layer: libcrypto failed");
+	r = s->hash ? image_blob_open(source, &layer->blob, &s->blob, err)
+		    : error_set(err, ENOMEM, "open a layer: libcrypto failed");
 	if (r >= 0)
 		r = peek(s, err);
 	code = sniff(s->buffer, s->peeked);
@@ -186,10 +186,11 @@ int layer_stream_finish(struct layer_stream *s, struct error *err)
 	if (!digest_finish(s->hash, &found))
 		return error_set(err, EIO, "hash a layer: libcrypto failed");
 	if (!digest_equal(&found, &s->layer->diff_id))
-		return error_set(err, EBADMSG,
-				 "layer %s: its content is %s, not the DiffID %s of the image's configuration",
-				 digest_text(&s->blob.descriptor->digest).s, digest_text(&found).s,
-				 digest_text(&s->layer->diff_id).s);
+		return error_set(
+			err, EBADMSG,
+			"layer %s: its content is %s, not the DiffID %s of the image's configuration",
+			digest_text(&s->blob.descriptor->digest).s, digest_text(&found).s,
+			digest_text(&s->layer->diff_id).s);
 	return 0;
 }
 

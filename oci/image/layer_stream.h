@@ -27,9 +27,9 @@ struct layer_stream {
 	struct layer_stream_hooks hooks;
 	struct archive *filter; /* NULL: the blob is the tar stream itself */
 	struct digest_stream *hash;
-	uint64_t done;             /* bytes of the tar stream */
-	struct error error;        /* of reading the blob */
-	size_t peeked, peeked_at;  /* bytes in buffer that were read to see the compression */
+	uint64_t done;            /* bytes of the tar stream */
+	struct error error;       /* of reading the blob */
+	size_t peeked, peeked_at; /* bytes in buffer that were read to see the compression */
 	char buffer[LAYER_STREAM_BUFFER];
 };
 

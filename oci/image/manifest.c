@@ -171,8 +171,8 @@ int image_index_choose(const struct json_value *index, const char *tag,
 		return tag_error(manifests, EINVAL, err, "more than one image: give a tag");
 	if (tie)
 		return tag_error(manifests, EINVAL, err,
-				 tag ? "more than one image has this tag" :
-				       "more than one image, and no way to choose");
+				 tag ? "more than one image has this tag"
+				     : "more than one image, and no way to choose");
 	*chosen = best;
 	return 0;
 }
@@ -193,8 +193,8 @@ static int check_schema(const struct json_value *object, const char *const *type
 	/* A blob that is a manifest to one reader and an index to another (CVE-2021-41190) is neither to us. */
 	type = json_get_string(object, "mediaType");
 	if (type && !is_one_of(type, types))
-		return error_set(err, EINVAL, "its mediaType `%.128s` is not what its descriptor said",
-				 type);
+		return error_set(err, EINVAL,
+				 "its mediaType `%.128s` is not what its descriptor said", type);
 	if (types == manifest_types && json_get(object, "manifests"))
 		return error_set(err, EINVAL, "a manifest with `manifests`");
 	if (types == index_types && (json_get(object, "layers") || json_get(object, "config")))

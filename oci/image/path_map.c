@@ -6,7 +6,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define PATH_MAP_BYTES ((size_t)2 << 30) /* that a map may take; a layer that needs more is refused */
+#define PATH_MAP_BYTES \
+	((size_t)2 << 30) /* that a map may take; a layer that needs more is refused */
 
 void path_map_init(struct path_map *map)
 {

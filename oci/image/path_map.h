@@ -21,9 +21,9 @@
 struct path_info {
 	const char *path;
 	uint64_t hash;
-	bool made;       /* by the layer that is being applied */
-	bool has_times;  /* of a directory, to be set when nothing is put into it any more */
-	mode_t mode;     /* permission bits */
+	bool made;      /* by the layer that is being applied */
+	bool has_times; /* of a directory, to be set when nothing is put into it any more */
+	mode_t mode;    /* permission bits */
 	struct timespec times[2]; /* access, modification: for utimensat(2) */
 };
 

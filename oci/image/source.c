@@ -56,7 +56,8 @@ static int check_layout(struct image_source *source, struct error *err)
 	arena_init(&arena, 0);
 	len = image_source_read(source, "oci-layout", LAYOUT_FILE_MAX, &text, err);
 	if (len == -ENOENT)
-		return error_set(err, ENOENT, "no OCI image layout is there: `oci-layout` is missing");
+		return error_set(err, ENOENT,
+				 "no OCI image layout is there: `oci-layout` is missing");
 	if (len < 0)
 		return (int)len;
 	if (json_parse(text, (size_t)len, &arena, &root, err) < 0)
@@ -89,9 +90,10 @@ static int open_kind(int fd, enum kind kind, struct image_source **source, struc
 		return image_source_open_layout(take_fd(&owned), source, err);
 	if (S_ISREG(st.st_mode) && kind != KIND_DIR)
 		return image_source_open_archive(take_fd(&owned), source, err);
-	return error_set(err, EINVAL, kind == KIND_DIR  ? "is not a directory" :
-				      kind == KIND_FILE ? "is not a regular file" :
-							  "is neither a directory nor a regular file");
+	return error_set(err, EINVAL,
+			 kind == KIND_DIR    ? "is not a directory"
+			 : kind == KIND_FILE ? "is not a regular file"
+					     : "is neither a directory nor a regular file");
 }
 
 int image_source_open(const char *name, struct image_source **source, char **tag, struct error *err)
@@ -108,9 +110,10 @@ int image_source_open(const char *name, struct image_source **source, char **tag
 		kind = KIND_DIR;
 	fd = open_named(path, &found);
 	if (fd == -ENOENT && kind == KIND_ANY)
-		return error_set(err, ENOENT,
-				 "image `%s`: no such directory or file (give oci:DIR[:TAG] or oci-archive:FILE[:TAG])",
-				 name);
+		return error_set(
+			err, ENOENT,
+			"image `%s`: no such directory or file (give oci:DIR[:TAG] or oci-archive:FILE[:TAG])",
+			name);
 	if (fd < 0)
 		return error_errno(err, -fd, "open image `%s`", name);
 	if (open_kind(fd, kind, &opened, err) < 0 || check_layout(opened, err) < 0)

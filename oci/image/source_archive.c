@@ -60,8 +60,8 @@ static int find_entry(struct archive *archive, const char *path, struct error *e
 		const char *name;
 
 		if (r == ARCHIVE_EOF)
-			return error_set(err, ENOENT, "open `%s` of the image archive: no such entry",
-					 path);
+			return error_set(err, ENOENT,
+					 "open `%s` of the image archive: no such entry", path);
 		if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
 			return error_set(err, EINVAL, "read the image archive: %s",
 					 archive_error_string(archive));

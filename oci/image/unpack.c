@@ -99,8 +99,8 @@ static int bundle_make(struct bundle *b, const char *path, struct error *err)
 		strcpy(b->name, name);
 	else if (*name && errno != EEXIST)
 		return error_errno(err, errno, "make");
-	b->dir = *b->name ? openat(b->parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) :
-			    open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	b->dir = *b->name ? openat(b->parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+			  : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (b->dir < 0)
 		return error_errno(err, errno, "open");
 	if (check_empty(b->dir, err) < 0)
@@ -218,8 +218,8 @@ static int write_config(const struct image_manifest *manifest, bool rootless,
 }
 
 static int fill_bundle(const struct image_unpack_options *options, struct image_source *source,
-		       const struct image_manifest *manifest, struct bundle *b,
-		       struct arena *arena, struct error *err)
+		       const struct image_manifest *manifest, struct bundle *b, struct arena *arena,
+		       struct error *err)
 {
 	struct layer_target target;
 	int r = bundle_make(b, options->bundle, err);

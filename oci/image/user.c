@@ -215,8 +215,8 @@ static int resolve(const struct user_files *files, const char *spec, struct aren
 		return numeric ? 0 : add_groups(files->groups, name, arena, user, err);
 	if (is_number(group)) {
 		if (!text_id(group, &id))
-			return error_set(err, ERANGE, "group of `%.100s` of the image is out of range",
-					 spec);
+			return error_set(err, ERANGE,
+					 "group of `%.100s` of the image is out of range", spec);
 	} else if (!find_group(files->groups, group, &id)) {
 		return error_set(err, ENOENT, "group `%.100s` is not in /etc/group of the image",
 				 group.s);

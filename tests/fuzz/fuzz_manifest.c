@@ -91,8 +91,9 @@ static void find(struct memory_source *source)
 	struct error err = { 0 };
 
 	arena_init(&arena, IMAGE_ARENA_MAX);
-	check_failure(image_manifest_find(&source->source, NULL, &platform, &arena, &manifest, &err),
-		      &err);
+	check_failure(
+		image_manifest_find(&source->source, NULL, &platform, &arena, &manifest, &err),
+		&err);
 	error_clear(&err);
 	check_failure(image_manifest_find(&source->source, "t", &platform, &arena, &manifest, &err),
 		      &err);

@@ -206,8 +206,8 @@ const char *fixture_read(const struct fixture *f, const char *path)
 
 void fixture_write(const struct fixture *f, const char *path, const char *text)
 {
-	_cleanup_close_ int fd = openat(f->fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-					0644);
+	_cleanup_close_ int fd =
+		openat(f->fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
 	assert_true(fd >= 0);
 	assert_int_equal(file_write_all(fd, text, strlen(text)), 0);
@@ -232,8 +232,8 @@ void compress_to(struct strbuf *out, enum compression how, const void *data, siz
 		strbuf_add(out, data, len);
 	} else {
 		archive_write_set_format_raw(a);
-		assert_int_equal(how == GZIP ? archive_write_add_filter_gzip(a) :
-					       archive_write_add_filter_zstd(a),
+		assert_int_equal(how == GZIP ? archive_write_add_filter_gzip(a)
+					     : archive_write_add_filter_zstd(a),
 				 ARCHIVE_OK);
 		archive_write_set_bytes_in_last_block(a, 1);
 		assert_int_equal(archive_write_open_memory(a, buf, room, &used), ARCHIVE_OK);
@@ -302,9 +302,10 @@ void layout_add_layer(const struct fixture *f, struct layout_image *image, struc
 struct blob_text layout_add_image(const struct fixture *f, const struct layout_image *image)
 {
 	_cleanup_strbuf_ struct strbuf config = { 0 }, manifest = { 0 };
-	const char *layer_type = image->media_type ? image->media_type :
-				 image->docker	   ? "application/vnd.docker.image.rootfs.diff.tar.gzip" :
-						     "application/vnd.oci.image.layer.v1.tar+gzip";
+	const char *layer_type = image->media_type ? image->media_type
+				 : image->docker
+					 ? "application/vnd.docker.image.rootfs.diff.tar.gzip"
+					 : "application/vnd.oci.image.layer.v1.tar+gzip";
 	struct blob_text blob;
 
 	strbuf_addf(&config,
@@ -318,10 +319,10 @@ struct blob_text layout_add_image(const struct fixture *f, const struct layout_i
 	strbuf_addf(&manifest,
 		    "{\"schemaVersion\":2,\"mediaType\":\"%s\",\"config\":{\"mediaType\":\"%s\","
 		    "\"digest\":\"%s\",\"size\":%zu},\"layers\":[",
-		    image->docker ? "application/vnd.docker.distribution.manifest.v2+json" :
-				    "application/vnd.oci.image.manifest.v1+json",
-		    image->docker ? "application/vnd.docker.container.image.v1+json" :
-				    "application/vnd.oci.image.config.v1+json",
+		    image->docker ? "application/vnd.docker.distribution.manifest.v2+json"
+				  : "application/vnd.oci.image.manifest.v1+json",
+		    image->docker ? "application/vnd.docker.container.image.v1+json"
+				  : "application/vnd.oci.image.config.v1+json",
 		    blob.digest, blob.size);
 	for (size_t i = 0; i < image->count; i++)
 		strbuf_addf(&manifest, "%s{\"mediaType\":\"%s\",\"digest\":\"%s\",\"size\":%zu}",
@@ -346,8 +347,8 @@ void layout_write(const struct fixture *f, const struct layout_image *image, con
 	strbuf_addf(&index,
 		    "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"%s\",\"digest\":\"%s\","
 		    "\"size\":%zu",
-		    image->docker ? "application/vnd.docker.distribution.manifest.v2+json" :
-				    "application/vnd.oci.image.manifest.v1+json",
+		    image->docker ? "application/vnd.docker.distribution.manifest.v2+json"
+				  : "application/vnd.oci.image.manifest.v1+json",
 		    blob.digest, blob.size);
 	if (tag)
 		strbuf_addf(&index,

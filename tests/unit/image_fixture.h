@@ -29,7 +29,7 @@ int fixture_teardown(void **state);
 
 struct tar_file {
 	const char *name;
-	char type;        /* '0' file (default), '1' hard link, '2' symbolic link, '3' and '4' devices, '5' directory, '6' FIFO, 'x' pax, 'L' … */
+	char type; /* '0' file (default), '1' hard link, '2' symbolic link, '3' and '4' devices, '5' directory, '6' FIFO, 'x' pax, 'L' … */
 	const char *link; /* of '1' and '2' */
 	const char *data; /* of '0' and 'x' */
 	size_t len;       /* of data; 0: strlen */

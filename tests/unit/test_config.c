@@ -239,7 +239,8 @@ static void size_has_a_limit(void **state)
 	(void)state;
 	assert_non_null(json);
 	memset(json, ' ', OCI_CONFIG_MAX + 1);
-	memcpy(json, text, strlen(text));
+	snprintf(json, OCI_CONFIG_MAX, "%s", text);
+	json[strlen(text)] = ' ';
 	arena_init(&arena, 0);
 	assert_int_equal(oci_config_parse(json, OCI_CONFIG_MAX + 1, &arena, &config, &err), -EFBIG);
 	assert_string_equal(err.text, "16777217 bytes of JSON, more than the limit of 16777216");

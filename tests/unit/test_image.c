@@ -17,8 +17,8 @@
 #include "oci/json.h"
 #include "tests/unit/image_fixture.h"
 
-#define HEX64   "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-#define EMPTY   "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+#define HEX64    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define EMPTY    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 #define MANIFEST "\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"size\":1"
 
 static void unpack_ok(struct fixture *f, const char *tag)
@@ -97,7 +97,7 @@ static const struct image_platform amd64 = { "linux", "amd64", { "", "v1" } };
 #define ENTRY(digit, more) "{" MANIFEST ",\"digest\":\"sha256:" digit "\"" more "}"
 #define NAMED(name)        ",\"annotations\":{\"org.opencontainers.image.ref.name\":\"" name "\"}"
 #define FOR(os, arch)      ",\"platform\":{\"os\":\"" os "\",\"architecture\":\"" arch "\"}"
-#define VARIANT(v)                                                                                 \
+#define VARIANT(v) \
 	",\"platform\":{\"os\":\"linux\",\"architecture\":\"amd64\",\"variant\":\"" v "\"}"
 
 /* The digest that is chosen ("1", "2", …), or the error's text. */
@@ -131,14 +131,16 @@ static void images_are_chosen_by_tag_and_platform(void **state)
 		{ ENTRY("1", ""), "b", "the image has no such tag; none of its images has a tag" },
 		{ ENTRY("1", "") "," ENTRY("2", ""), NULL,
 		  "more than one image, and no way to choose; none of its images has a tag" },
-		{ ENTRY("1", FOR("linux", "arm64")) "," ENTRY("2", FOR("linux", "amd64")), NULL, "2" },
+		{ ENTRY("1", FOR("linux", "arm64")) "," ENTRY("2", FOR("linux", "amd64")), NULL,
+		  "2" },
 		{ ENTRY("1", FOR("windows", "amd64")) "," ENTRY("2", FOR("linux", "amd64")), NULL,
 		  "2" },
 		{ ENTRY("1", FOR("linux", "arm64")), NULL,
 		  "there is no image for the platform linux/amd64" },
 		{ ENTRY("1", FOR("linux", "amd64")) "," ENTRY("2", FOR("unknown", "unknown")), NULL,
 		  "1" },
-		{ ENTRY("1", FOR("linux", "amd64")) "," ENTRY("2", FOR("linux", "amd64")), NULL, "1" },
+		{ ENTRY("1", FOR("linux", "amd64")) "," ENTRY("2", FOR("linux", "amd64")), NULL,
+		  "1" },
 		{ ENTRY("1", VARIANT("v3")) "," ENTRY("2", FOR("linux", "amd64")), NULL, "2" },
 		{ ENTRY("1", VARIANT("v1")) "," ENTRY("2", FOR("linux", "amd64")), NULL, "2" },
 		{ ENTRY("1", VARIANT("v1")), NULL, "1" },
@@ -181,10 +183,11 @@ static void indexes_may_be_nested_but_not_for_ever(void **state)
 	layout_add_layer(f, &image, &tar, PLAIN);
 	blob = layout_add_image(f, &image);
 	for (int depth = 0; depth < 10; depth++) {
-		snprintf(index, sizeof(index),
-			 "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.%s"
-			 ".v1+json\",\"digest\":\"%s\",\"size\":%zu}]}",
-			 depth ? "index" : "manifest", blob.digest, blob.size);
+		snprintf(
+			index, sizeof(index),
+			"{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.%s"
+			".v1+json\",\"digest\":\"%s\",\"size\":%zu}]}",
+			depth ? "index" : "manifest", blob.digest, blob.size);
 		layout_write_index(f, index);
 		if (depth == 3) {
 			unpack_ok(f, NULL);
@@ -242,9 +245,24 @@ static void users_become_numbers(void **state)
 		{ "root", 0, 0, 1, 10 },
 		{ "4294967294", 4294967294, 0, 0, 0 },
 	};
-	static const char *const bad[] = { "nobody", "broken", "minus", "big", "huge", "short", ":", "app:",
-					   ":0", "4294967295", "18446744073709551616", "-1", "1000:-1",
-					   "0:4294967295", "app:none", "1000:broken", "# a comment", "1 ",
+	static const char *const bad[] = { "nobody",
+					   "broken",
+					   "minus",
+					   "big",
+					   "huge",
+					   "short",
+					   ":",
+					   "app:",
+					   ":0",
+					   "4294967295",
+					   "18446744073709551616",
+					   "-1",
+					   "1000:-1",
+					   "0:4294967295",
+					   "app:none",
+					   "1000:broken",
+					   "# a comment",
+					   "1 ",
 					   "app:wheel:x" };
 	struct fixture *f = *state;
 	_cleanup_arena_ struct arena arena;
@@ -331,16 +349,17 @@ static void an_image_becomes_a_configuration(void **state)
 
 	arena_init(&arena, 0);
 	add_users(f);
-	c = convert(f, &arena,
-		    "{\"os\":\"linux\",\"architecture\":\"amd64\",\"variant\":\"v1\",\"author\":\"me\","
-		    "\"created\":\"2020-01-01T00:00:00Z\",\"os.features\":[\"a\",\"b\"],\"config\":{"
-		    "\"User\":\"app\",\"Env\":[\"A=b\",\"PATH=/mine\"],\"Entrypoint\":[\"/init\",\"-x\"],"
-		    "\"Cmd\":[\"run\"],\"WorkingDir\":\"/srv\",\"StopSignal\":\"SIGQUIT\","
-		    "\"ExposedPorts\":{\"80/tcp\":{},\"53/udp\":{}},"
-		    "\"Volumes\":{\"/data\":{},\"/../x\":{},\"rel\":{},\"/\":{},\"/proc\":{}},"
-		    "\"Labels\":{\"x\":\"y\",\"org.opencontainers.image.author\":\"label\","
-		    "\"run.hull.sandbox\":\"container\",\"run.oci.hooks.stdout\":\"/x\","
-		    "\"org.systemd.property.X\":\"y\"}}}");
+	c = convert(
+		f, &arena,
+		"{\"os\":\"linux\",\"architecture\":\"amd64\",\"variant\":\"v1\",\"author\":\"me\","
+		"\"created\":\"2020-01-01T00:00:00Z\",\"os.features\":[\"a\",\"b\"],\"config\":{"
+		"\"User\":\"app\",\"Env\":[\"A=b\",\"PATH=/mine\"],\"Entrypoint\":[\"/init\",\"-x\"],"
+		"\"Cmd\":[\"run\"],\"WorkingDir\":\"/srv\",\"StopSignal\":\"SIGQUIT\","
+		"\"ExposedPorts\":{\"80/tcp\":{},\"53/udp\":{}},"
+		"\"Volumes\":{\"/data\":{},\"/../x\":{},\"rel\":{},\"/\":{},\"/proc\":{}},"
+		"\"Labels\":{\"x\":\"y\",\"org.opencontainers.image.author\":\"label\","
+		"\"run.hull.sandbox\":\"container\",\"run.oci.hooks.stdout\":\"/x\","
+		"\"org.systemd.property.X\":\"y\"}}}");
 	assert_int_equal(c->process->args.len, 3);
 	assert_string_equal(c->process->args.items[0], "/init");
 	assert_string_equal(c->process->args.items[2], "run");
@@ -574,7 +593,8 @@ static void wrong_layouts_are_refused(void **state)
 		{ "{\"schemaVersion\":1,\"manifests\":[]}", "schemaVersion" },
 		{ "{\"schemaVersion\":2}", "no array `manifests`" },
 		{ "{\"schemaVersion\":2,\"manifests\":[{" MANIFEST "}]}", "not a digest" },
-		{ "{\"schemaVersion\":2,\"manifests\":[{" MANIFEST ",\"digest\":\"sha256:../../x\"}]}",
+		{ "{\"schemaVersion\":2,\"manifests\":[{" MANIFEST
+		  ",\"digest\":\"sha256:../../x\"}]}",
 		  "not a digest" },
 		{ "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image."
 		  "manifest.v1+json\",\"size\":-1,\"digest\":\"sha256:" EMPTY "\"}]}",
@@ -582,7 +602,8 @@ static void wrong_layouts_are_refused(void **state)
 		{ "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image."
 		  "manifest.v1+json\",\"size\":99999999999,\"digest\":\"sha256:" EMPTY "\"}]}",
 		  "larger than the limit" },
-		{ "{\"schemaVersion\":2,\"manifests\":[{" MANIFEST ",\"digest\":\"sha256:" EMPTY "\"}]}",
+		{ "{\"schemaVersion\":2,\"manifests\":[{" MANIFEST ",\"digest\":\"sha256:" EMPTY
+		  "\"}]}",
 		  "No such file" },
 		{ "{\"schemaVersion\":2,\"layers\":[],\"manifests\":[]}", "with `layers`" },
 	};
@@ -669,7 +690,9 @@ static void an_interrupted_unpack_leaves_nothing(void **state)
 static void rootless_child(struct fixture *f)
 {
 	char source[300], bundle[300];
-	struct image_unpack_options options = { .source = source, .bundle = bundle, .rootless = true };
+	struct image_unpack_options options = { .source = source,
+						.bundle = bundle,
+						.rootless = true };
 	struct error err = { 0 };
 	struct stat st;
 
@@ -702,7 +725,8 @@ static void without_root_owners_are_ours_and_closed_directories_work(void **stat
 	pid_t pid;
 
 	tar_put(&tar, .name = "closed", .type = '5', .mode = 0555, .mtime = 77);
-	tar_put(&tar, .name = "shut", .type = '5', .mode = 0100000, .uid = 5); /* no permission at all */
+	tar_put(&tar, .name = "shut", .type = '5', .mode = 0100000,
+		.uid = 5); /* no permission at all */
 	tar_put(&tar, .name = "shut/in", .type = '5', .mode = 0500, .uid = 5);
 	tar_put(&tar, .name = "closed/f", .data = "1", .mode = 0444, .uid = 5, .gid = 6);
 	tar_put(&tar, .name = "null", .type = '3', .major = 1, .minor = 3);

@@ -52,12 +52,13 @@ static void names_are_cleaned(void **state)
 	static const struct {
 		const char *in, *out;
 	} cases[] = {
-		{ "a", "a" },		{ "a/", "a" },	     { "/a//b/", "a/b" },
-		{ "./a/./b", "a/b" },	{ ".", "" },	     { "./", "" },
-		{ "/", "" },		{ "///", "" },	     { "..a/b..", "..a/b.." },
-		{ ".../x", ".../x" },	{ "./././", "" },    { "a/.", "a" },
+		{ "a", "a" },         { "a/", "a" },    { "/a//b/", "a/b" },
+		{ "./a/./b", "a/b" }, { ".", "" },      { "./", "" },
+		{ "/", "" },          { "///", "" },    { "..a/b..", "..a/b.." },
+		{ ".../x", ".../x" }, { "./././", "" }, { "a/.", "a" },
 	};
-	static const char *const refused[] = { "..", "../x", "a/..", "a/../b", "/..", "./..", "a//.." };
+	static const char *const refused[] = { "..",  "../x", "a/..", "a/../b",
+					       "/..", "./..", "a//.." };
 	char out[PATH_MAX];
 
 	(void)state;
@@ -253,10 +254,10 @@ static void kinds_replace_one_another(void **state)
 static void names_are_bytes(void **state)
 {
 	static const char *const names[] = {
-		"caf\xc3\xa9",    /* UTF-8, composed */
-		"cafe\xcc\x81",   /* UTF-8, decomposed */
-		"caf\xe9",        /* Latin-1 */
-		"\xe6\x97\xa5",   /* not in Latin-1 */
+		"caf\xc3\xa9",  /* UTF-8, composed */
+		"cafe\xcc\x81", /* UTF-8, decomposed */
+		"caf\xe9",      /* Latin-1 */
+		"\xe6\x97\xa5", /* not in Latin-1 */
 		"new\nline",
 	};
 	struct fixture *f = *state;
@@ -368,8 +369,8 @@ static void whiteouts_and_links(void **state)
 
 static void names_that_leave_are_refused(void **state)
 {
-	static const char *const names[] = { "../outside/file", "a/../../outside/file", "/../outside/x",
-					     "..", "./../x" };
+	static const char *const names[] = { "../outside/file", "a/../../outside/file",
+					     "/../outside/x", "..", "./../x" };
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -486,8 +487,8 @@ static void a_file_is_replaced_not_written_to(void **state)
 
 static void bad_whiteouts_are_refused(void **state)
 {
-	static const char *const names[] = { ".wh.", ".wh..", ".wh...", "d/.wh.", "d/.wh..", "d/.wh...",
-					     ".wh.d/x" };
+	static const char *const names[] = { ".wh.",    ".wh..",    ".wh...", "d/.wh.",
+					     "d/.wh..", "d/.wh...", ".wh.d/x" };
 	struct fixture *f = *state;
 
 	fixture_mkdir(f, "root/d");
@@ -581,7 +582,8 @@ static void damaged_streams_are_refused(void **state)
 	tar_put(&tar, .name = "huge", .data = "x");
 	apply_fails(f, &tar, "damaged layer");
 	/* A pax header that says to be larger than everything. */
-	tar_put(&tar, .name = "x", .type = 'x', .data = "999999999 path=a\n", .size_text = "77777777777");
+	tar_put(&tar, .name = "x", .type = 'x', .data = "999999999 path=a\n",
+		.size_text = "77777777777");
 	apply_fails(f, &tar, "damaged layer");
 	tar_put(&tar, .name = "L", .type = 'L', .data = "a", .size_text = "37777777777");
 	apply_fails(f, &tar, "damaged layer");
@@ -604,7 +606,8 @@ static void a_tar_may_end_without_padding(void **state)
 	tar_put(&tar, .name = "d", .data = "content");
 	tar.len -= 600;
 	assert_true(fixture_apply_as_is(f, &tar, &err) < 0);
-	assert_int_equal(fixture_apply_as_is(f, &tar, &err), 0); /* nothing at all is an empty layer */
+	assert_int_equal(fixture_apply_as_is(f, &tar, &err),
+			 0); /* nothing at all is an empty layer */
 }
 
 static void trees_through_links_do_not_get_too_deep(void **state)

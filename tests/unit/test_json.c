@@ -212,8 +212,8 @@ static void nesting_bombs_are_cheap(void **state)
 	assert_non_null(text);
 	memset(text, '[', len);
 	expect_error(text, len, "invalid JSON at line 1, column 66: nested deeper than 64 levels");
-	for (size_t i = 0; i + 5 <= len; i += 5)
-		memcpy(text + i, "{\"a\":", 5);
+	for (size_t i = 0; i < len; i++)
+		text[i] = "{\"a\":"[i % 5];
 	expect_error(text, len, "invalid JSON at line 1, column 322: nested deeper than 64 levels");
 	free(text);
 }
