@@ -11,10 +11,11 @@
 
 /*
  * A configuration that runs `sh` on a terminal in "rootfs", read-only, with few capabilities and
- * new namespaces: equal in effect to what runc 1.1 writes, for people and scripts expect that.
- * rootless: also a user namespace, in which the effective ids of the caller are root; no
- * network namespace and no cgroup limits, for which it would lack the power. Strings and structures
- * are in the arena or constant. NULL where there is no memory.
+ * new namespaces: what runc writes, for people and scripts expect that. As in newer runc there is a
+ * cgroup namespace, and no ambient set, for none can be raised without an inheritable one.
+ * rootless: also a user namespace, in which the effective ids of the caller are root; no network
+ * namespace and no device rule, for which it would lack the power. Strings and structures are in
+ * the arena or constant. NULL where there is no memory.
  */
 struct oci_config *oci_spec_default(struct arena *arena, bool rootless, struct error *err);
 

@@ -69,16 +69,29 @@ static int absolute_rootfs(const char *bundle, const struct oci_config *config, 
 	return *out ? 0 : error_errno(err, ENOMEM, "/root/path");
 }
 
+/*
+ * RFC 3339 in UTC, by the arithmetic of the Gregorian calendar with years that begin in March:
+ * gmtime_r(3) would read the time zone's files at every start.
+ */
 static const char *now(struct arena *arena)
 {
 	struct timespec ts;
-	struct tm tm;
-	char date[32];
+	long days, era, day_of_era, year_of_era, day_of_year, shifted_month, year, month, second;
 
 	clock_gettime(CLOCK_REALTIME, &ts);
-	gmtime_r(&ts.tv_sec, &tm);
-	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
-	return arena_printf(arena, "%s.%09ldZ", date, ts.tv_nsec);
+	days = ts.tv_sec / 86400 + 719468; /* since 1 March of the year 0 */
+	second = ts.tv_sec % 86400;
+	era = days / 146097;
+	day_of_era = days % 146097;
+	year_of_era =
+		(day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+	day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+	shifted_month = (5 * day_of_year + 2) / 153;
+	month = shifted_month < 10 ? shifted_month + 3 : shifted_month - 9;
+	year = era * 400 + year_of_era + (month <= 2);
+	return arena_printf(arena, "%04ld-%02ld-%02ldT%02ld:%02ld:%02ld.%09ldZ", year, month,
+			    day_of_year - (153 * shifted_month + 2) / 5 + 1, second / 3600,
+			    second / 60 % 60, second % 60, ts.tv_nsec);
 }
 
 static int plan_cgroup_path(struct container *c, const char *id, const struct runtime_create *o,

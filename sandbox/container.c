@@ -48,7 +48,7 @@ static void plan_close(struct container_plan *plan)
 	close_fd(&plan->sync);
 }
 
-/* The container's part of each hierarchy, for mounts of type cgroup. */
+/* The container's part of each hierarchy (without a cgroup of its own: the caller's), for mounts of type cgroup. */
 static int plan_cgroup_mounts(struct container_plan *plan, struct error *err)
 {
 	bool v2 = plan->host.layout == CGROUP_V2;
@@ -61,7 +61,8 @@ static int plan_cgroup_mounts(struct container_plan *plan, struct error *err)
 		m->v2 = h->v2;
 		m->controllers = h->controllers;
 		m->name = v2 ? NULL : base ? base + 1 : h->mount;
-		m->host_path = arena_printf(&plan->strings, "%s%s", h->mount, plan->cgroup.path);
+		m->host_path = arena_printf(&plan->strings, "%s%s", h->mount,
+					    has_cgroup(plan->sb) ? plan->cgroup.path : h->own);
 		if (!m->host_path)
 			return error_errno(err, ENOMEM, "plan the cgroup mounts");
 		plan->rootfs.cgroup_count++;
@@ -70,21 +71,25 @@ static int plan_cgroup_mounts(struct container_plan *plan, struct error *err)
 	return 0;
 }
 
+static bool wants_limits(const struct oci_resources *r)
+{
+	return r && (r->memory || r->cpu || r->pids || r->block_io || r->hugepage_limits.len ||
+		     r->network || r->rdma.len || r->unified.len);
+}
+
 static int plan_cgroup(struct container_plan *plan, struct error *err)
 {
 	const struct sandbox *sb = plan->sb;
 	const struct oci_linux *l = sb->config->linux_;
-	int r;
+	int r = cgroup_host_detect(&plan->host, err);
 
-	if (!has_cgroup(sb)) {
-		if (l && l->resources &&
-		    (l->resources->memory || l->resources->cpu || l->resources->pids))
+	if (r == 0 && !has_cgroup(sb)) {
+		if (wants_limits(l ? l->resources : NULL))
 			return error_set(
 				err, ENOTSUP,
-				"/linux/resources: this host has no cgroups to enforce limits");
-		return 0;
+				"/linux/resources: there is no cgroup to enforce limits (see hull check)");
+		return plan_cgroup_mounts(plan, err);
 	}
-	r = cgroup_host_detect(&plan->host, err);
 	if (r == 0)
 		r = cgroup_create(&plan->host, sb->cgroup_path, &plan->cgroup, err);
 	if (r == 0)

@@ -18,7 +18,8 @@ int image_blob_open(struct image_source *source, const struct image_descriptor *
 	blob->hash = digest_begin(&descriptor->digest);
 	if (!blob->hash) {
 		image_blob_close(blob);
-		return error_set(err, ENOMEM, "hash `%s`: libcrypto failed", path.s);
+		error_set(err, ENOMEM, "hash `%s`: libcrypto failed", path.s);
+		return -ENOMEM;
 	}
 	return 0;
 }
@@ -72,26 +73,14 @@ void image_blob_close(struct image_blob *blob)
 	blob->hash = NULL;
 }
 
-ssize_t image_blob_load(struct image_source *source, const struct image_descriptor *descriptor,
-			size_t max, char **data, struct error *err)
+/* Reads the whole blob to buf, which has room for its size. */
+static ssize_t read_all(struct image_blob *blob, char *buf, struct error *err)
 {
-	_cleanup_image_blob_ struct image_blob blob = { 0 };
-	_cleanup_free_ char *buf = NULL;
-	size_t size, len = 0;
+	size_t size = (size_t)blob->descriptor->size, len = 0;
 	int r;
 
-	if (descriptor->size > max)
-		return error_set(err, EFBIG, "blob %s is larger than the limit of %zu bytes",
-				 digest_text(&descriptor->digest).s, max);
-	size = (size_t)descriptor->size;
-	buf = malloc(size + 1);
-	if (!buf)
-		return error_errno(err, ENOMEM, "read a blob");
-	r = image_blob_open(source, descriptor, &blob, err);
-	if (r < 0)
-		return r;
 	while (len < size) {
-		ssize_t n = image_blob_read(&blob, buf + len, size - len, err);
+		ssize_t n = image_blob_read(blob, buf + len, size - len, err);
 
 		if (n < 0)
 			return n;
@@ -99,10 +88,33 @@ ssize_t image_blob_load(struct image_source *source, const struct image_descript
 			break;
 		len += (size_t)n;
 	}
-	r = image_blob_finish(&blob, err);
+	r = image_blob_finish(blob, err);
+	return r < 0 ? r : (ssize_t)len;
+}
+
+ssize_t image_blob_load(struct image_source *source, const struct image_descriptor *descriptor,
+			size_t max, char **data, struct error *err)
+{
+	_cleanup_image_blob_ struct image_blob blob = { 0 };
+	ssize_t len;
+	char *buf;
+	int r;
+
+	if (descriptor->size > max)
+		return error_set(err, EFBIG, "blob %s is larger than the limit of %zu bytes",
+				 digest_text(&descriptor->digest).s, max);
+	r = image_blob_open(source, descriptor, &blob, err);
 	if (r < 0)
 		return r;
+	buf = malloc((size_t)descriptor->size + 1);
+	if (!buf)
+		return error_errno(err, ENOMEM, "read a blob");
+	len = read_all(&blob, buf, err);
+	if (len < 0) {
+		free(buf);
+		return len;
+	}
 	buf[len] = '\0';
-	*data = take_ptr(buf);
-	return (ssize_t)len;
+	*data = buf;
+	return len;
 }

@@ -180,7 +180,7 @@ int layer_set_modes(struct layer_target *target, struct error *err)
 		if (modes->slots[i])
 			modes->slots[count++] = modes->slots[i];
 	if (count)
-		qsort(modes->slots, count, sizeof(*modes->slots), by_length_descending);
+		qsort(modes->slots, count, sizeof(struct path_info *), by_length_descending);
 	for (size_t i = 0; i < count; i++) {
 		_cleanup_close_ int dir = reopen_dir(target->rootfs, modes->slots[i]->path);
 

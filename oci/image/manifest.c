@@ -44,7 +44,7 @@ static const char *const layer_types[] = {
 
 static bool is_one_of(const char *type, const char *const *types)
 {
-	for (; *types; types++)
+	for (; type && *types; types++)
 		if (!strcmp(type, *types))
 			return true;
 	return false;

@@ -79,8 +79,9 @@ struct path_info *path_map_add(struct path_map *map, const char *path)
 	if (map->len >= map->cap / 2 && !grow(map))
 		return NULL;
 	slot = find_slot(map->slots, map->cap, path, hash);
-	if (*slot)
-		return *slot;
+	info = *slot;
+	if (info)
+		return info;
 	info = arena_new(&map->arena, struct path_info);
 	if (!info)
 		return NULL;

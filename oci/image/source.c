@@ -3,6 +3,7 @@
 #include "oci/image/source.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,25 +24,22 @@ static int open_path(const char *path)
 }
 
 /* Opens path, or path without ":TAG" where only that exists. */
-static int open_named(const char *name, char **tag)
+static int open_named(const char *name, const char **tag)
 {
-	_cleanup_free_ char *path = NULL;
 	const char *colon = strrchr(name, ':');
+	char path[PATH_MAX];
 	int fd = open_path(name);
 
+	*tag = NULL;
 	if (fd != -ENOENT || !colon || strchr(colon, '/') || !colon[1])
 		return fd;
-	path = strndup(name, (size_t)(colon - name));
-	if (!path)
-		return -ENOMEM;
+	if ((size_t)(colon - name) >= sizeof(path))
+		return -ENAMETOOLONG;
+	memcpy(path, name, (size_t)(colon - name));
+	path[colon - name] = '\0';
 	fd = open_path(path);
-	if (fd < 0)
-		return fd;
-	*tag = strdup(colon + 1);
-	if (!*tag) {
-		close(fd);
-		return -ENOMEM;
-	}
+	if (fd >= 0)
+		*tag = colon + 1;
 	return fd;
 }
 
@@ -96,10 +94,10 @@ static int open_kind(int fd, enum kind kind, struct image_source **source, struc
 					     : "is neither a directory nor a regular file");
 }
 
-int image_source_open(const char *name, struct image_source **source, char **tag, struct error *err)
+int image_source_open(const char *name, struct image_source **source, const char **tag,
+		      struct error *err)
 {
 	_cleanup_image_source_ struct image_source *opened = NULL;
-	_cleanup_free_ char *found = NULL;
 	enum kind kind = KIND_ANY;
 	const char *path = name;
 	int fd;
@@ -108,18 +106,17 @@ int image_source_open(const char *name, struct image_source **source, char **tag
 		kind = KIND_FILE;
 	else if (take_prefix(&path, "oci:"))
 		kind = KIND_DIR;
-	fd = open_named(path, &found);
+	fd = open_named(path, tag);
 	if (fd == -ENOENT && kind == KIND_ANY)
-		return error_set(
-			err, ENOENT,
-			"image `%s`: no such directory or file (give oci:DIR[:TAG] or oci-archive:FILE[:TAG])",
-			name);
+		return error_set(err, ENOENT,
+				 "image `%s`: no such directory or file (give oci:DIR[:TAG] or "
+				 "oci-archive:FILE[:TAG])",
+				 name);
 	if (fd < 0)
 		return error_errno(err, -fd, "open image `%s`", name);
-	if (open_kind(fd, kind, &opened, err) < 0 || check_layout(opened, err) < 0)
+	if (open_kind(fd, kind, &opened, err) < 0 || !opened || check_layout(opened, err) < 0)
 		return error_wrap(err, "image `%s`", name);
 	*source = take_ptr(opened);
-	*tag = take_ptr(found);
 	return 0;
 }
 

@@ -40,10 +40,10 @@ struct image_source {
 
 /*
  * Opens "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", or DIR[:TAG] or FILE[:TAG] alone, and checks the layout's
- * version. *tag receives the tag, the caller's to free(), or NULL. A colon belongs to the path where
+ * version. *tag receives the tag, a part of name, or NULL. A colon belongs to the path where
  * the whole name exists, else what follows the last colon is the tag.
  */
-int image_source_open(const char *name, struct image_source **source, char **tag,
+int image_source_open(const char *name, struct image_source **source, const char **tag,
 		      struct error *err);
 void image_source_close(struct image_source *source);
 

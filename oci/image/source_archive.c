@@ -81,20 +81,10 @@ static int find_entry(struct archive *archive, const char *path, struct error *e
 			 ARCHIVE_ENTRIES_MAX);
 }
 
-static int tar_open(struct image_source *source, const char *path, struct image_reader **reader,
-		    struct error *err)
+/* Opens the archive anew and goes to the file. */
+static int tar_reader_start(struct tar_reader *t, int file, const char *path, struct error *err)
 {
-	struct tar_source *tar = (struct tar_source *)source;
-	_cleanup_image_reader_ struct image_reader *owned = NULL;
-	struct tar_reader *t = calloc(1, sizeof(*t));
-	int r;
-
-	if (!t)
-		return error_errno(err, ENOMEM, "open the image archive");
-	owned = &t->reader;
-	t->reader.read = tar_reader_read;
-	t->reader.close = tar_reader_close;
-	t->fd = open(path_of_fd(tar->file).s, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	t->fd = open(path_of_fd(file).s, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (t->fd < 0)
 		return error_errno(err, errno, "open the image archive");
 	t->archive = archive_read_new();
@@ -106,10 +96,27 @@ static int tar_open(struct image_source *source, const char *path, struct image_
 	if (archive_read_open_fd(t->archive, t->fd, ARCHIVE_BLOCK) != ARCHIVE_OK)
 		return error_set(err, EINVAL, "read the image archive: %s",
 				 archive_error_string(t->archive));
-	r = find_entry(t->archive, path, err);
-	if (r < 0)
+	return find_entry(t->archive, path, err);
+}
+
+static int tar_open(struct image_source *source, const char *path, struct image_reader **reader,
+		    struct error *err)
+{
+	const struct tar_source *tar = (struct tar_source *)source;
+	struct tar_reader *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return error_errno(err, ENOMEM, "open the image archive");
+	t->reader.read = tar_reader_read;
+	t->reader.close = tar_reader_close;
+	t->fd = -EBADF;
+	r = tar_reader_start(t, tar->file, path, err);
+	if (r < 0) {
+		tar_reader_close(&t->reader);
 		return r;
-	*reader = take_ptr(owned);
+	}
+	*reader = &t->reader;
 	return 0;
 }
 

@@ -50,7 +50,7 @@ static int check_empty(int dir, struct error *err)
 static int open_bundle_parent(const char *path, char *name, struct error *err)
 {
 	size_t len = strlen(path), start;
-	_cleanup_free_ char *parent = NULL;
+	char parent[PATH_MAX];
 
 	while (len > 1 && path[len - 1] == '/')
 		len--;
@@ -63,9 +63,10 @@ static int open_bundle_parent(const char *path, char *name, struct error *err)
 	name[len - start] = '\0';
 	if (!strcmp(name, ".") || !strcmp(name, ".."))
 		name[0] = '\0';
-	parent = start ? strndup(path, start) : strdup(".");
-	if (!parent)
-		return error_errno(err, ENOMEM, "make");
+	if (start >= sizeof(parent))
+		return error_errno(err, ENAMETOOLONG, "make");
+	memcpy(parent, start ? path : ".", start ? start : 1);
+	parent[start ? start : 1] = '\0';
 	return path_open_dir(parent, true, err);
 }
 
@@ -88,7 +89,7 @@ static int make_rootfs(struct bundle *b, struct error *err)
  */
 static int bundle_make(struct bundle *b, const char *path, struct error *err)
 {
-	char name[NAME_MAX + 1];
+	char name[NAME_MAX + 1] = "";
 
 	if (!*path)
 		return error_set(err, EINVAL, "it has no name");
@@ -242,7 +243,7 @@ int image_unpack(const struct image_unpack_options *options, struct error *err)
 	_cleanup_image_source_ struct image_source *source = NULL;
 	const struct image_platform platform = image_platform_host();
 	struct bundle b = { .parent = -EBADF, .dir = -EBADF, .rootfs = -EBADF };
-	_cleanup_free_ char *tag = NULL;
+	const char *tag;
 	_cleanup_arena_ struct arena arena;
 	struct image_manifest manifest;
 	struct error local = { 0 };

@@ -78,6 +78,7 @@ static void add_path(struct input *in, char *out, size_t size)
 static void add_entry(struct input *in, struct strbuf *tar)
 {
 	static const char types[] = "0123456500555222111";
+	static const char magic[8] = { 'u', 's', 't', 'a', 'r', '\0', '0', '0' };
 	static const char zeros[512];
 	char header[512] = { 0 };
 	unsigned sum = 0, len = next(in) % 8;
@@ -91,7 +92,7 @@ static void add_entry(struct input *in, struct strbuf *tar)
 	snprintf(header + 136, 12, "%011o", next(in));
 	memset(header + 148, ' ', 8);
 	add_path(in, header + 157, 100);
-	memcpy(header + 257, "ustar\00000", 8);
+	memcpy(header + 257, magic, sizeof(magic));
 	snprintf(header + 329, 8, "%07o", 1U);
 	snprintf(header + 337, 8, "%07o", 3U);
 	for (size_t i = 0; i < sizeof(header); i++)

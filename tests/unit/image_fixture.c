@@ -71,6 +71,7 @@ __attribute__((format(printf, 3, 4))) static void put_number(char *field, size_t
 
 void tar_add(struct strbuf *tar, const struct tar_file *file)
 {
+	static const char magic[8] = { 'u', 's', 't', 'a', 'r', '\0', '0', '0' };
 	static const char zeros[512];
 	size_t len = file->len ? file->len : file->data ? strlen(file->data) : 0;
 	char type = file->type ? file->type : '0';
@@ -88,7 +89,7 @@ void tar_add(struct strbuf *tar, const struct tar_file *file)
 	memset(header + 148, ' ', 8);
 	header[156] = type;
 	put_field(header + 157, 100, file->link ? file->link : "");
-	memcpy(header + 257, "ustar\00000", 8);
+	memcpy(header + 257, magic, sizeof(magic));
 	put_number(header + 329, 8, "%07o", file->major);
 	put_number(header + 337, 8, "%07o", file->minor);
 	for (size_t i = 0; i < sizeof(header); i++)

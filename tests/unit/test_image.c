@@ -403,8 +403,8 @@ static void an_empty_configuration_takes_the_defaults(void **state)
 		"{}",
 		"{\"config\":null}",
 		"{\"config\":{}}",
-		"{\"config\":{\"Env\":null,\"Cmd\":null,\"Entrypoint\":null,\"Volumes\":null,"
-		"\"Labels\":null,\"ExposedPorts\":null,\"User\":\"\",\"WorkingDir\":\"\"}}",
+		("{\"config\":{\"Env\":null,\"Cmd\":null,\"Entrypoint\":null,\"Volumes\":null,"
+		 "\"Labels\":null,\"ExposedPorts\":null,\"User\":\"\",\"WorkingDir\":\"\"}}"),
 	};
 	struct fixture *f = *state;
 

@@ -1,0 +1,273 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# The root file system: mounts, devices, masks, and images that try to lead us out of it.
+
+load helpers
+
+add_mount()
+{
+	update_config --argjson m "$1" '.mounts += [$m]'
+}
+
+# bats test_tags=quick
+@test "a host directory is bound, read-write and read-only" {
+	mkdir "$TEST_DIR/rw" "$TEST_DIR/ro"
+	add_mount '{"destination": "/rw", "source": "'"$TEST_DIR"'/rw", "type": "bind", "options": ["bind"]}'
+	add_mount '{"destination": "/ro", "source": "'"$TEST_DIR"'/ro", "options": ["rbind", "ro"]}'
+	run_script 'echo text >/rw/file; echo text >/ro/file || echo refused'
+	expect_status 0
+	expect_match refused
+	[ "$(cat "$TEST_DIR/rw/file")" = text ]
+	[ ! -e "$TEST_DIR/ro/file" ]
+}
+
+@test "a file is bound, and its mount point made" {
+	echo secret >"$TEST_DIR/file"
+	add_mount '{"destination": "/deep/er/file", "source": "'"$TEST_DIR"'/file", "options": ["bind", "ro"]}'
+	run_script 'cat /deep/er/file'
+	expect_output secret
+	[ ! -s "$BUNDLE/rootfs/deep/er/file" ]
+}
+
+@test "a relative source is below the bundle" {
+	mkdir "$BUNDLE/data"
+	echo here >"$BUNDLE/data/f"
+	add_mount '{"destination": "/data", "source": "data", "options": ["bind"]}'
+	run_script 'cat /data/f'
+	expect_output here
+}
+
+@test "a source that does not exist is an error that names it" {
+	add_mount '{"destination": "/x", "source": "/no/such/source", "options": ["bind"]}'
+	run_script true
+	expect_error "/no/such/source"
+	expect_nothing_left
+}
+
+@test "mount flags are in force" {
+	mkdir "$TEST_DIR/m"
+	add_mount '{"destination": "/m", "source": "'"$TEST_DIR"'/m",
+		"options": ["bind", "nosuid", "nodev", "noexec", "noatime"]}'
+	add_mount '{"destination": "/t", "type": "tmpfs", "source": "tmpfs",
+		"options": ["nosuid", "nodev", "size=1m", "mode=1750"]}'
+	run_script 'grep -E " /(m|t) " /proc/self/mountinfo; stat -c %a /t; cp /bin/busybox /m/sh; /m/sh true'
+	expect_match ' /m .*nosuid.*nodev.*noexec.*noatime'
+	expect_match ' /t .*nosuid.*nodev.*size=1024k'
+	expect_match '^1750$'
+	expect_match '[Pp]ermission denied'
+}
+
+@test "rro makes mounts below read-only, too; ro only the one" {
+	mkdir -p "$TEST_DIR/tree/sub"
+	mount -t tmpfs none "$TEST_DIR/tree/sub"
+	add_mount '{"destination": "/all", "source": "'"$TEST_DIR"'/tree", "options": ["rbind", "rro"]}'
+	add_mount '{"destination": "/one", "source": "'"$TEST_DIR"'/tree", "options": ["rbind", "ro"]}'
+	run_script 'touch /one/sub/x && echo one; touch /all/sub/y || echo all'
+	umount "$TEST_DIR/tree/sub"
+	expect_match '^one$'
+	expect_match '^all$'
+}
+
+@test "a later mount lies over an earlier one" {
+	mkdir "$TEST_DIR/a" "$TEST_DIR/b"
+	touch "$TEST_DIR/a/from-a" "$TEST_DIR/b/from-b"
+	add_mount '{"destination": "/m", "source": "'"$TEST_DIR"'/a", "options": ["bind"]}'
+	add_mount '{"destination": "/m/../m", "source": "'"$TEST_DIR"'/b", "options": ["bind"]}'
+	run_script 'ls /m'
+	expect_output from-b
+}
+
+@test "options that are no flag go to the file system; wrong ones are an error" {
+	add_mount '{"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["nosuchoption=1"]}'
+	run_script true
+	expect_error "/t"
+	expect_nothing_left
+}
+
+# bats test_tags=quick
+@test "the root is read-only where it shall be" {
+	update_config '.root.readonly = true'
+	run_script 'touch /x; touch /dev/shm/y && echo shm'
+	expect_match 'Read-only file system'
+	expect_match '^shm$'
+	[ ! -e "$BUNDLE/rootfs/x" ]
+}
+
+# bats test_tags=quick
+@test "default devices and links are there, and are what they are called" {
+	run_script 'for d in null zero full random urandom tty; do stat -c "%n %t %T %a" /dev/$d; done
+		for l in fd stdin stdout stderr ptmx; do echo $l $(readlink /dev/$l); done
+		echo x >/dev/null && head -c 4 /dev/zero | wc -c'
+	expect_status 0
+	expect_match '^/dev/null 1 3 666$'
+	expect_match '^/dev/zero 1 5 666$'
+	expect_match '^/dev/full 1 7 666$'
+	expect_match '^/dev/random 1 8 666$'
+	expect_match '^/dev/urandom 1 9 666$'
+	expect_match '^/dev/tty 5 0 666$'
+	expect_match '^fd /proc/self/fd$'
+	expect_match '^stdin /proc/self/fd/0$'
+	expect_match '^stdout /proc/self/fd/1$'
+	expect_match '^stderr /proc/self/fd/2$'
+	expect_match '^ptmx (/dev/)?pts/ptmx$'
+	expect_match '^4$'
+}
+
+@test "devices of the configuration are made with mode and owner" {
+	update_config '.linux.devices = [
+		{path: "/dev/mine", type: "c", major: 1, minor: 3, fileMode: 416, uid: 5, gid: 6},
+		{path: "/dev/sub/pipe", type: "p"}]'
+	run_script 'stat -c "%n %F %t %T %a %u %g" /dev/mine; stat -c "%F" /dev/sub/pipe'
+	expect_status 0
+	expect_match '^/dev/mine character special file 1 3 640 5 6$'
+	expect_match '^fifo$'
+}
+
+# bats test_tags=quick
+@test "masked paths show nothing, read-only paths cannot be written" {
+	mkdir "$BUNDLE/rootfs/secret-dir"
+	echo secret >"$BUNDLE/rootfs/secret-dir/f"
+	echo secret >"$BUNDLE/rootfs/secret-file"
+	mkdir "$BUNDLE/rootfs/fixed"
+	update_config '.linux.maskedPaths += ["/secret-dir", "/secret-file", "/not/there"]
+		| .linux.readonlyPaths += ["/fixed", "/not/there/either"]'
+	run_script 'ls -A /secret-dir; cat /secret-file; touch /secret-dir/x /fixed/x
+		touch /proc/sys/kernel/x; echo 1 >/proc/sys/vm/drop_caches; ls -A /proc/acpi; cat /proc/kcore | head -c 1'
+	expect_no_match secret$
+	expect_match '/secret-dir/x: (Read-only|Permission)'
+	expect_match '/fixed/x: Read-only'
+	expect_match 'drop_caches: Read-only'
+}
+
+@test "the host's mounts are gone" {
+	run_script 'cut -d" " -f5 /proc/self/mountinfo'
+	expect_no_match "$TEST_DIR"
+	expect_no_match '^/(old|\.old|put_old)'
+	[ "$(sort <<<"$output" | uniq -d)" = "" ] || fail "mounted twice:" "$output"
+}
+
+@test "mounts of the container do not reach the host" {
+	update_config '.process.capabilities.bounding += ["CAP_SYS_ADMIN"]
+		| .process.capabilities.effective += ["CAP_SYS_ADMIN"]
+		| .process.capabilities.permitted += ["CAP_SYS_ADMIN"]'
+	mkdir "$TEST_DIR/m"
+	add_mount '{"destination": "/m", "source": "'"$TEST_DIR"'/m", "options": ["bind"]}'
+	set_args sh -c 'mount -t tmpfs none /m && touch /m/inside && echo mounted; sleep 1000'
+	start_container
+	wait_until 5 'grep -q mounted "$OUT"'
+	[ -z "$(ls -A "$TEST_DIR/m")" ]
+	run grep "$TEST_DIR/m" /proc/self/mountinfo
+	expect_output ""
+}
+
+@test "a shared mount receives and sends where its propagation says so" {
+	mkdir "$TEST_DIR/shared"
+	mount -t tmpfs none "$TEST_DIR/shared"
+	mount --make-shared "$TEST_DIR/shared"
+	mkdir "$TEST_DIR/shared/sub"
+	add_mount '{"destination": "/slave", "source": "'"$TEST_DIR"'/shared", "options": ["rbind", "rslave"]}'
+	add_mount '{"destination": "/private", "source": "'"$TEST_DIR"'/shared", "options": ["rbind", "rprivate"]}'
+	update_config '.linux.rootfsPropagation = "rslave"'
+	start_sleeper
+	mount -t tmpfs none "$TEST_DIR/shared/sub"
+	touch "$TEST_DIR/shared/sub/late"
+	run h exec "$ID" sh -c 'ls /slave/sub; ls /private/sub'
+	h delete --force "$ID"
+	umount -R "$TEST_DIR/shared"
+	expect_output late
+}
+
+@test "an idmapped mount shows other owners" {
+	mkdir "$TEST_DIR/m"
+	touch "$TEST_DIR/m/file"
+	chown 10000:10000 "$TEST_DIR/m/file"
+	add_mount '{"destination": "/m", "source": "'"$TEST_DIR"'/m", "options": ["bind", "idmap"],
+		"uidMappings": [{"containerID": 10000, "hostID": 0, "size": 1}],
+		"gidMappings": [{"containerID": 10000, "hostID": 0, "size": 1}]}'
+	run_script 'stat -c "%u %g" /m/file'
+	[ "$status" -eq 0 ] || [[ "$output" != *"Invalid argument"* ]] || skip "this file system has no idmapped mounts"
+	expect_status 0
+	expect_match '^(0 0|65534 65534)$'
+}
+
+@test "the container's cgroups are seen read-only" {
+	update_config '.mounts |= map(select(.type != "cgroup"))
+		| .mounts += [{destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup",
+			options: ["nosuid", "noexec", "nodev", "relatime", "ro"]}]'
+	run_script 'ls -d /sys/fs/cgroup/*; mkdir /sys/fs/cgroup/memory/x /sys/fs/cgroup/x'
+	expect_match '/sys/fs/cgroup/(memory|cgroup.procs|unified)'
+	expect_match '(Read-only|Permission|No such)'
+	expect_no_match "$ID"
+}
+
+# ---- images that want us to leave the root file system ----
+
+# CVE-2019-18837, CVE-2021-30465: links in the image on the way to a mount point.
+@test "links on the way to a mount point stay inside" {
+	mkdir "$TEST_DIR/outside" "$TEST_DIR/data"
+	ln -s "$TEST_DIR/outside" "$BUNDLE/rootfs/absolute"
+	ln -s "../../../../../../../..$TEST_DIR/outside" "$BUNDLE/rootfs/dots"
+	touch "$TEST_DIR/data/f"
+	add_mount '{"destination": "/absolute/made/here", "source": "'"$TEST_DIR"'/data", "options": ["bind"]}'
+	add_mount '{"destination": "/dots", "source": "'"$TEST_DIR"'/data", "options": ["bind"]}'
+	run_script 'ls /absolute/made/here /dots'
+	[ -z "$(ls -A "$TEST_DIR/outside")" ] || fail "made outside: $(ls -A "$TEST_DIR/outside")"
+	[ "$status" -ne 0 ] || expect_match '^f$'
+}
+
+# CVE-2023-28642: /proc or /sys that is a link.
+@test "a /proc that is a link is refused or stays inside" {
+	for dir in proc sys; do
+		rmdir "$BUNDLE/rootfs/$dir"
+		mkdir -p "$BUNDLE/rootfs/elsewhere"
+		ln -s elsewhere "$BUNDLE/rootfs/$dir"
+		run_script 'true'
+		expect_error "/$dir"
+		expect_nothing_left
+		rm "$BUNDLE/rootfs/$dir"
+		mkdir "$BUNDLE/rootfs/$dir"
+	done
+}
+
+# CVE-2026-41579, CVE-2026-47766: /dev that is a link to the host's.
+@test "a /dev that is a link makes nothing on the host" {
+	mkdir "$TEST_DIR/outside"
+	rmdir "$BUNDLE/rootfs/dev"
+	ln -s "$TEST_DIR/outside" "$BUNDLE/rootfs/dev"
+	update_config '.mounts |= map(select(.destination | startswith("/dev") | not))'
+	run_script 'true'
+	[ -z "$(ls -A "$TEST_DIR/outside")" ] || fail "made outside: $(ls -A "$TEST_DIR/outside")"
+}
+
+# CVE-2025-31133: the image's /dev/null is not the kernel's.
+@test "a false /dev/null in the image is not used to mask" {
+	update_config '.mounts |= map(select(.destination | startswith("/dev") | not))
+		| .linux.maskedPaths = ["/secret-file"]'
+	echo secret >"$BUNDLE/rootfs/secret-file"
+	echo false >"$BUNDLE/rootfs/false"
+	ln -s ../false "$BUNDLE/rootfs/dev/null"
+	run_script 'cat /secret-file; echo overwritten >/secret-file'
+	[ "$(cat "$BUNDLE/rootfs/secret-file")" = secret ]
+	[ "$(cat "$BUNDLE/rootfs/false")" = false ]
+	expect_no_match '^secret$'
+}
+
+# CVE-2024-21626: a working directory that is a descriptor left open.
+@test "a working directory outside is refused" {
+	for n in 3 4 5 6 7 8 9; do
+		update_config --arg cwd "/proc/self/fd/$n" '.process.cwd = $cwd'
+		run_script 'pwd; cat ../../../../../../etc/hostname'
+		[ "$status" -ne 0 ] || expect_no_match "$(cat /etc/hostname)"
+	done
+}
+
+@test "the root file system may be a link, and must be a directory" {
+	mv "$BUNDLE/rootfs" "$TEST_DIR/real"
+	ln -s "$TEST_DIR/real" "$BUNDLE/rootfs"
+	run_script 'echo ok'
+	[ "$status" -ne 0 ] || expect_output ok
+	rm "$BUNDLE/rootfs"
+	touch "$BUNDLE/rootfs"
+	run_script 'echo ok'
+	expect_error "rootfs"
+}
