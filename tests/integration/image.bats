@@ -218,9 +218,9 @@ make_layout()
 
 @test "image: a damaged blob leaves nothing" {
 	make_layout
-	blob=$(find layout/blobs -size +100k | head -n 1)
-	chmod +w "$blob"
-	printf 'XXXX' | dd of="$blob" bs=1 seek=5000 conv=notrunc status=none
+	for blob in $(find layout/blobs -size +100k); do
+		printf 'XXXX' | dd of="$blob" bs=1 seek=5000 conv=notrunc status=none
+	done
 	run image unpack oci:layout:base bundle
 	[ "$status" -eq 1 ]
 	[[ $output == *"has another digest"* ]]
