@@ -29,6 +29,14 @@ MODE_LDFLAGS := -fsanitize=address,undefined -pie
 STATIC_LINK := $(MODE_LDFLAGS)
 YAJL_LIBS := -lyajl
 STATIC_FLAG :=
+else ifeq ($(VALGRIND),1)
+# Shared libraries, so that valgrind sees every allocation; without what hides the program from containers.
+BUILD := build/valgrind
+MODE_CFLAGS := -O1 -g -fcf-protection=none -DHULL_VALGRIND=1
+MODE_LDFLAGS := -pie
+STATIC_LINK := $(MODE_LDFLAGS)
+YAJL_LIBS := -lyajl
+STATIC_FLAG :=
 else
 BUILD := build
 MODE_CFLAGS := -O2 -g -D_FORTIFY_SOURCE=2
@@ -47,9 +55,9 @@ LDHARDENING += -Wl,--fatal-warnings
 CPPFLAGS_ALL := -D_GNU_SOURCE -I. -DHULL_VERSION='"$(VERSION)"' $(CPPFLAGS)
 CFLAGS_ALL := -std=gnu17 $(WARNINGS) $(HARDENING) -ffunction-sections -fdata-sections $(MODE_CFLAGS) $(CFLAGS)
 
-HULL_LIBS = $(shell $(PKG_CONFIG) --libs $(STATIC_FLAG) libseccomp libcap) $(YAJL_LIBS)
+HULL_LIBS = $(shell $(PKG_CONFIG) --libs $(STATIC_FLAG) libseccomp) $(YAJL_LIBS)
 IMAGE_LIBS = $(shell $(PKG_CONFIG) --libs libarchive libcrypto) -lyajl
-TEST_LIBS = $(shell $(PKG_CONFIG) --libs cmocka libseccomp libcap libarchive libcrypto) -lyajl
+TEST_LIBS = $(shell $(PKG_CONFIG) --libs cmocka libseccomp libarchive libcrypto) -lyajl
 
 # ---- sources ----------------------------------------------------------------------------------
 

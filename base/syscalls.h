@@ -10,6 +10,7 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -23,34 +24,49 @@
 #define CLONE_NEWTIME 0x00000080
 #endif
 
+#ifdef HULL_VALGRIND
+#include "base/valgrind_syscalls.h"
+
+/* valgrind follows clone(2), not clone3(2); CLONE_INTO_CGROUP is lost, and the child enters its cgroup itself. */
+#define CLONE3_ENTERS_CGROUP false
+static inline pid_t sys_clone3(struct clone_args *args)
+{
+	return (pid_t)syscall(SYS_clone, (args->flags & ~CLONE_INTO_CGROUP) | args->exit_signal, 0,
+			      0, 0, 0);
+}
+#else
+#define native_syscall(number, a, b, c, d, e) syscall(number, a, b, c, d, e)
+
+#define CLONE3_ENTERS_CGROUP true
 static inline pid_t sys_clone3(struct clone_args *args)
 {
 	return (pid_t)syscall(SYS_clone3, args, sizeof(*args));
 }
+#endif
 
 static inline int sys_openat2(int dirfd, const char *path, const struct open_how *how)
 {
-	return (int)syscall(SYS_openat2, dirfd, path, how, sizeof(*how));
+	return (int)native_syscall(SYS_openat2, dirfd, path, how, sizeof(*how), 0);
 }
 
 static inline int sys_pidfd_open(pid_t pid, unsigned flags)
 {
-	return (int)syscall(SYS_pidfd_open, pid, flags);
+	return (int)native_syscall(SYS_pidfd_open, pid, flags, 0, 0, 0);
 }
 
 static inline int sys_pidfd_send_signal(int pidfd, int sig, siginfo_t *info, unsigned flags)
 {
-	return (int)syscall(SYS_pidfd_send_signal, pidfd, sig, info, flags);
+	return (int)native_syscall(SYS_pidfd_send_signal, pidfd, sig, info, flags, 0);
 }
 
 static inline int sys_close_range(unsigned first, unsigned last, unsigned flags)
 {
-	return (int)syscall(SYS_close_range, first, last, flags);
+	return (int)native_syscall(SYS_close_range, first, last, flags, 0, 0);
 }
 
 static inline int sys_pivot_root(const char *new_root, const char *put_old)
 {
-	return (int)syscall(SYS_pivot_root, new_root, put_old);
+	return (int)native_syscall(SYS_pivot_root, new_root, put_old, 0, 0, 0);
 }
 
 #ifndef CLOSE_RANGE_CLOEXEC

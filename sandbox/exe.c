@@ -14,12 +14,6 @@
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#else
-#define RUNNING_ON_VALGRIND 0
-#endif
-
 #include "base/path.h"
 #include "base/syscalls.h"
 
@@ -30,13 +24,13 @@
 #define MFD_EXEC 0x0010U
 #endif
 
-/* Under these the mapped program is not what the kernel runs, or may not be moved: builds and runs for testing only. */
+/* Builds for testing only, in which the mapped program is not what the kernel runs, or may not be moved. */
 static bool is_instrumented(void)
 {
-#ifdef HULL_SANITIZE
+#if defined(HULL_SANITIZE) || defined(HULL_VALGRIND)
 	return true;
 #else
-	return RUNNING_ON_VALGRIND;
+	return false;
 #endif
 }
 

@@ -153,7 +153,7 @@ static int make_late(const struct spawn *s, struct error *err)
 
 static int enter_cgroup(const struct spawn *s, struct error *err)
 {
-	return s->cgroup ? cgroup_enter(s->cgroup, 0, true, err) : 0;
+	return s->cgroup ? cgroup_enter(s->cgroup, 0, CLONE3_ENTERS_CGROUP, err) : 0;
 }
 
 /* The caller may have blocked signals for itself; the workload starts with none blocked. */

@@ -68,7 +68,9 @@ static void catch_signals(void)
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
-		struct sigaction action = { .sa_handler = on_signal };
+		/* The second signal kills, whatever we are busy with. */
+		struct sigaction action = { .sa_handler = on_signal,
+					    .sa_flags = (int)SA_RESETHAND };
 		struct sigaction before;
 
 		/* What nohup(1) ignores stays ignored. */
@@ -96,14 +98,15 @@ static void show_progress(void *data, const char *what, unsigned long done, unsi
 		return;
 	p->shown = now;
 	p->any = true;
-	fprintf(stderr, "\r\033[K%s: %.1f of %.1f MiB", what, (double)done / (1 << 20),
+	/* The cursor goes back to the start, so that a warning is written over it. */
+	fprintf(stderr, "\033[K%s: %.1f of %.1f MiB\r", what, (double)done / (1 << 20),
 		(double)total / (1 << 20));
 }
 
 static void end_progress(const struct progress *p)
 {
 	if (p->any)
-		fputs("\r\033[K", stderr);
+		fputs("\033[K", stderr);
 }
 
 /* ---- the command line --------------------------------------------------------------------- */
@@ -138,13 +141,9 @@ static int parse_option(int option, struct arguments *a)
 	case OPTION_DEBUG:
 		a->debug = true;
 		return 0;
-	case 'h':
+	default:
 		a->help = true;
 		return 0;
-	case ':':
-		return usage_error("option `%s` needs a value", "--log");
-	default:
-		return usage_error("unknown option%s", "");
 	}
 }
 

@@ -70,6 +70,18 @@ static int open_bundle_parent(const char *path, char *name, struct error *err)
 	return path_open_dir(parent, true, err);
 }
 
+/* A directory that we have just made and opened by its name: where others may write, they may have put theirs there. */
+static int check_ours(int dir, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(dir, &st) < 0)
+		return error_errno(err, errno, "stat");
+	if (st.st_uid != geteuid())
+		return error_set(err, EPERM, "somebody replaced the directory");
+	return 0;
+}
+
 static int make_rootfs(struct bundle *b, struct error *err)
 {
 	if (mkdirat(b->dir, "rootfs", 0755) < 0)
@@ -78,6 +90,8 @@ static int make_rootfs(struct bundle *b, struct error *err)
 	b->rootfs = openat(b->dir, "rootfs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (b->rootfs < 0)
 		return error_errno(err, errno, "open `rootfs`");
+	if (check_ours(b->rootfs, err) < 0)
+		return -err->code;
 	if (fchmod(b->rootfs, 0755) < 0)
 		return error_errno(err, errno, "set the mode of `rootfs`");
 	return 0;
@@ -104,7 +118,7 @@ static int bundle_make(struct bundle *b, const char *path, struct error *err)
 			  : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (b->dir < 0)
 		return error_errno(err, errno, "open");
-	if (check_empty(b->dir, err) < 0)
+	if ((*b->name && check_ours(b->dir, err) < 0) || check_empty(b->dir, err) < 0)
 		return -err->code;
 	return make_rootfs(b, err);
 }

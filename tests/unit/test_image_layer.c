@@ -182,6 +182,12 @@ static void owners_survive_with_the_setuid_bit(void **state)
 
 static void xattrs_are_set_and_orders_to_overlays_are_not(void **state)
 {
+	static const char acl[] = "\2\0\0\0"
+				  "\1\0\6\0\377\377\377\377"   /* the owner: rw */
+				  "\2\0\4\0\5\0\0\0"           /* user 5: r */
+				  "\4\0\0\0\377\377\377\377"   /* the group: nothing */
+				  "\20\0\4\0\377\377\377\377"  /* mask: r */
+				  "\40\0\0\0\377\377\377\377"; /* others: nothing */
 	static const char cap[] = "\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 	struct fixture *f = *state;
 	struct strbuf tar = { 0 };
@@ -207,6 +213,13 @@ static void xattrs_are_set_and_orders_to_overlays_are_not(void **state)
 	tar_put(&tar, .name = "f", .data = "x");
 	apply_ok(f, &tar);
 	assert_int_equal(listxattr(path, value, sizeof(value)), 0);
+	/* A list as layers of Go's tools have it: user 5 may read, though the group may not. */
+	tar_add_pax(&tar, "SCHILY.xattr.system.posix_acl_access", acl, sizeof(acl) - 1);
+	tar_put(&tar, .name = "f", .data = "x", .mode = 0640);
+	apply_ok(f, &tar);
+	assert_int_equal(getxattr(path, "system.posix_acl_access", value, sizeof(value)), 44);
+	assert_memory_equal(value, acl, 44);
+	assert_int_equal(fixture_stat(f, "root/f").st_mode, S_IFREG | 0640);
 }
 
 static void a_directory_that_stays_gets_new_attributes_only(void **state)

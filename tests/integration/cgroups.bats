@@ -1,0 +1,185 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# Control groups: where a container is put, and that its limits are in force.
+
+load helpers
+
+# The container's directory of a controller, in this view: v1 where there is one, else v2.
+cgroup_of()
+{
+	local dir
+
+	for dir in "/sys/fs/cgroup/$1" /sys/fs/cgroup/*"$1"* /sys/fs/cgroup/unified /sys/fs/cgroup; do
+		[ -d "$dir" ] || continue
+		dir=$(find "$dir" -type d -name "*$ID*" 2>/dev/null | head -n 1)
+		[ -z "$dir" ] || { echo "$dir"; return; }
+	done
+	return 1
+}
+
+# Reads a limit by its v1 or its v2 file: limit CONTROLLER V1FILE V2FILE
+limit()
+{
+	local dir
+
+	dir=$(cgroup_of "$1")
+	if [ -e "$dir/$2" ]; then cat "$dir/$2"; else cat "$dir/$3"; fi
+}
+
+# bats test_tags=quick
+@test "a container has a cgroup in every hierarchy, and its processes are in it" {
+	start_sleeper
+	pid=$(container_pid)
+	dirs=$(find /sys/fs/cgroup -type d -name "*$ID*")
+	[ -n "$dirs" ]
+	while read -r dir; do
+		grep -qx "$pid" "$dir/cgroup.procs" || fail "process $pid is not in $dir"
+	done <<<"$dirs"
+	h delete --force "$ID"
+	expect_nothing_left
+}
+
+@test "cgroupsPath is kept to" {
+	update_config --arg p "/hull-parent-$ID/leaf-$ID" '.linux.cgroupsPath = $p'
+	start_sleeper
+	find /sys/fs/cgroup -type d -path "*/hull-parent-$ID/leaf-$ID" | grep -q .
+	grep -q "/hull-parent-$ID/leaf-$ID$" "/proc/$(container_pid)/cgroup"
+	h delete --force "$ID"
+	[ -z "$(find /sys/fs/cgroup -type d -path "*/leaf-$ID")" ]
+	# Parents are not the container's; those of the test it removes itself.
+	find /sys/fs/cgroup -depth -type d -name "hull-parent-$ID" -exec rmdir {} +
+}
+
+@test "a cgroupsPath that leaves the tree is refused" {
+	update_config --arg p "/a-$ID/../../../../outside-$ID" '.linux.cgroupsPath = $p'
+	run_script true
+	[ "$status" -ne 0 ] || [ -z "$(find /sys/fs/cgroup -name "outside-$ID")" ]
+	find /sys/fs/cgroup -depth -type d -name "*$ID*" -exec rmdir {} + 2>/dev/null || true
+}
+
+# bats test_tags=quick
+@test "memory limit" {
+	require_controller memory
+	update_config '.linux.resources.memory = {limit: 33554432}'
+	start_sleeper
+	[ "$(limit memory memory.limit_in_bytes memory.max)" = 33554432 ]
+	# touching more than that ends in the kernel's killing it
+	run h exec "$ID" probe memory 64
+	expect_status 137
+	run h exec "$ID" probe memory 8
+	expect_output ok
+}
+
+# bats test_tags=quick
+@test "pids limit" {
+	require_controller pids
+	update_config '.linux.resources.pids = {limit: 10}'
+	start_sleeper
+	[ "$(limit pids pids.max pids.max)" = 10 ]
+	run h exec "$ID" sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 & done'
+	expect_match "can't fork|Resource temporarily unavailable"
+}
+
+@test "a pids limit of -1 is none" {
+	require_controller pids
+	update_config '.linux.resources.pids = {limit: -1}'
+	start_sleeper
+	[ "$(limit pids pids.max pids.max)" = max ]
+}
+
+@test "cpu shares, quota and period" {
+	require_controller cpu
+	update_config '.linux.resources.cpu = {shares: 512, quota: 20000, period: 50000}'
+	start_sleeper
+	if [ -e "$(cgroup_of cpu)/cpu.shares" ]; then
+		[ "$(cat "$(cgroup_of cpu)/cpu.shares")" = 512 ]
+		[ "$(cat "$(cgroup_of cpu)/cpu.cfs_quota_us")" = 20000 ]
+		[ "$(cat "$(cgroup_of cpu)/cpu.cfs_period_us")" = 50000 ]
+	else
+		[ "$(cat "$(cgroup_of cpu)/cpu.max")" = "20000 50000" ]
+	fi
+}
+
+@test "cpuset" {
+	require_controller cpuset
+	update_config '.linux.resources.cpu = {cpus: "0", mems: "0"}'
+	start_sleeper
+	run h exec "$ID" grep Cpus_allowed_list /proc/self/status
+	expect_match '[[:space:]]0$'
+}
+
+# bats test_tags=quick
+@test "devices: what no rule allows cannot be opened" {
+	require_controller devices
+	update_config '.linux.resources.devices = [{allow: false, access: "rwm"}]
+		| .process.capabilities.bounding += ["CAP_MKNOD"] | .process.capabilities.effective += ["CAP_MKNOD"]
+		| .process.capabilities.permitted += ["CAP_MKNOD"]'
+	run_script 'mknod /tmp/mem c 1 1 && probe open /tmp/mem; probe open /dev/null; probe open /dev/zero'
+	expect_match '^(EPERM)$'
+	[ "$(grep -cx ok <<<"$output")" = 2 ]
+}
+
+@test "devices: a rule allows one device" {
+	require_controller devices
+	update_config '.linux.resources.devices = [{allow: false, access: "rwm"},
+		{allow: true, type: "c", major: 10, minor: 229, access: "rw"}]
+		| .process.capabilities.bounding += ["CAP_MKNOD"] | .process.capabilities.effective += ["CAP_MKNOD"]
+		| .process.capabilities.permitted += ["CAP_MKNOD"]'
+	run_script 'mknod /tmp/fuse c 10 229; probe open /tmp/fuse; mknod /tmp/kmsg c 1 11; probe open /tmp/kmsg'
+	# Allowed by the cgroup; whether the kernel has the driver is another matter.
+	head -n 1 <<<"$output" | grep -qE '^(ok|ENODEV|ENXIO|ENOENT)$' || fail "$output"
+	expect_match '^EPERM$'
+}
+
+@test "hugetlb limit" {
+	require_controller hugetlb
+	[ -d /sys/kernel/mm/hugepages/hugepages-2048kB ] || skip "no huge pages of 2 MB"
+	update_config '.linux.resources.hugepageLimits = [{pageSize: "2MB", limit: 4194304}]'
+	start_sleeper
+	[ "$(limit hugetlb hugetlb.2MB.limit_in_bytes hugetlb.2MB.max)" = 4194304 ]
+}
+
+@test "blkio weight and throttle" {
+	require_controller blkio
+	device=$(lsblk -dno MAJ:MIN 2>/dev/null | head -n 1 | tr -d ' ')
+	[ -n "$device" ] || device=$(awk '$3 ~ /:/ && $9 ~ /ext4|xfs|btrfs/ { print $3; exit }' /proc/self/mountinfo)
+	[ -n "$device" ] || skip "no block device here"
+	update_config --argjson major "${device%:*}" --argjson minor "${device#*:}" \
+		'.linux.resources.blockIO = {throttleReadBpsDevice: [{major: $major, minor: $minor, rate: 1048576}]}'
+	run h run --detach --bundle "$BUNDLE" "$ID" </dev/null >"$OUT" 2>&1
+	[ "$status" -eq 0 ] || expect_error "blockIO|blkio|throttle"
+	[ "$status" -ne 0 ] || limit blkio blkio.throttle.read_bps_device io.max | grep -q 1048576
+}
+
+# "What this host cannot enforce is an error", never a limit that is not there.
+@test "a limit whose controller is missing is refused and names the property" {
+	for pair in memory:limit:33554432 pids:limit:10 cpu:shares:512; do
+		IFS=: read -r controller key value <<<"$pair"
+		has_controller "$controller" && continue
+		update_config --arg c "$controller" --arg k "$key" --argjson v "$value" \
+			'.linux.resources = {} | .linux.resources[$c] = {($k): $v}'
+		run_script 'echo never'
+		expect_error "$controller"
+		expect_no_match '^never$'
+		expect_nothing_left
+	done
+}
+
+@test "a value that the kernel refuses is an error that names it" {
+	require_controller cpuset
+	update_config '.linux.resources.cpu = {cpus: "4000"}'
+	run_script 'echo never'
+	expect_error "cpus"
+	expect_nothing_left
+}
+
+@test "without resources a container runs" {
+	update_config 'del(.linux.resources)'
+	run_script 'echo ok'
+	expect_output ok
+}
+
+@test "the container sees its own cgroup as the root" {
+	run_script 'cat /proc/self/cgroup'
+	expect_no_match "$ID"
+}
