@@ -64,6 +64,7 @@ struct spawn {
 	int sync;                    /* the new process' end of the channel */
 	int caller_end;              /* the caller's end, closed in the new process */
 	int proc;
+	int program; /* set by spawn_process(): see exe_open_detached() */
 	const struct oci_time_offsets *time_offsets;
 	/* Runs in the new process, in its namespaces and cgroup, and does not return. */
 	void (*main)(void *data);

@@ -144,18 +144,17 @@ static int collect_segments(struct dl_phdr_info *info, size_t size _unused_, voi
 	return 1;
 }
 
-/*
- * The program once more, by a path that is not the one the kernel runs: a clone of its mount, in no
- * namespace, read-only. -1 where we may not clone mounts.
- */
-static int open_detached_program(void)
+int exe_open_detached(void)
 {
-	_cleanup_close_ int tree =
-		open_tree(AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	_cleanup_close_ int tree = -EBADF;
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
 
+	if (is_instrumented())
+		return -1;
+	tree = open_tree(AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (tree < 0 || mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return -1;
+	/* Opened for mapping; the mount itself is dissolved when tree is closed, and lives on in this file only. */
 	return open(path_of_fd(tree).s, O_RDONLY | O_CLOEXEC);
 }
 
@@ -190,10 +189,8 @@ static int replace_segment(const struct segment *s, int file)
 	return 0;
 }
 
-static int replace_segments(const struct program *p, struct error *err)
+static int replace_segments(const struct program *p, int file, struct error *err)
 {
-	_cleanup_close_ int file = open_detached_program();
-
 	for (size_t i = 0; i < p->count; i++) {
 		int r = replace_segment(&p->segments[i], file);
 
@@ -230,7 +227,7 @@ static int set_exe(const struct program *p, int fd, struct error *err)
 	return 0;
 }
 
-int exe_hide(struct error *err)
+int exe_hide(int detached, struct error *err)
 {
 	_cleanup_close_ int fd = -EBADF;
 	struct program program = { 0 };
@@ -247,6 +244,6 @@ int exe_hide(struct error *err)
 		return fd;
 	if (fcntl(fd, F_ADD_SEALS, SEALS) < 0)
 		return error_errno(err, errno, "seal an empty file");
-	r = replace_segments(&program, err);
+	r = replace_segments(&program, detached, err);
 	return r < 0 ? r : set_exe(&program, fd, err);
 }

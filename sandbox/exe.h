@@ -27,10 +27,16 @@
 int exe_ensure(char **argv, struct error *err);
 
 /*
+ * In the caller, whose mount namespace the program is in: opens the program by a detached read-only mount, for exe_hide(). Returns
+ * the descriptor, or -1 where we may not clone mounts; exe_hide() copies the program's memory then.
+ */
+int exe_open_detached(void);
+
+/*
  * In the process that will enter a container, while it has one thread and CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in its user
  * namespace: lets go of the program file, and makes the process undumpable, so that nobody without CAP_SYS_PTRACE over it can look
- * into it. A no-op in a sealed copy.
+ * into it. detached: from exe_open_detached(), stays the caller's. A no-op in a sealed copy.
  */
-int exe_hide(struct error *err);
+int exe_hide(int detached, struct error *err);
 
 #endif

@@ -123,7 +123,7 @@ static int settle_in_user_namespace(const struct spawn *s, bool hidden, struct e
 		r = become_root(err);
 	/* Only now: the /proc files of an undumpable process are root's, and an ordinary caller must write our id mappings. */
 	if (r == 0 && !hidden)
-		r = exe_hide(err);
+		r = exe_hide(s->program, err);
 	return r;
 }
 
@@ -183,7 +183,7 @@ static pid_t clone_process(const struct spawn *s, unsigned long flags, int exit_
 static int direct_child(const struct spawn *s, struct error *err)
 {
 	bool hidden = !makes_user(s);
-	int r = hidden ? exe_hide(err) : 0;
+	int r = hidden ? exe_hide(s->program, err) : 0;
 
 	if (r == 0)
 		r = enter_cgroup(s, err);
@@ -259,7 +259,7 @@ static int enter_user_namespace(const struct spawn *s, struct error *err)
 static int intermediate_setup(const struct spawn *s, struct error *err)
 {
 	bool hidden = geteuid() == 0;
-	int r = hidden ? exe_hide(err) : 0;
+	int r = hidden ? exe_hide(s->program, err) : 0;
 
 	if (r == 0)
 		r = enter_cgroup(s, err);
@@ -326,12 +326,16 @@ static int spawn_staged(const struct spawn *s, pid_t *pid, struct error *err)
 
 int spawn_process(const struct spawn *s, pid_t *pid, struct error *err)
 {
+	_cleanup_close_ int program = exe_open_detached();
+	struct spawn with_program = *s;
 	bool staged;
 
+	with_program.program = program;
 	if (s->pidfd >= 0)
 		/* Only root can enter a container's pid namespace while still outside its user namespace. */
 		staged = joins_user(s) && geteuid() != 0;
 	else
 		staged = joins_user(s) || (makes_user(s) && s->namespaces->join_flags);
-	return staged ? spawn_staged(s, pid, err) : spawn_directly(s, pid, err);
+	return staged ? spawn_staged(&with_program, pid, err)
+		      : spawn_directly(&with_program, pid, err);
 }
