@@ -36,18 +36,20 @@ static int find_target(const struct cgroup *cg, const char *v1, const char *v2,
 		if (target->h < 0)
 			return cgroup_missing(cg, property, v1, err);
 		if (!v2)
-			return error_set(err, EOPNOTSUPP,
-					 "cgroup: linux.resources.%s needs the %s controller of cgroup "
-					 "v1, which this host does not mount and cgroup v2 does not "
-					 "have; remove the property and mark or shape traffic in the "
-					 "container's network namespace instead",
-					 property, v1);
+			return error_set(
+				err, EOPNOTSUPP,
+				"cgroup: linux.resources.%s needs the %s controller of cgroup "
+				"v1, which this host does not mount and cgroup v2 does not "
+				"have; remove the property and mark or shape traffic in the "
+				"container's network namespace instead",
+				property, v1);
 	}
 	if (cg->dirs[target->h] < 0)
-		return error_set(err, ENOENT,
-				 "cgroup: linux.resources.%s: the container has no cgroup `%s%s`; it "
-				 "was removed by somebody else; recreate the container",
-				 property, cg->host->hierarchies[target->h].mount, cg->path);
+		return error_set(
+			err, ENOENT,
+			"cgroup: linux.resources.%s: the container has no cgroup `%s%s`; it "
+			"was removed by somebody else; recreate the container",
+			property, cg->host->hierarchies[target->h].mount, cg->path);
 	return target->v2 ? cgroup_v2_require(cg, v2, property, err) : 0;
 }
 
@@ -73,8 +75,8 @@ static const char *memory_property(const struct oci_memory *m)
 		return "memory.reservation";
 	if (m->swappiness.set)
 		return "memory.swappiness";
-	return m->disable_oom_killer.set && m->disable_oom_killer.v ? "memory.disableOOMKiller" :
-								      NULL;
+	return m->disable_oom_killer.set && m->disable_oom_killer.v ? "memory.disableOOMKiller"
+								    : NULL;
 }
 
 static const char *cpu_property(const struct oci_cpu *c)
@@ -199,8 +201,8 @@ static int apply_block_io(const struct cgroup *cg, const struct oci_block_io *bi
 	r = find_target(cg, "blkio", "io", property, &to, err);
 	if (r < 0)
 		return r;
-	return to.v2 ? cgroup_v2_block_io(cg, to.h, bio, err) :
-		       cgroup_v1_block_io(cg, to.h, bio, err);
+	return to.v2 ? cgroup_v2_block_io(cg, to.h, bio, err)
+		     : cgroup_v1_block_io(cg, to.h, bio, err);
 }
 
 static int apply_hugetlb(const struct cgroup *cg, const struct oci_hugepage_limits *limits,
@@ -213,15 +215,16 @@ static int apply_hugetlb(const struct cgroup *cg, const struct oci_hugepage_limi
 		return 0;
 	for (size_t i = 0; i < limits->len; i++)
 		if (!cgroup_page_size_valid(limits->items[i].page_size))
-			return error_set(err, EINVAL,
-					 "cgroup: linux.resources.hugepageLimits: `%.32s` is not a page "
-					 "size like `2MB`; correct it",
-					 limits->items[i].page_size);
+			return error_set(
+				err, EINVAL,
+				"cgroup: linux.resources.hugepageLimits: `%.32s` is not a page "
+				"size like `2MB`; correct it",
+				limits->items[i].page_size);
 	r = find_target(cg, "hugetlb", "hugetlb", "hugepageLimits", &to, err);
 	if (r < 0)
 		return r;
-	return to.v2 ? cgroup_v2_hugetlb(cg, to.h, limits, err) :
-		       cgroup_v1_hugetlb(cg, to.h, limits, err);
+	return to.v2 ? cgroup_v2_hugetlb(cg, to.h, limits, err)
+		     : cgroup_v1_hugetlb(cg, to.h, limits, err);
 }
 
 static int apply_network(const struct cgroup *cg, const struct oci_network *network,
@@ -245,10 +248,11 @@ static int apply_network(const struct cgroup *cg, const struct oci_network *netw
 
 		if (!*priority->name || strlen(priority->name) >= IFNAMSIZ ||
 		    strpbrk(priority->name, " \t\n/"))
-			return error_set(err, EINVAL,
-					 "cgroup: linux.resources.network.priorities: `%.32s` is not "
-					 "the name of a network interface; correct it",
-					 priority->name);
+			return error_set(
+				err, EINVAL,
+				"cgroup: linux.resources.network.priorities: `%.32s` is not "
+				"the name of a network interface; correct it",
+				priority->name);
 		r = find_target(cg, "net_prio", NULL, "network.priorities", &to, err);
 		if (r < 0)
 			return r;
@@ -269,10 +273,11 @@ static int apply_rdma(const struct cgroup *cg, const struct oci_rdmas *rdma, str
 		int n, r;
 
 		if (!*device->key || strlen(device->key) > 64 || strpbrk(device->key, " \t\n/"))
-			return error_set(err, EINVAL,
-					 "cgroup: linux.resources.rdma: `%.64s` is not the name of a "
-					 "device; correct it",
-					 device->key);
+			return error_set(
+				err, EINVAL,
+				"cgroup: linux.resources.rdma: `%.64s` is not the name of a "
+				"device; correct it",
+				device->key);
 		r = find_target(cg, "rdma", "rdma", "rdma", &to, err);
 		if (r < 0)
 			return r;

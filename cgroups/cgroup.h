@@ -40,7 +40,7 @@ struct cgroup_hierarchy {
 	char mount[128];       /* "/sys/fs/cgroup/cpu,cpuacct" */
 	char controllers[128]; /* v1: "cpu,cpuacct", "name=systemd"; v2: "" */
 	bool v2;
-	char own[512];         /* the caller's cgroup as seen from the mount's root: "/", "/a/b" */
+	char own[512]; /* the caller's cgroup as seen from the mount's root: "/", "/a/b" */
 };
 
 /* Plain data. A CGROUP_NONE host has no hierarchies: every operation does nothing, a limit is an error. */
@@ -81,8 +81,8 @@ struct cgroup {
 	const struct cgroup_host *host; /* the caller's; must outlive this */
 	char path[CGROUP_PATH_MAX];
 	int dirs[CGROUP_HIERARCHIES]; /* O_PATH, as host->hierarchies; negative: it has none there */
-	uint32_t made;                /* bit i: cgroup_create() made dirs[i], it was not there before */
-	char v2_controllers[160];     /* cgroup.controllers of the v2 one as made; "": not read */
+	uint32_t made;            /* bit i: cgroup_create() made dirs[i], it was not there before */
+	char v2_controllers[160]; /* cgroup.controllers of the v2 one as made; "": not read */
 };
 
 /*

@@ -64,28 +64,31 @@ static bool parse_number(struct opt_i64 number, int64_t *out)
 	return *out <= UINT32_MAX;
 }
 
-static int parse_rule(const struct oci_device_rule *given, size_t i, struct cgroup_device_rule *rule,
-		      struct error *err)
+static int parse_rule(const struct oci_device_rule *given, size_t i,
+		      struct cgroup_device_rule *rule, struct error *err)
 {
 	const char *type = given->type && *given->type ? given->type : "a";
 
 	rule->allow = given->allow;
 	rule->type = type[0] == 'u' ? 'c' : type[0]; /* mknod(1)'s other name of it */
 	if (strlen(type) != 1 || !strchr("abcu", type[0]))
-		return error_set(err, EINVAL,
-				 "cgroup: linux.resources.devices[%zu].type is `%.16s`; give a, b or c",
-				 i, type);
+		return error_set(
+			err, EINVAL,
+			"cgroup: linux.resources.devices[%zu].type is `%.16s`; give a, b or c", i,
+			type);
 	if (!parse_number(given->major, &rule->major) || !parse_number(given->minor, &rule->minor))
-		return error_set(err, EINVAL,
-				 "cgroup: linux.resources.devices[%zu]: no device has a number that "
-				 "large; correct major or minor",
-				 i);
+		return error_set(
+			err, EINVAL,
+			"cgroup: linux.resources.devices[%zu]: no device has a number that "
+			"large; correct major or minor",
+			i);
 	rule->access = ALL_ACCESS;
 	if (given->access && *given->access && !parse_access(given->access, &rule->access))
-		return error_set(err, EINVAL,
-				 "cgroup: linux.resources.devices[%zu].access is `%.16s`; give letters "
-				 "of r, w and m",
-				 i, given->access);
+		return error_set(
+			err, EINVAL,
+			"cgroup: linux.resources.devices[%zu].access is `%.16s`; give letters "
+			"of r, w and m",
+			i, given->access);
 	return 0;
 }
 
@@ -102,7 +105,8 @@ ssize_t cgroup_device_rules(const struct oci_device_rules *configured,
 	_cleanup_free_ struct cgroup_device_rule *all = NULL;
 
 	if (configured->len > CGROUP_DEVICE_RULES_MAX)
-		return error_set(err, E2BIG, "cgroup: linux.resources.devices has %zu rules; give %d at most",
+		return error_set(err, E2BIG,
+				 "cgroup: linux.resources.devices has %zu rules; give %d at most",
 				 configured->len, CGROUP_DEVICE_RULES_MAX);
 	all = calloc(total, sizeof(*all));
 	if (!all)
@@ -165,11 +169,12 @@ static int write_rule(const struct cgroup *cg, int h, int fd, bool allow, const 
 	if (n >= 0)
 		return 0;
 	if (errno == EPERM)
-		return error_set(err, EPERM,
-				 "cgroup: linux.resources.devices: the cgroups above `%s%s` do not allow "
-				 "`%s` themselves, or hull lacks CAP_SYS_ADMIN; allow it there, or remove "
-				 "the rule",
-				 cg->host->hierarchies[h].mount, cg->path, text);
+		return error_set(
+			err, EPERM,
+			"cgroup: linux.resources.devices: the cgroups above `%s%s` do not allow "
+			"`%s` themselves, or hull lacks CAP_SYS_ADMIN; allow it there, or remove "
+			"the rule",
+			cg->host->hierarchies[h].mount, cg->path, text);
 	return cgroup_write_failed(cg, h, "devices", allow ? "devices.allow" : "devices.deny", text,
 				   errno, err);
 }
@@ -194,7 +199,8 @@ static int write_for(const struct v1_files *files, const struct cgroup_device_ru
 		    (other->type != 'a' && other->type != *type))
 			continue;
 		rule_text(&one, *type, text);
-		r = write_rule(files->cg, files->h, files->fds[rule->allow], rule->allow, text, err);
+		r = write_rule(files->cg, files->h, files->fds[rule->allow], rule->allow, text,
+			       err);
 	}
 	return r;
 }
@@ -221,11 +227,12 @@ static int take_back(const struct v1_files *files, const struct cgroup_device_ru
 			continue;
 		if (!contains(rule->major, other->major) || !contains(rule->minor, other->minor)) {
 			rule_text(rule, rule->type, text);
-			return error_set(err, EOPNOTSUPP,
-					 "cgroup: linux.resources.devices: cgroup v1 cannot %s `%s` after "
-					 "an earlier rule about more devices than that; name those "
-					 "devices one by one instead",
-					 rule->allow ? "allow" : "deny", text);
+			return error_set(
+				err, EOPNOTSUPP,
+				"cgroup: linux.resources.devices: cgroup v1 cannot %s `%s` after "
+				"an earlier rule about more devices than that; name those "
+				"devices one by one instead",
+				rule->allow ? "allow" : "deny", text);
 		}
 		r = write_for(files, rule, other, err);
 	}
@@ -245,8 +252,8 @@ static int apply_v1(const struct cgroup *cg, int h, const struct cgroup_device_r
 		return cgroup_write_failed(cg, h, "devices", "devices.allow", "a", errno, err);
 	r = write_rule(cg, h, files.fds[default_allow], default_allow, "a", err);
 	for (size_t i = about_all(&rules[0]) ? 1 : 0; r == 0 && i < count; i++)
-		r = rules[i].allow == default_allow ? take_back(&files, rules, i, err) :
-						      write_for(&files, &rules[i], &rules[i], err);
+		r = rules[i].allow == default_allow ? take_back(&files, rules, i, err)
+						    : write_for(&files, &rules[i], &rules[i], err);
 	return r;
 }
 
@@ -265,6 +272,6 @@ int cgroup_devices_apply(const struct cgroup *cg, const struct oci_device_rules 
 	n = cgroup_device_rules(configured, &rules, err);
 	if (n < 0)
 		return (int)n;
-	return v2 ? cgroup_device_attach(cg, h, rules, (size_t)n, err) :
-		    apply_v1(cg, h, rules, (size_t)n, err);
+	return v2 ? cgroup_device_attach(cg, h, rules, (size_t)n, err)
+		  : apply_v1(cg, h, rules, (size_t)n, err);
 }

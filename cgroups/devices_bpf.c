@@ -250,7 +250,8 @@ static int failed(const struct cgroup *cg, int h, const char *what, int code, st
 		       "namespace; run it as root there, or as a rootless container";
 	else if (code == EINVAL || code == ENOSYS)
 		hint = "this kernel lacks CONFIG_CGROUP_BPF or is older than 4.15; use another";
-	return error_set(err, code, "cgroup: linux.resources.devices: %s the device filter of `%s%s`: %s; %s",
+	return error_set(err, code,
+			 "cgroup: linux.resources.devices: %s the device filter of `%s%s`: %s; %s",
 			 what, cg->host->hierarchies[h].mount, cg->path, strerror(code), hint);
 }
 
@@ -272,7 +273,7 @@ int cgroup_device_attach(const struct cgroup *cg, int h, const struct cgroup_dev
 	program = load(insns, (size_t)n);
 	if (program < 0)
 		return failed(cg, h, "load", errno, err);
-	r = fresh ? attach(cg->dirs[h], program, BPF_F_ALLOW_MULTI, -1) :
-		    attach_replacing(cg->dirs[h], program);
+	r = fresh ? attach(cg->dirs[h], program, BPF_F_ALLOW_MULTI, -1)
+		  : attach_replacing(cg->dirs[h], program);
 	return r < 0 ? failed(cg, h, "attach", errno, err) : 0;
 }

@@ -56,9 +56,10 @@ static int freezer_open(const struct cgroup_host *host, const char *path, struct
 	if (r < 0)
 		return r;
 	if (h < 0)
-		return error_set(err, EOPNOTSUPP,
-				 "cgroup: to pause processes, hull needs the v1 freezer controller or "
-				 "a cgroup v2 tree, and this host has neither mounted; mount one");
+		return error_set(
+			err, EOPNOTSUPP,
+			"cgroup: to pause processes, hull needs the v1 freezer controller or "
+			"a cgroup v2 tree, and this host has neither mounted; mount one");
 	freezer->v2 = host->hierarchies[h].v2;
 	cgroup_full_path(host, h, path, freezer->full);
 	freezer->dir = open(freezer->full, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -141,8 +142,8 @@ static int freeze_and_wait(const struct freezer *freezer, bool freeze, int ms, s
 		if (first) {
 			deadline = now + ms;
 			if (freezer->v2)
-				events = openat(freezer->dir, "cgroup.events",
-						O_RDONLY | O_CLOEXEC);
+				events =
+					openat(freezer->dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
 			/* A change before the first poll must not be missed, so read once more. */
 			continue;
 		}
@@ -159,12 +160,11 @@ static int freeze_and_wait(const struct freezer *freezer, bool freeze, int ms, s
 	}
 	if (freeze)
 		write_state(freezer, false, NULL);
-	return error_set(err, ETIMEDOUT,
-			 "cgroup: `%s` did not %s within %d ms%s", freezer->full,
+	return error_set(err, ETIMEDOUT, "cgroup: `%s` did not %s within %d ms%s", freezer->full,
 			 freeze ? "freeze" : "thaw", ms,
 			 freeze ? "; a process in it waits for a device or file system (state D in "
-				  "ps); it was thawed again, retry later" :
-				  "; a cgroup above it may be frozen, thaw that one");
+				  "ps); it was thawed again, retry later"
+				: "; a cgroup above it may be frozen, thaw that one");
 }
 
 int cgroup_freeze_within(const struct cgroup_host *host, const char *path, bool freeze, int ms,

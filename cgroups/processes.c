@@ -162,8 +162,8 @@ static ssize_t signal_new(const struct cgroup_host *host, const char *path, int 
 			continue;
 		if (kill(pid, sig) < 0 && errno != ESRCH)
 			return error_errno(err, errno,
-					   "cgroup: send signal %d to process %d of cgroup `%s`", sig,
-					   (int)pid, path);
+					   "cgroup: send signal %d to process %d of cgroup `%s`",
+					   sig, (int)pid, path);
 		if (!pid_list_add(seen, pid))
 			return error_errno(err, ENOMEM, "cgroup: list the processes of `%s`", path);
 		count++;
@@ -186,8 +186,7 @@ static int signal_each(const struct cgroup_host *host, const char *path, int sig
 
 	for (int round = 0; round < KILL_ROUNDS && count > 0; round++) {
 		bool frozen = paused || (freeze && cgroup_freeze_within(host, path, true,
-									KILL_FREEZE_MS,
-									NULL) == 0);
+									KILL_FREEZE_MS, NULL) == 0);
 
 		count = signal_new(host, path, sig, &seen, err);
 		/* A process that v1 froze dies of SIGKILL only when it is thawed. */
@@ -237,10 +236,11 @@ static int still_busy(const struct cgroup_host *host, const char *path, const ch
 				 "cgroup: `%s` cannot be removed: process %d%s still in it; kill "
 				 "them first (hull kill, hull delete --force)",
 				 full, (int)pids[0], n > 1 ? " and others are" : " is");
-	return error_set(err, EBUSY,
-			 "cgroup: `%s` cannot be removed: a dying process does not leave it, or one "
-			 "of another pid namespace is in it; retry later",
-			 full);
+	return error_set(
+		err, EBUSY,
+		"cgroup: `%s` cannot be removed: a dying process does not leave it, or one "
+		"of another pid namespace is in it; retry later",
+		full);
 }
 
 int cgroup_remove(const struct cgroup_host *host, const char *path, struct error *err)

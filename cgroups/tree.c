@@ -54,22 +54,25 @@ static int make_failed(const char *full, int code, struct error *err)
 	switch (code) {
 	case EACCES:
 	case EPERM:
-		return error_set(err, code,
-				 "cgroup: make `%s`: %s; this user has no cgroup of its own: have one "
-				 "delegated (systemd-run --user --scope -p Delegate=yes), name one in "
-				 "linux.cgroupsPath, or run hull as root",
-				 full, strerror(code));
+		return error_set(
+			err, code,
+			"cgroup: make `%s`: %s; this user has no cgroup of its own: have one "
+			"delegated (systemd-run --user --scope -p Delegate=yes), name one in "
+			"linux.cgroupsPath, or run hull as root",
+			full, strerror(code));
 	case EROFS:
-		return error_set(err, code,
-				 "cgroup: make `%s`: the cgroup tree is mounted read-only; remount it "
-				 "writable or have a writable one delegated",
-				 full);
+		return error_set(
+			err, code,
+			"cgroup: make `%s`: the cgroup tree is mounted read-only; remount it "
+			"writable or have a writable one delegated",
+			full);
 	case EAGAIN:
-		return error_set(err, code,
-				 "cgroup: make `%s`: a cgroup above it allows no more below "
-				 "(cgroup.max.depth, cgroup.max.descendants); raise that, or remove "
-				 "unused ones",
-				 full);
+		return error_set(
+			err, code,
+			"cgroup: make `%s`: a cgroup above it allows no more below "
+			"(cgroup.max.depth, cgroup.max.descendants); raise that, or remove "
+			"unused ones",
+			full);
 	default:
 		return error_errno(err, code, "cgroup: make `%s`", full);
 	}
@@ -156,7 +159,9 @@ static void enable_usual(struct cgroup *cg)
 {
 	static const struct {
 		const char *v1, *v2;
-	} usual[] = { { "cpu", "cpu" }, { "blkio", "io" }, { "memory", "memory" }, { "pids", "pids" } };
+	} usual[] = {
+		{ "cpu", "cpu" }, { "blkio", "io" }, { "memory", "memory" }, { "pids", "pids" }
+	};
 	const char *wanted[ARRAY_SIZE(usual)];
 	int h = cgroup_v2_find(cg->host);
 	size_t n = 0;
@@ -233,10 +238,11 @@ int cgroup_open(const struct cgroup_host *host, const char *path, struct cgroup 
 	if (any || !host->count)
 		return 0;
 	cgroup_close(cg);
-	return error_set(err, ENOENT,
-			 "cgroup: `%s` exists in no hierarchy; the container was started without one "
-			 "or its cgroup was removed",
-			 path);
+	return error_set(
+		err, ENOENT,
+		"cgroup: `%s` exists in no hierarchy; the container was started without one "
+		"or its cgroup was removed",
+		path);
 }
 
 int cgroup_v2_fd(const struct cgroup *cg)
@@ -263,8 +269,8 @@ static const char *enter_hint(int code, bool v2)
 	case ENOSPC:
 		return "; its cpuset has no processors or memory nodes";
 	case EINVAL:
-		return v2 ? "" :
-			    "; a process of a real-time policy needs cpu.realtimeRuntime, and one "
+		return v2 ? ""
+			  : "; a process of a real-time policy needs cpu.realtimeRuntime, and one "
 			    "bound to a processor cannot leave its cpuset";
 	default:
 		return "";

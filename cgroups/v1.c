@@ -129,10 +129,11 @@ int cgroup_v1_memory(const struct cgroup *cg, int h, const struct oci_memory *m,
 	}
 	if (r == 0 && m->swappiness.set) {
 		if (m->swappiness.v > 100)
-			return error_set(err, EINVAL,
-					 "cgroup: linux.resources.memory.swappiness is %llu; give 0 "
-					 "to 100",
-					 (unsigned long long)m->swappiness.v);
+			return error_set(
+				err, EINVAL,
+				"cgroup: linux.resources.memory.swappiness is %llu; give 0 "
+				"to 100",
+				(unsigned long long)m->swappiness.v);
 		snprintf(value, sizeof(value), "%u", (unsigned)m->swappiness.v);
 		r = cgroup_write(cg, h, "memory.swappiness", "memory.swappiness", value, err);
 	}
@@ -202,8 +203,8 @@ static int write_weight_devices(const struct cgroup *cg, int h,
 		if (r == 0 && d->leaf_weight.set && d->leaf_weight.v) {
 			snprintf(value, sizeof(value), "%lld:%lld %u", (long long)d->major,
 				 (long long)d->minor, d->leaf_weight.v);
-			r = write_weight(cg, h, "blockIO.weightDevice",
-					 "blkio.leaf_weight_device", NULL, value, err);
+			r = write_weight(cg, h, "blockIO.weightDevice", "blkio.leaf_weight_device",
+					 NULL, value, err);
 		}
 		if (r < 0)
 			return r;

@@ -15,10 +15,11 @@
 /* Fails for a property that only cgroup v1 can enforce. */
 static int v1_only(const char *property, const char *instead, struct error *err)
 {
-	return error_set(err, EOPNOTSUPP,
-			 "cgroup: linux.resources.%s cannot be enforced by cgroup v2, which this host "
-			 "uses; %s",
-			 property, instead);
+	return error_set(
+		err, EOPNOTSUPP,
+		"cgroup: linux.resources.%s cannot be enforced by cgroup v2, which this host "
+		"uses; %s",
+		property, instead);
 }
 
 /* "max" or the number. */
@@ -63,10 +64,11 @@ static int check_usage(const struct cgroup *cg, int h, const char *property, con
 		return r;
 	if (usage <= limit)
 		return 0;
-	return error_set(err, EBUSY,
-			 "cgroup: linux.resources.%s would be %lld, but the container uses %lld bytes, "
-			 "and checkBeforeUpdate is set; free some first or raise the limit",
-			 property, (long long)limit, (long long)usage);
+	return error_set(
+		err, EBUSY,
+		"cgroup: linux.resources.%s would be %lld, but the container uses %lld bytes, "
+		"and checkBeforeUpdate is set; free some first or raise the limit",
+		property, (long long)limit, (long long)usage);
 }
 
 /* The swap limit of v2 for the given one, which includes memory. *any: whether there is one to write. */
@@ -100,8 +102,8 @@ static int write_swap(const struct cgroup *cg, int h, int64_t swap, struct error
 	/* Without swap accounting "no limit" is the case anyway. So is 0 where there is no swap. */
 	if (r == -ENOENT && (swap < 0 || (swap == 0 && access("/proc/swaps", F_OK) < 0)))
 		return 0;
-	return r < 0 ? cgroup_write_failed(cg, h, "memory.swap", "memory.swap.max", value, -r, err) :
-		       0;
+	return r < 0 ? cgroup_write_failed(cg, h, "memory.swap", "memory.swap.max", value, -r, err)
+		     : 0;
 }
 
 int cgroup_v2_memory(const struct cgroup *cg, int h, const struct oci_memory *m, struct error *err)
@@ -112,9 +114,10 @@ int cgroup_v2_memory(const struct cgroup *cg, int h, const struct oci_memory *m,
 	int r;
 
 	if (m->swappiness.set)
-		return v1_only("memory.swappiness",
-			       "remove it, and limit swap by memory.swap (equal to memory.limit: none)",
-			       err);
+		return v1_only(
+			"memory.swappiness",
+			"remove it, and limit swap by memory.swap (equal to memory.limit: none)",
+			err);
 	if (m->disable_oom_killer.set && m->disable_oom_killer.v)
 		return v1_only("memory.disableOOMKiller",
 			       "remove it, and protect a process by process.oomScoreAdj", err);
@@ -320,10 +323,11 @@ static int check_key(const char *key, struct error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
 		bad = bad || strcmp(key, refused[i]) == 0;
 	if (bad)
-		return error_set(err, EINVAL,
-				 "cgroup: linux.resources.unified: `%.64s` is not the name of a limit "
-				 "of cgroup v2, as `memory.high` is; correct it",
-				 key);
+		return error_set(
+			err, EINVAL,
+			"cgroup: linux.resources.unified: `%.64s` is not the name of a limit "
+			"of cgroup v2, as `memory.high` is; correct it",
+			key);
 	return 0;
 }
 
@@ -360,11 +364,12 @@ int cgroup_v2_unified(const struct cgroup *cg, const struct oci_map *unified, st
 			return r;
 		snprintf(property, sizeof(property), "unified.%s", entry->key);
 		if (h < 0 || cg->dirs[h] < 0)
-			return error_set(err, EOPNOTSUPP,
-					 "cgroup: linux.resources.%s needs cgroup v2, which is not "
-					 "mounted on this host (layout: %s); mount it, or give the limit "
-					 "by its v1 property",
-					 property, cgroup_layout_name(cg->host->layout));
+			return error_set(
+				err, EOPNOTSUPP,
+				"cgroup: linux.resources.%s needs cgroup v2, which is not "
+				"mounted on this host (layout: %s); mount it, or give the limit "
+				"by its v1 property",
+				property, cgroup_layout_name(cg->host->layout));
 		snprintf(controller, sizeof(controller), "%.*s", (int)strcspn(entry->key, "."),
 			 entry->key);
 		/* Some files, as cpu.pressure, are there without the controller of their name. */

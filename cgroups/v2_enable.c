@@ -128,19 +128,22 @@ int cgroup_v2_require(const struct cgroup *cg, const char *controller, const cha
 		return 0;
 	r = read_controllers(mount, "cgroup.controllers", have);
 	if (r < 0)
-		return error_errno(err, -r, "cgroup: linux.resources.%s: read `%s/cgroup.controllers`",
+		return error_errno(err, -r,
+				   "cgroup: linux.resources.%s: read `%s/cgroup.controllers`",
 				   property, mount);
 	if (!cgroup_list_has(have, ' ', controller))
-		return error_set(err, EOPNOTSUPP,
-				 "cgroup: linux.resources.%s needs the %s controller, which is not "
-				 "available in %s (cgroup.controllers: %.256s); boot a kernel with it, "
-				 "have it delegated to this cgroup namespace, or remove the property",
-				 property, controller, mount, r ? have : "none");
+		return error_set(
+			err, EOPNOTSUPP,
+			"cgroup: linux.resources.%s needs the %s controller, which is not "
+			"available in %s (cgroup.controllers: %.256s); boot a kernel with it, "
+			"have it delegated to this cgroup namespace, or remove the property",
+			property, controller, mount, r ? have : "none");
 	r = enable_down(cg->host, h, cg->path, &controller, 1, &level);
 	if (r == 0)
 		return 0;
-	return error_set(err, -r,
-			 "cgroup: linux.resources.%s needs the %s controller, which cannot be enabled "
-			 "in `%.400s/cgroup.subtree_control`: %s; %s",
-			 property, controller, level.full, strerror(-r), hint(-r));
+	return error_set(
+		err, -r,
+		"cgroup: linux.resources.%s needs the %s controller, which cannot be enabled "
+		"in `%.400s/cgroup.subtree_control`: %s; %s",
+		property, controller, level.full, strerror(-r), hint(-r));
 }

@@ -45,8 +45,8 @@ static const char *hint(const char *file, int code)
 		return "this user may not write there: have the cgroup delegated (systemd: "
 		       "Delegate=yes), or run hull as root";
 	case EBUSY:
-		return memory ? "the processes already use more: stop some first, or raise the limit" :
-				"it is in use: change it before processes enter, or recreate the "
+		return memory ? "the processes already use more: stop some first, or raise the limit"
+			      : "it is in use: change it before processes enter, or recreate the "
 				"container";
 	case EINVAL:
 		if (memory)
@@ -72,9 +72,10 @@ int cgroup_write_failed(const struct cgroup *cg, int h, const char *property, co
 	char full[CGROUP_FULL_MAX];
 
 	cgroup_full_path(cg->host, h, cg->path, full);
-	return error_set(err, code,
-			 "cgroup: linux.resources.%s: cannot write `%.64s` to `%.400s/%.64s`: %s; %s",
-			 property, value, full, file, strerror(code), hint(file, code));
+	return error_set(
+		err, code,
+		"cgroup: linux.resources.%s: cannot write `%.64s` to `%.400s/%.64s`: %s; %s",
+		property, value, full, file, strerror(code), hint(file, code));
 }
 
 int cgroup_write(const struct cgroup *cg, int h, const char *property, const char *file,
@@ -136,8 +137,8 @@ static void list_controllers(const struct cgroup_host *host, struct strbuf *out)
 {
 	for (size_t i = 0; i < host->count; i++)
 		if (!host->hierarchies[i].v2)
-			strbuf_addf(out, "%s%s", out->len ? ", " : "v1: ",
-				    host->hierarchies[i].controllers);
+			strbuf_addf(out, "%s%s",
+				    out->len ? ", " : "v1: ", host->hierarchies[i].controllers);
 	strbuf_adds(out, out->len ? "" : "no hierarchy");
 }
 
@@ -147,9 +148,10 @@ int cgroup_missing(const struct cgroup *cg, const char *property, const char *co
 	_cleanup_strbuf_ struct strbuf mounted = { 0 };
 
 	list_controllers(cg->host, &mounted);
-	return error_set(err, EOPNOTSUPP,
-			 "cgroup: linux.resources.%s needs the %s controller, which is not mounted "
-			 "on this host (%.512s); mount it, boot a kernel that has it, or remove the "
-			 "property",
-			 property, controller, mounted.data ? mounted.data : "out of memory");
+	return error_set(
+		err, EOPNOTSUPP,
+		"cgroup: linux.resources.%s needs the %s controller, which is not mounted "
+		"on this host (%.512s); mount it, boot a kernel that has it, or remove the "
+		"property",
+		property, controller, mounted.data ? mounted.data : "out of memory");
 }

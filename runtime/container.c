@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/message.h"
 #include "base/process.h"
+#include "cgroups/cgroup.h"
 #include "runtime/hooks.h"
 #include "runtime/runtime.h"
 
@@ -59,7 +61,7 @@ static int find_status(struct container *c, struct error *err)
 	return 0;
 }
 
-/* A container whose creation was cut short before its first record has traces nowhere else. */
+/* For a container without a record: its creation was cut short before it left traces elsewhere. */
 static int empty_record(const char *id, struct container *c)
 {
 	c->record = (struct record){ .oci_version = OCI_VERSION,
@@ -69,6 +71,47 @@ static int empty_record(const char *id, struct container *c)
 				     .cgroup_path = "" };
 	c->record.id = arena_strdup(&c->arena, id);
 	return c->record.id ? 0 : -ENOMEM;
+}
+
+int container_plan_cgroup(struct container *c, const char *id, bool without_cgroups,
+			  struct error *err)
+{
+	const struct oci_linux *l = c->config->linux_;
+	struct cgroup_host host;
+	char path[CGROUP_PATH_MAX], name[STORE_ID_MAX + 8];
+	const char *parent = "/";
+	int r;
+
+	c->record.cgroup_path = "";
+	if (without_cgroups)
+		return 0;
+	r = cgroup_host_detect(&host, err);
+	if (r < 0 || host.layout == CGROUP_NONE)
+		return r;
+	/* An ordinary user may make cgroups only below its own, where somebody delegated that. */
+	if (geteuid() != 0) {
+		if (host.layout != CGROUP_V2)
+			return 0;
+		parent = host.hierarchies[0].own;
+	}
+	snprintf(name, sizeof(name), "hull-%s", id);
+	r = cgroup_path(l ? l->cgroups_path : NULL, parent, name, path, sizeof(path), err);
+	if (r < 0)
+		return error_wrap(err, "/linux/cgroupsPath");
+	c->record.cgroup_path = arena_strdup(&c->arena, path);
+	return c->record.cgroup_path ? 0 : error_errno(err, ENOMEM, "/linux/cgroupsPath");
+}
+
+/* A damaged record still leaves the saved configuration, which says where the container's processes are. */
+static int rebuild_record(const char *id, struct container *c)
+{
+	struct error ignored = { 0 };
+	int r = empty_record(id, c);
+
+	log_warning("container `%s`: its record is damaged; removing what can be found", id);
+	if (r == 0 && container_load_config(c, &ignored) == 0)
+		r = container_plan_cgroup(c, id, false, &ignored);
+	return r;
 }
 
 int container_open(const struct store *store, const char *id, enum container_access access,
@@ -84,6 +127,8 @@ int container_open(const struct store *store, const char *id, enum container_acc
 	r = record_read(c->dir, &c->arena, &c->record, err);
 	if (r == -ENOENT)
 		r = empty_record(id, c);
+	else if (r < 0 && access == CONTAINER_FORCE)
+		r = rebuild_record(id, c);
 	if (r == 0)
 		r = container_bind_sandbox(c, err);
 	if (r == 0)

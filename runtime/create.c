@@ -15,7 +15,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/process.h"
-#include "cgroups/cgroup.h"
 #include "runtime/foreground.h"
 #include "runtime/hooks.h"
 #include "runtime/runtime.h"
@@ -94,35 +93,6 @@ static const char *now(struct arena *arena)
 			    second / 60 % 60, second % 60, ts.tv_nsec);
 }
 
-static int plan_cgroup_path(struct container *c, const char *id, const struct runtime_create *o,
-			    struct error *err)
-{
-	const struct oci_linux *l = c->config->linux_;
-	struct cgroup_host host;
-	char path[CGROUP_PATH_MAX], name[STORE_ID_MAX + 8];
-	const char *parent = "/";
-	int r;
-
-	c->record.cgroup_path = "";
-	if (o->without_cgroups)
-		return 0;
-	r = cgroup_host_detect(&host, err);
-	if (r < 0 || host.layout == CGROUP_NONE)
-		return r;
-	/* An ordinary user may make cgroups only below its own, where somebody delegated that. */
-	if (geteuid() != 0) {
-		if (host.layout != CGROUP_V2)
-			return 0;
-		parent = host.hierarchies[0].own;
-	}
-	snprintf(name, sizeof(name), "hull-%s", id);
-	r = cgroup_path(l ? l->cgroups_path : NULL, parent, name, path, sizeof(path), err);
-	if (r < 0)
-		return error_wrap(err, "/linux/cgroupsPath");
-	c->record.cgroup_path = arena_strdup(&c->arena, path);
-	return c->record.cgroup_path ? 0 : error_errno(err, ENOMEM, "/linux/cgroupsPath");
-}
-
 /* Reads and checks everything; nothing has been made when this fails. */
 static int prepare(struct container *c, const char *id, const struct runtime_create *o, char **json,
 		   size_t *json_len, struct error *err)
@@ -154,7 +124,7 @@ static int prepare(struct container *c, const char *id, const struct runtime_cre
 	if (r == 0)
 		r = absolute_rootfs(c->record.bundle, c->config, &c->arena, &c->record.rootfs, err);
 	if (r == 0)
-		r = plan_cgroup_path(c, id, o, err);
+		r = container_plan_cgroup(c, id, o->without_cgroups, err);
 	return r < 0 ? r : check_preserved_fds(o->preserve_fds, err);
 }
 

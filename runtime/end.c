@@ -125,7 +125,7 @@ static int open_forcibly(const struct store *store, const char *id, struct conta
 	if (lock < 0)
 		log_warning("another command on container `%s` hangs: deleting it all the same",
 			    id);
-	r = container_open(store, id, CONTAINER_READ, c, err);
+	r = container_open(store, id, CONTAINER_FORCE, c, err);
 	if (r < 0 || lock < 0) {
 		close_fd(&lock);
 		return r;

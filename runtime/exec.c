@@ -64,46 +64,62 @@ static int set_env(struct arena *arena, struct oci_strings *env, const char *con
 }
 
 /* "UID" or "UID:GID", numbers only, to their ends (CVE-2026-30892: `-u 1` became user 0). */
+static int parse_user(struct oci_user *user, const char *text, struct error *err)
+{
+	size_t len = strcspn(text, ":");
+	uint64_t uid, gid;
+
+	if (!parse_u64_n(text, len, UINT32_MAX - 1, &uid) ||
+	    (text[len] && !parse_u64(text + len + 1, UINT32_MAX - 1, &gid)))
+		return error_set(err, EINVAL, "--user `%.64s`: must be UID or UID:GID in numbers",
+				 text);
+	user->uid = (struct opt_u32){ true, (uint32_t)uid };
+	if (text[len])
+		user->gid = (struct opt_u32){ true, (uint32_t)gid };
+	return 0;
+}
+
+/* Adds the numbers of "GID,GID,…". */
+static int parse_gids(struct oci_u32s *out, const char *text, struct error *err)
+{
+	for (;; text++) {
+		size_t len = strcspn(text, ",");
+		uint64_t gid;
+
+		if (!parse_u64_n(text, len, UINT32_MAX - 1, &gid))
+			return error_set(err, EINVAL,
+					 "--additional-gids: must be numbers, separated by commas");
+		out->items[out->len++] = (uint32_t)gid;
+		text += len;
+		if (!*text)
+			return 0;
+	}
+}
+
 static int set_user(struct arena *arena, struct oci_process *p, const struct runtime_exec *exec,
 		    struct error *err)
 {
 	struct oci_user *user = arena_new(arena, struct oci_user);
-	const char *text = exec->user, *gids = exec->additional_gids;
-	uint64_t uid, gid = 0;
+	size_t groups = count(exec->additional_gids), characters = 0;
+	int r;
 
 	if (!user)
 		return error_errno(err, ENOMEM, "exec");
 	if (p->user)
 		*user = *p->user;
 	p->user = user;
-	if (text) {
-		size_t uid_len = strcspn(text, ":");
-
-		if (!parse_u64_n(text, uid_len, UINT32_MAX - 1, &uid) ||
-		    (text[uid_len] && !parse_u64(text + uid_len + 1, UINT32_MAX - 1, &gid)))
-			return error_set(err, EINVAL,
-					 "--user `%.64s`: must be UID or UID:GID in numbers", text);
-		user->uid = (struct opt_u32){ true, (uint32_t)uid };
-		if (text[uid_len])
-			user->gid = (struct opt_u32){ true, (uint32_t)gid };
-	}
-	if (!gids)
-		return 0;
-	user->additional_gids = (struct oci_u32s){ .items = arena_array(arena, strlen(gids) + 1,
-									sizeof(uint32_t)) };
+	r = exec->user ? parse_user(user, exec->user, err) : 0;
+	if (r < 0 || !groups)
+		return r;
+	for (size_t i = 0; i < groups; i++)
+		characters += strlen(exec->additional_gids[i]) + 1; /* no more numbers than that */
+	user->additional_gids =
+		(struct oci_u32s){ .items = arena_array(arena, characters, sizeof(uint32_t)) };
 	if (!user->additional_gids.items)
 		return error_errno(err, ENOMEM, "exec");
-	for (;; gids++) {
-		size_t len = strcspn(gids, ",");
-
-		if (!parse_u64_n(gids, len, UINT32_MAX - 1, &gid))
-			return error_set(err, EINVAL,
-					 "--additional-gids: must be numbers, separated by commas");
-		user->additional_gids.items[user->additional_gids.len++] = (uint32_t)gid;
-		gids += len;
-		if (!*gids)
-			return 0;
-	}
+	for (size_t i = 0; r == 0 && i < groups; i++)
+		r = parse_gids(&user->additional_gids, exec->additional_gids[i], err);
+	return r;
 }
 
 /*
@@ -151,7 +167,7 @@ static int process_from_options(struct container *c, const struct runtime_exec *
 	if (exec->no_new_privs)
 		p->no_new_privileges = (struct opt_bool){ true, true };
 	r = set_env(&c->arena, &p->env, exec->env, err);
-	if (r == 0 && (exec->user || exec->additional_gids))
+	if (r == 0 && (exec->user || count(exec->additional_gids)))
 		r = set_user(&c->arena, p, exec, err);
 	return r < 0 ? r : set_capabilities(&c->arena, p, exec->capabilities, err);
 }

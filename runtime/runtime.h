@@ -61,6 +61,7 @@ struct container {
 enum container_access {
 	CONTAINER_READ,  /* no lock: to look */
 	CONTAINER_WRITE, /* with the lock */
+	CONTAINER_FORCE, /* to delete it whatever its condition: no lock, a damaged record is pieced together */
 };
 
 /* Opens a container and finds out its status. */
@@ -90,11 +91,11 @@ int runtime_delete(const struct store *store, const char *id, bool force, struct
 struct runtime_exec {
 	const char *
 		process_file; /* a process object; NULL: the container's own process with what follows changed */
-	const char *const *args;         /* NULL-terminated */
-	const char *const *env;          /* "NAME=VALUE", NULL-terminated, or NULL */
-	const char *const *capabilities; /* to add, NULL-terminated, or NULL */
-	const char *cwd, *user;          /* user: "UID[:GID]" */
-	const char *additional_gids;     /* "GID,GID" */
+	const char *const *args;            /* NULL-terminated */
+	const char *const *env;             /* "NAME=VALUE", NULL-terminated, or NULL */
+	const char *const *capabilities;    /* to add, NULL-terminated, or NULL */
+	const char *cwd, *user;             /* user: "UID[:GID]" */
+	const char *const *additional_gids; /* each "GID" or "GID,GID", NULL-terminated, or NULL */
 	const char *apparmor, *process_label, *cgroup;
 	const char *console_socket, *pid_file;
 	bool tty, no_new_privs, detach, ignore_paused;
@@ -108,6 +109,10 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 		 struct error *err);
 
 /* ---- between the files of this folder ---------------------------------------------------------------- */
+
+/* Computes the container's cgroup from c->config into the record; "" where there is none. */
+int container_plan_cgroup(struct container *c, const char *id, bool without_cgroups,
+			  struct error *err);
 
 /* Prepares the sandbox of c from its record. */
 int container_bind_sandbox(struct container *c, struct error *err);

@@ -156,11 +156,14 @@ static int enter_cgroup(const struct spawn *s, struct error *err)
 	return s->cgroup ? cgroup_enter(s->cgroup, 0, CLONE3_ENTERS_CGROUP, err) : 0;
 }
 
-/* The caller may have blocked signals for itself; the workload starts with none blocked. */
-static void unblock_signals(void)
+/* The caller, or whoever called it, may block or ignore signals; the workload starts with none blocked or ignored. */
+static void reset_signals(void)
 {
 	sigset_t none;
 
+	for (int n = 1; n < NSIG; n++)
+		if (n != SIGKILL && n != SIGSTOP)
+			signal(n, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -236,7 +239,7 @@ static int spawn_directly(const struct spawn *s, pid_t *pid, struct error *err)
 		return error_errno(err, errno, "clone3 a process into new namespaces");
 	if (*pid == 0) {
 		close(s->caller_end);
-		unblock_signals();
+		reset_signals();
 		if (direct_child(s, &child_error) < 0)
 			spawn_fail(s->sync, MSG_ERROR, &child_error);
 		s->main(s->data);
@@ -318,7 +321,7 @@ static int spawn_staged(const struct spawn *s, pid_t *pid, struct error *err)
 		return error_errno(err, errno, "clone3 a process");
 	if (*pid == 0) {
 		close(s->caller_end);
-		unblock_signals();
+		reset_signals();
 		intermediate_main(s);
 	}
 	return 0;

@@ -38,8 +38,8 @@ int command_options(const struct usage *usage, const struct option *options, int
 /* Opens the state directory that the global options name. */
 int open_store(const struct context *ctx, bool make, struct store *store, struct error *err);
 
-/* The exit status for a workload's program that could not be executed: 127 not found, 126 otherwise, as shells have it. */
-int exec_failure_status(int r);
+/* The exit status for an error r; exec_failed: it is the workload's program: 127 not found, 126 otherwise, as shells have it. */
+int failure_status(int r, bool exec_failed);
 
 /* The user's name or number, in buf. */
 const char *user_name(unsigned uid, char *buf, size_t size);

@@ -84,9 +84,8 @@ int cmd_run(struct context *ctx, int argc, char **argv, struct error *err)
 		r = open_store(ctx, true, &store, err);
 	if (r == 0)
 		r = runtime_run(&store, argv[0], &run, err);
-	if (r < 0)
-		return run.exec_failed ? exec_failure_status(r) : r;
-	return run.exit_status;
+	ctx->failure_status = failure_status(r, run.exec_failed);
+	return r < 0 ? r : run.exit_status;
 }
 
 int cmd_start(struct context *ctx, int argc, char **argv, struct error *err)

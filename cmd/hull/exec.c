@@ -6,12 +6,12 @@
 int cmd_exec(struct context *ctx, int argc, char **argv, struct error *err)
 {
 	struct runtime_exec e = { .process_file = NULL };
-	struct option_strings env = { .len = 0 }, caps = { .len = 0 };
+	struct option_strings env = { .len = 0 }, caps = { .len = 0 }, gids = { .len = 0 };
 	const struct option options[] = {
 		{ "tty", 't', OPTION_FLAG, &e.tty, NULL, "give the process a terminal" },
 		{ "detach", 'd', OPTION_FLAG, &e.detach, NULL, "return once the process runs" },
 		{ "user", 'u', OPTION_STRING, &e.user, "UID[:GID]", "the user, in numbers" },
-		{ "additional-gids", 'g', OPTION_STRING, &e.additional_gids, "GID,…",
+		{ "additional-gids", 'g', OPTION_STRINGS, &gids, "GID,…",
 		  "supplementary groups, in numbers" },
 		{ "cwd", 0, OPTION_STRING, &e.cwd, "DIR",
 		  "the working directory in the container" },
@@ -55,13 +55,13 @@ int cmd_exec(struct context *ctx, int argc, char **argv, struct error *err)
 		return error_set(err, EINVAL, "usage: hull exec [OPTIONS] %s", usage.words);
 	e.args = (const char *const *)(argv + 1);
 	e.env = env.items;
+	e.additional_gids = gids.items;
 	e.capabilities = caps.items;
 	r = exe_ensure(ctx->original_argv, err);
 	if (r == 0)
 		r = open_store(ctx, false, &store, err);
 	if (r == 0)
 		r = runtime_exec(&store, argv[0], &e, err);
-	if (r < 0)
-		return e.exec_failed ? exec_failure_status(r) : r;
-	return e.exit_status;
+	ctx->failure_status = failure_status(r, e.exec_failed);
+	return r < 0 ? r : e.exit_status;
 }

@@ -98,8 +98,10 @@ int open_store(const struct context *ctx, bool make, struct store *store, struct
 	return store_open(store, ctx->root, make, err);
 }
 
-int exec_failure_status(int r)
+int failure_status(int r, bool exec_failed)
 {
+	if (!exec_failed)
+		return 1;
 	return r == -ENOENT ? 127 : 126;
 }
 
@@ -231,7 +233,7 @@ int main(int argc, char **argv)
 	const char *name = argc && strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1
 			   : argc                        ? argv[0]
 							 : "hull";
-	struct context ctx = { .microvm = !strcmp(name, "hull-vm") };
+	struct context ctx = { .microvm = !strcmp(name, "hull-vm"), .failure_status = 1 };
 	struct error err = { 0 };
 	char **copy = calloc((size_t)argc + 1, sizeof(char *));
 	int r;
@@ -244,10 +246,10 @@ int main(int argc, char **argv)
 	free(copy);
 	if (r == HELP_GIVEN)
 		r = 0;
-	if (r < 0 || err.code) {
+	if (r < 0) {
 		log_error("%s",
 			  err.code ? err.text : "failed without a reason (please report this)");
-		return r > 0 ? r : 1;
+		return ctx.failure_status;
 	}
 	if (fflush(stdout) != 0)
 		return 1;

@@ -188,12 +188,12 @@ static bool is_mounted(const struct oci_config *config, const char *destination)
 }
 
 /*
- * A volume becomes a tmpfs that starts with what the image has there (tmpcopyup), so that data is
- * not written to the root file system. Whoever wants it to last replaces the mount.
+ * A volume becomes an empty tmpfs, so that data is not written to the root file system. Whoever
+ * wants it to last, or to begin with what the image has there, replaces the mount.
  */
 static int convert_volumes(struct conversion *c, struct error *err)
 {
-	static const char *const options[] = { "nosuid", "nodev", "relatime", "tmpcopyup" };
+	static const char *const options[] = { "nosuid", "nodev", "relatime" };
 	struct oci_mounts *mounts = &c->out->mounts;
 	const struct json_value *volumes;
 	struct oci_mount *items;

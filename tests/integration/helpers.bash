@@ -155,6 +155,32 @@ make_bundle()
 	[ -z "${HULL_TEST_CONFIG:-}" ] || BUNDLE=$bundle update_config "$HULL_TEST_CONFIG"
 }
 
+# Makes an OCI image layout at DIR with the tag `latest`, by umoci from the busybox root file system.
+make_image()
+{
+	local cache=$HULL_TEST_WORK/image new
+
+	if [ ! -d "$cache" ]; then
+		new=$(mktemp -d "$HULL_TEST_WORK/image.XXXXXX")
+		cp -a "$(cached_rootfs)" "$new/rootfs"
+		mkdir "$new/rootfs/opaque"
+		touch "$new/rootfs/etc/removed" "$new/rootfs/etc/changed" "$new/rootfs/opaque/old"
+		ln "$new/rootfs/etc/passwd" "$new/rootfs/etc/passwd.hard"
+		{
+			umoci init --layout "$new/layout"
+			umoci new --image "$new/layout:latest"
+			umoci insert --image "$new/layout:latest" "$new/rootfs" /
+			umoci config --image "$new/layout:latest" --config.workingdir /tmp \
+				--config.env PATH=/bin --config.env VALUE=value \
+				--config.cmd sh --config.cmd -c \
+				--config.cmd 'echo "from the image: $VALUE in $(pwd)"'
+		} >"$new/log" 2>&1 || { fail "$(cat "$new/log")"; return 1; }
+		mv -T "$new/layout" "$cache" 2>/dev/null || true
+		rm -rf "$new"
+	fi
+	cp -a "$cache" "$1"
+}
+
 # Edits config.json: update_config [JQ OPTION...] FILTER
 update_config()
 {

@@ -1,290 +1,155 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# `hull image unpack` beside umoci: images that other tools made come out the same from both.
+# An image that another tool made is unpacked by `hull image unpack`, and runs.
 
-bats_require_minimum_version 1.5.0
+load helpers
 
 setup()
 {
-	local tool
-
-	for tool in umoci skopeo busybox jq; do
-		command -v $tool >/dev/null || skip "$tool is not installed"
-	done
-	[ "$(id -u)" -eq 0 ] || skip "needs root, for owners and devices"
-	top=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
-	: "${HULL_BUILD:=$top/build}"
-	: "${HULL:=$HULL_BUILD/bin/hull}"
-	cd "$BATS_TEST_TMPDIR" || return 1
+	require_cmd umoci
+	hull_setup
+	make_image "$TEST_DIR/image"
+	BUNDLE=$TEST_DIR/unpacked
 }
 
-teardown()
+no_terminal()
 {
-	[ -z "${open:-}" ] || rm -rf "$open"
-}
-
-# The command itself where it is built, else the helper behind it.
-image()
-{
-	if [ -x "$HULL" ]; then
-		"$HULL" image "$@"
-	else
-		"$HULL_BUILD/libexec/hull/hull-image" "$@"
-	fi
-}
-
-# Everything that can be seen of a tree, a line each.
-list_tree()
-{
-	(cd "$1" && find . -printf '%P|%y|%m|%U|%G|%s|%T@|%n|%l\n' | sed '/|d|/s/|[0-9]*|\([^|]*\)|[0-9]*|$/|-|\1|-|/' | LC_ALL=C sort)
-	(cd "$1" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum)
-	(cd "$1" && find . \( -type b -o -type c \) -exec stat -c '%n %t:%T' {} + | LC_ALL=C sort)
-	if command -v getfattr >/dev/null; then
-		(cd "$1" && find . -print0 | LC_ALL=C sort -z | xargs -0r getfattr -hd -m - -e hex -- 2>/dev/null)
-	fi
-}
-
-same_as_umoci()
-{
-	rm -rf by-umoci by-hull
-	umoci unpack --image "$1" by-umoci
-	image unpack "oci:$1" by-hull
-	list_tree by-umoci/rootfs >umoci.list
-	list_tree by-hull/rootfs >hull.list
-	diff umoci.list hull.list
-}
-
-# A layout `layout` with the tags base, second and third: files of every kind; changes of every kind.
-make_layout()
-{
-	local root=work/rootfs
-
-	umoci init --layout layout
-	umoci new --image layout:base
-	umoci unpack --image layout:base work
-	mkdir -p $root/{bin,etc,tmp,usr/lib,gone/sub/deep,emptied/x,swap-dir,deep/a/b/c,"with space"}
-	cp "$(command -v busybox)" $root/bin/busybox
-	ln $root/bin/busybox $root/bin/sh
-	ln -s usr/lib $root/lib
-	ln -s /etc/passwd $root/absolute
-	ln -s nowhere $root/dangling
-	printf 'root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/:/bin/sh\n' >$root/etc/passwd
-	printf 'root:x:0:\nwheel:x:10:app\napp:x:1001:\n' >$root/etc/group
-	printf 'x' >$root/gone/sub/deep/file
-	printf 'x' >$root/emptied/x/y
-	printf 'x' >$root/emptied/z
-	printf 'x' >$root/swap-file
-	printf 'x' >$root/deep/a/b/c/file
-	printf 'x' >"$root/with space/naïve"
-	mkdir -p "$root/$(printf 'long%.0s' {1..40})/$(printf 'name%.0s' {1..40})"
-	mkfifo $root/fifo
-	mknod $root/null c 1 3
-	mknod $root/block b 7 99
-	truncate -s 1M $root/sparse
-	touch $root/suid $root/sgid
-	chown 5:6 $root/suid $root/sgid
-	chmod 4755 $root/suid
-	chmod 2711 $root/sgid
-	chmod 1777 $root/tmp
-	if command -v setfattr >/dev/null; then
-		setfattr -n user.note -v hello $root/etc/group || true
-	fi
-	touch -d '2001-02-03 04:05:06.789' $root/etc/group
-	touch -hd '2002-02-03 04:05:06' $root/absolute
-	touch -d '1999-01-01 00:00:00' $root/usr/lib $root/deep/a
-	umoci repack --image layout:base work
-
-	rm -rf $root/gone $root/emptied $root/fifo $root/swap-dir $root/swap-file $root/absolute
-	mkdir $root/emptied $root/swap-file $root/fifo
-	printf 'new' >$root/emptied/new
-	printf 'now a file' >$root/swap-dir
-	printf 'x' >$root/usr/lib/second
-	chmod 0700 $root/tmp
-	ln -s /bin $root/absolute
-	umoci repack --image layout:second work
-
-	printf 'x' >$root/swap-file/in
-	rm $root/bin/sh
-	rm -rf $root/deep/a/b/c
-	ln $root/etc/passwd $root/etc/passwd-
-	umoci repack --image layout:third work
-	rm -rf work
+	update_config '.process.terminal = false | .process.env += ["HULL_TEST=" + env.ID]'
 }
 
 # bats test_tags=quick
-@test "image: one layer with files of every kind" {
-	make_layout
-	same_as_umoci layout:base
+@test "a layout is unpacked and runs, with what its configuration says" {
+	run "$HULL" image unpack "oci:$TEST_DIR/image:latest" "$BUNDLE"
+	expect_status 0
+	no_terminal
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_status 0
+	expect_output "from the image: value in /tmp"
+}
+
+@test "an archive, and a bare path, are unpacked" {
+	tar -C "$TEST_DIR/image" -cf "$TEST_DIR/image.tar" .
+	"$HULL" image unpack "oci-archive:$TEST_DIR/image.tar:latest" "$TEST_DIR/one"
+	"$HULL" image unpack "$TEST_DIR/image.tar" "$TEST_DIR/two"
+	"$HULL" image unpack "$TEST_DIR/image" "$TEST_DIR/three"
+	for n in one two three; do
+		[ -x "$TEST_DIR/$n/rootfs/bin/busybox" ]
+		jq -e .process "$TEST_DIR/$n/config.json" >/dev/null
+	done
+}
+
+@test "umoci unpacks it to the same files" {
+	"$HULL" image unpack "oci:$TEST_DIR/image:latest" "$BUNDLE"
+	umoci unpack --image "$TEST_DIR/image:latest" "$TEST_DIR/theirs" >/dev/null 2>&1
+	list()
+	{
+		cd "$1" && find . -printf '%P %y %m %U %G %l %T@\n' | sed 's/\.[0-9]*$//' | grep -v '^ d' | sort
+	}
+	diff <(list "$BUNDLE/rootfs") <(list "$TEST_DIR/theirs/rootfs")
+	diff <(cd "$BUNDLE/rootfs" && find . -type f -exec sha256sum {} + | sort) \
+		<(cd "$TEST_DIR/theirs/rootfs" && find . -type f -exec sha256sum {} + | sort)
+}
+
+@test "a later layer changes, removes and hides" {
+	umoci unpack --image "$TEST_DIR/image:latest" "$TEST_DIR/edit" >/dev/null 2>&1
+	rm "$TEST_DIR/edit/rootfs/etc/removed"
+	rm -r "$TEST_DIR/edit/rootfs/opaque"
+	mkdir "$TEST_DIR/edit/rootfs/opaque"
+	touch "$TEST_DIR/edit/rootfs/opaque/new"
+	echo changed >"$TEST_DIR/edit/rootfs/etc/changed"
+	ln "$TEST_DIR/edit/rootfs/etc/changed" "$TEST_DIR/edit/rootfs/etc/hard"
+	umoci repack --image "$TEST_DIR/image:second" "$TEST_DIR/edit" >/dev/null 2>&1
+	"$HULL" image unpack "oci:$TEST_DIR/image:second" "$BUNDLE"
+	[ ! -e "$BUNDLE/rootfs/etc/removed" ]
+	[ "$(ls "$BUNDLE/rootfs/opaque")" = new ]
+	[ "$(cat "$BUNDLE/rootfs/etc/changed")" = changed ]
+	[ "$(stat -c %i "$BUNDLE/rootfs/etc/changed")" = "$(stat -c %i "$BUNDLE/rootfs/etc/hard")" ]
+	find "$BUNDLE/rootfs" -name '.wh.*' | { ! grep -q .; }
+}
+
+@test "skopeo's copy with zstd layers is unpacked" {
+	require_cmd skopeo
+	skopeo copy --quiet --dest-compress-format zstd --insecure-policy \
+		"oci:$TEST_DIR/image:latest" "oci:$TEST_DIR/zstd:latest" 2>"$TEST_DIR/skopeo" ||
+		skip "this skopeo cannot: $(tail -n 1 "$TEST_DIR/skopeo")"
+	"$HULL" image unpack "oci:$TEST_DIR/zstd:latest" "$BUNDLE"
+	[ -x "$BUNDLE/rootfs/bin/busybox" ]
 }
 
 # bats test_tags=quick
-@test "image: layers that remove and replace" {
-	make_layout
-	same_as_umoci layout:second
-	same_as_umoci layout:third
+@test "a changed blob is refused, and nothing stays" {
+	blob=$(find "$TEST_DIR/image/blobs" -type f -size +100k | head -n 1)
+	printf x | dd of="$blob" bs=1 seek=5000 conv=notrunc status=none
+	run "$HULL" image unpack "oci:$TEST_DIR/image:latest" "$BUNDLE"
+	expect_error "digest|sha256"
+	[ ! -e "$BUNDLE" ] || [ -z "$(ls -A "$BUNDLE")" ]
 }
 
-@test "image: files inserted by umoci, and an opaque directory" {
-	make_layout
-	mkdir -p insert/sub
-	printf 'inserted' >insert/sub/file
-	umoci insert --image layout:second --tag inserted insert /etc/inserted
-	umoci insert --image layout:inserted --tag opaque --opaque insert/sub /etc
-	umoci insert --image layout:opaque --tag whiteout --whiteout /usr/lib/second
-	same_as_umoci layout:inserted
-	same_as_umoci layout:opaque
-	[ ! -e by-hull/rootfs/etc/passwd ]
-	[ -e by-hull/rootfs/etc/file ]
-	same_as_umoci layout:whiteout
-	[ ! -e by-hull/rootfs/usr/lib/second ]
+@test "a tag or an image that does not exist is named" {
+	run "$HULL" image unpack "oci:$TEST_DIR/image:nosuch" "$BUNDLE"
+	expect_error nosuch
+	run "$HULL" image unpack "oci:$TEST_DIR/nowhere" "$BUNDLE"
+	expect_error nowhere
+	[ ! -e "$BUNDLE" ]
 }
 
-@test "image: an archive, and names without a prefix" {
-	make_layout
-	image unpack oci:layout:third expected
-	list_tree expected/rootfs >expected.list
-	skopeo copy -q oci:layout:third oci-archive:image.tar:third
-	gzip -k image.tar
-	cp image.tar 'with:colon.tar'
-	for source in oci-archive:image.tar:third oci-archive:image.tar oci-archive:image.tar.gz \
-		image.tar image.tar:third with:colon.tar with:colon.tar:third layout:third; do
-		rm -rf bundle
-		image unpack "$source" bundle
-		list_tree bundle/rootfs | diff expected.list -
-	done
-	run image unpack image.tar:other bundle2
-	[ "$status" -eq 1 ]
-	[[ $output == *"has the tags: third"* ]]
-	[ ! -e bundle2 ]
+@test "a bundle that is not empty is left alone" {
+	mkdir "$BUNDLE"
+	echo mine >"$BUNDLE/file"
+	run "$HULL" image unpack "oci:$TEST_DIR/image:latest" "$BUNDLE"
+	expect_error "$BUNDLE"
+	[ "$(cat "$BUNDLE/file")" = mine ]
+	[ "$(ls -A "$BUNDLE")" = file ]
 }
 
-@test "image: layers in zstd and without compression, and Docker's media types" {
-	make_layout
-	image unpack oci:layout:third expected
-	list_tree expected/rootfs >expected.list
-	skopeo copy -q --dest-compress-format zstd oci:layout:third oci:zstd:t
-	skopeo copy -q --dest-decompress oci:layout:third dir:plain
-	skopeo copy -q dir:plain oci:back:t
-	grep -q 'tar+zstd' zstd/blobs/sha256/*
-	skopeo copy -q --format v2s2 oci:layout:third dir:docker
-	# A layout of Docker's manifest, which skopeo would convert.
-	mkdir -p docker-layout/blobs/sha256
-	cp layout/oci-layout docker-layout/
-	for blob in docker/*; do
-		cp "$blob" "docker-layout/blobs/sha256/$(sha256sum "$blob" | cut -d' ' -f1)"
-	done
-	jq -n --arg d "sha256:$(sha256sum docker/manifest.json | cut -d' ' -f1)" \
-		--argjson s "$(stat -c %s docker/manifest.json)" '{schemaVersion: 2, manifests: [{size: $s, digest: $d,
-		mediaType: "application/vnd.docker.distribution.manifest.v2+json"}]}' >docker-layout/index.json
-	grep -q 'docker.image.rootfs.diff.tar' docker/manifest.json
-	for source in oci:zstd:t oci:back:t oci:docker-layout; do
-		rm -rf bundle
-		image unpack "$source" bundle
-		list_tree bundle/rootfs | diff expected.list -
-	done
+# An image whose layer is a tar archive made here: layer_image TAR
+layer_image()
+{
+	local size digest config
+
+	rm -rf "$TEST_DIR/evil"
+	mkdir -p "$TEST_DIR/evil/blobs/sha256"
+	blob()
+	{
+		digest=$(sha256sum <"$1" | cut -d' ' -f1)
+		size=$(stat -c %s "$1")
+		cp "$1" "$TEST_DIR/evil/blobs/sha256/$digest"
+	}
+	blob "$1"
+	layer=$(jq -n --arg d "sha256:$digest" --argjson s "$size" \
+		'{mediaType: "application/vnd.oci.image.layer.v1.tar", digest: $d, size: $s}')
+	jq -n --arg d "sha256:$digest" '{architecture: "amd64", os: "linux", config: {Cmd: ["/bin/sh"]},
+		rootfs: {type: "layers", diff_ids: [$d]}}' >"$TEST_DIR/c.json"
+	blob "$TEST_DIR/c.json"
+	config=$(jq -n --arg d "sha256:$digest" --argjson s "$size" \
+		'{mediaType: "application/vnd.oci.image.config.v1+json", digest: $d, size: $s}')
+	jq -n --argjson c "$config" --argjson l "$layer" '{schemaVersion: 2,
+		mediaType: "application/vnd.oci.image.manifest.v1+json", config: $c, layers: [$l]}' >"$TEST_DIR/m.json"
+	blob "$TEST_DIR/m.json"
+	jq -n --arg d "sha256:$digest" --argjson s "$size" '{schemaVersion: 2, manifests: [
+		{mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $d, size: $s,
+		annotations: {"org.opencontainers.image.ref.name": "latest"}}]}' >"$TEST_DIR/evil/index.json"
+	echo '{"imageLayoutVersion": "1.0.0"}' >"$TEST_DIR/evil/oci-layout"
 }
 
-# bats test_tags=quick
-@test "image: config.json says what the image says" {
-	make_layout
-	umoci config --image layout:third --tag configured --config.user app --config.env A=b \
-		--config.entrypoint /bin/busybox --config.cmd sleep --config.cmd 1 --config.workingdir /etc \
-		--config.volume /data --config.exposedports 80/tcp --config.label x=y \
-		--config.stopsignal SIGQUIT --author me
-	image unpack oci:layout:configured bundle
-	run jq -r '.process | [.user.uid, .user.gid, .user.additionalGids[0], .cwd, .args[], .terminal // false] | join(" ")' \
-		bundle/config.json
-	[ "$output" = "1000 1001 10 /etc /bin/busybox sleep 1 false" ]
-	run jq -r '.process.env[]' bundle/config.json
-	[[ $output == *A=b* ]]
-	[[ $output == *PATH=* ]]
-	run jq -r '.annotations | [.x, ."org.opencontainers.image.author",
-		."org.opencontainers.image.stopSignal", ."org.opencontainers.image.exposedPorts"] | join(" ")' \
-		bundle/config.json
-	[ "$output" = "y me SIGQUIT 80/tcp" ]
-	[ "$(jq -r '.mounts[] | select(.destination == "/data") | .type' bundle/config.json)" = tmpfs ]
-	[ "$(jq -r .root.path bundle/config.json)" = rootfs ]
-	[ "$(stat -c %a bundle)" = 700 ]
-}
-
-@test "image: names are the same in every locale" {
-	make_layout
-	for locale in C C.UTF-8 de_DE.UTF-8; do
-		rm -rf bundle
-		LC_ALL=$locale image unpack oci:layout:base bundle
-		[ -e "bundle/rootfs/with space/naïve" ]
-	done
-}
-
-@test "image: a damaged blob leaves nothing" {
-	make_layout
-	find layout/blobs -size +100k -exec dd if=/dev/zero of={} bs=1 count=64 seek=5000 conv=notrunc status=none \;
-	run image unpack oci:layout:base bundle
-	[ "$status" -eq 1 ]
-	[[ $output == *"has another digest"* ]]
-	[ "${#lines[@]}" -eq 1 ]
-	[ ! -e bundle ]
-}
-
-@test "image: a signal leaves nothing" {
-	umoci init --layout layout
-	umoci new --image layout:big
-	umoci unpack --image layout:big work
-	head -c 200M /dev/urandom >work/rootfs/random
-	umoci repack --image layout:big work
-	rm -rf work
-	for signal in INT TERM; do
-		# Not in the background of a shell that ignores SIGINT there.
-		run timeout --foreground -s $signal 0.15 env --default-signal=INT \
-			"$HULL_BUILD/libexec/hull/hull-image" unpack oci:layout:big bundle
-		[ "$status" -ne 0 ]
-		[[ $output == *interrupted* ]]
-		[ ! -e bundle ]
-	done
-}
-
-# bats test_tags=quick
-@test "image: the command line" {
-	run image --help
-	[ "$status" -eq 0 ]
-	[[ $output == *"image unpack"* ]]
-	run image unpack
-	[ "$status" -eq 1 ]
-	run image unpack --no-such-option a b
-	[ "$status" -eq 1 ]
-	[[ $output == *no-such-option* ]]
-	run image unpack oci:nowhere:x bundle
-	[ "$status" -eq 1 ]
-	[[ $output == "hull: image unpack: "*nowhere* ]]
-	mkdir full
-	touch full/x
-	umoci init --layout layout
-	umoci new --image layout:empty
-	run image unpack oci:layout:empty full
-	[ "$status" -eq 1 ]
-	[[ $output == *"not empty"* ]]
-	run image unpack --log log.json --log-format json oci:layout:none bundle
-	[ "$status" -eq 1 ]
-	[ "$(jq -r .level log.json)" = error ]
-	image unpack oci:layout:empty bundle/
-	[ -d bundle/rootfs ]
-	[ -f bundle/config.json ]
-}
-
-@test "image: without root, in a directory of one's own" {
-	command -v setpriv >/dev/null || skip "setpriv is not installed"
-	open=$(mktemp -d /tmp/hull-image.XXXXXX) # bats's own is closed to other users
-	cd "$open"
-	make_layout
-	mkdir own
-	chown 65534:65534 own
-	chmod 755 .
-	chmod -R a+rX layout
-	cp "$HULL_BUILD/libexec/hull/hull-image" .
-	run setpriv --reuid 65534 --regid 65534 --clear-groups ./hull-image unpack oci:layout:third own/bundle
-	[ "$status" -eq 0 ]
-	[[ $output == *"is skipped: it needs root"* ]]
-	[ "$(stat -c %u own/bundle/rootfs/suid)" = 65534 ]
-	[ ! -e own/bundle/rootfs/null ]
-	[ "$(jq -r '[.linux.namespaces[].type] | index("user") != null' own/bundle/config.json)" = true ]
+@test "a layer that wants to write outside does not" {
+	outside=$TEST_DIR/outside
+	mkdir "$outside" "$TEST_DIR/t"
+	cd "$TEST_DIR/t"
+	echo payload >payload
+	ln -s "$outside" link
+	ln -s / slash
+	ln -s ../../../../../../../../../../../.."$outside" dots
+	# A link, then a file below it, and names with .. and from the root.
+	tar -cPf ../evil.tar link slash dots \
+		--transform 's,^payload$,link/one,' payload
+	tar -rPf ../evil.tar --transform "s,^payload\$,dots/two," payload
+	tar -rPf ../evil.tar --transform "s,^payload\$,../../../../../../../../../..$outside/three," payload
+	tar -rPf ../evil.tar --transform "s,^payload\$,$outside/four," payload
+	tar -rPf ../evil.tar --transform "s,^payload\$,slash${outside}/five," payload
+	cd "$TEST_DIR"
+	layer_image "$TEST_DIR/evil.tar"
+	run "$HULL" image unpack "oci:$TEST_DIR/evil:latest" "$BUNDLE"
+	[ -z "$(ls -A "$outside")" ] || fail "written outside: $(ls -A "$outside")"
+	[ ! -e "$TEST_DIR/three" ]
 }

@@ -56,7 +56,8 @@ listen()
 
 @test "the controlling terminal is the container's, and /dev/console is it" {
 	listen
-	set_args sh -c 'probe session; echo through console >/dev/console; echo through tty >/dev/tty; stat -c %t /dev/console'
+	set_args sh -c 'echo through console >/dev/console; echo through tty >/dev/tty; stat -c %t /dev/console
+		exec probe session'
 	h create --bundle "$BUNDLE" --console-socket "$TEST_DIR/tty.sock" "$ID" </dev/null >"$OUT" 2>&1
 	h start "$ID"
 	wait_stopped

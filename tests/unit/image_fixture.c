@@ -133,6 +133,8 @@ static ssize_t read_memory(void *data, void *buf, size_t len, struct error *err)
 	(void)err;
 	if (len > m->left)
 		len = m->left;
+	if (!len)
+		return 0;
 	memcpy(buf, m->data, len);
 	m->data += len;
 	m->left -= len;

@@ -154,14 +154,13 @@ static void v2_and_no_hosts_are_recognised(void **state)
 	struct error err;
 
 	(void)state;
-	assert_int_equal(cgroup_host_parse("1 0 0:2 / /c rw - cgroup2 none rw\n", "0::/a\n", &host,
-					   &err),
-			 0);
+	assert_int_equal(
+		cgroup_host_parse("1 0 0:2 / /c rw - cgroup2 none rw\n", "0::/a\n", &host, &err),
+		0);
 	assert_int_equal(host.layout, CGROUP_V2);
 	assert_string_equal(host.hierarchies[0].own, "/a");
-	assert_int_equal(cgroup_host_parse("1 0 0:2 / / rw - tmpfs none rw\n", "0::/a\n", &host,
-					   &err),
-			 0);
+	assert_int_equal(
+		cgroup_host_parse("1 0 0:2 / / rw - tmpfs none rw\n", "0::/a\n", &host, &err), 0);
 	assert_int_equal(host.layout, CGROUP_NONE);
 	assert_int_equal(host.count, 0);
 	assert_false(cgroup_host_has(&host, "memory"));
@@ -170,8 +169,14 @@ static void v2_and_no_hosts_are_recognised(void **state)
 static void broken_mount_tables_do_no_harm(void **state)
 {
 	static const char *const tables[] = {
-		"", "\n\n", "-", "1 2 3 / /x rw", "1 2 3 / /x rw -", "1 2 3 / /x rw - cgroup2",
-		"1 2 3 / x rw - cgroup2 a b", "1 2 3 /\\ /x rw - cgroup\n - cgroup2 -\n",
+		"",
+		"\n\n",
+		"-",
+		"1 2 3 / /x rw",
+		"1 2 3 / /x rw -",
+		"1 2 3 / /x rw - cgroup2",
+		"1 2 3 / x rw - cgroup2 a b",
+		"1 2 3 /\\ /x rw - cgroup\n - cgroup2 -\n",
 	};
 	struct cgroup_host host;
 	char longer[1024], line[2048];
@@ -179,8 +184,8 @@ static void broken_mount_tables_do_no_harm(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
-		assert_int_equal(cgroup_host_parse(tables[i], "0::/\n1:cpu:/\nx\n::\n", &host, &err),
-				 0);
+		assert_int_equal(
+			cgroup_host_parse(tables[i], "0::/\n1:cpu:/\nx\n::\n", &host, &err), 0);
 		assert_true(host.count <= 1);
 	}
 	memset(longer, 'm', sizeof(longer));
@@ -198,9 +203,9 @@ static void shares_become_weights(void **state)
 		uint64_t shares;
 		unsigned weight;
 	} table[] = {
-		{ 0, 1 },	{ 1, 1 },	{ 2, 1 },	 { 3, 2 },
-		{ 10, 4 },	{ 102, 17 },	{ 512, 59 },	 { 1000, 99 },
-		{ 1024, 100 },	{ 2048, 174 },	{ 4096, 303 },	 { 10240, 639 },
+		{ 0, 1 },          { 1, 1 },          { 2, 1 },           { 3, 2 },
+		{ 10, 4 },         { 102, 17 },       { 512, 59 },        { 1000, 99 },
+		{ 1024, 100 },     { 2048, 174 },     { 4096, 303 },      { 10240, 639 },
 		{ 262143, 10000 }, { 262144, 10000 }, { 1 << 20, 10000 }, { UINT64_MAX, 10000 },
 	};
 
@@ -208,7 +213,8 @@ static void shares_become_weights(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
 		assert_int_equal(cgroup_weight_of_shares(table[i].shares), table[i].weight);
 	for (uint64_t shares = 1; shares < 262144; shares += 97)
-		assert_true(cgroup_weight_of_shares(shares) <= cgroup_weight_of_shares(shares + 97));
+		assert_true(cgroup_weight_of_shares(shares) <=
+			    cgroup_weight_of_shares(shares + 97));
 }
 
 static void block_weights_are_linear(void **state)
@@ -395,10 +401,8 @@ static void default_devices_are_allowed(void **state)
 static void the_last_rule_wins(void **state)
 {
 	struct oci_device_rule rules[] = {
-		rule(true, "b", 8, -1, "rwm"),
-		rule(false, "a", -1, -1, NULL),
-		rule(true, "c", 10, -1, "rw"),
-		rule(false, "c", 10, 5, "w"),
+		rule(true, "b", 8, -1, "rwm"), rule(false, "a", -1, -1, NULL),
+		rule(true, "c", 10, -1, "rw"), rule(false, "c", 10, 5, "w"),
 		rule(true, "b", 8, 0, "r"),
 	};
 

@@ -8,10 +8,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,11 +50,11 @@ static int teardown(void **state)
 	return 0;
 }
 
-#define must(expression)                                                           \
-	do {                                                                       \
-		w->err.text[0] = '\0';                                             \
-		if ((expression) < 0)                                              \
-			fail_msg("%s: %s", #expression, w->err.text);              \
+#define must(expression)                                              \
+	do {                                                          \
+		w->err.text[0] = '\0';                                \
+		if ((expression) < 0)                                 \
+			fail_msg("%s: %s", #expression, w->err.text); \
 	} while (0)
 
 /* Makes the test's cgroup, or skips the test. */
@@ -93,6 +92,17 @@ static void file_is(struct world *w, int h, const char *file, const char *value)
 	assert_string_equal(text, value);
 }
 
+/* A child that ends with the test, also where the test fails before it is in the cgroup. */
+static pid_t fork_child(void)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
+}
+
 /* A child that enters the cgroup and then waits to be killed. */
 static pid_t spawn(struct world *w, bool itself)
 {
@@ -101,8 +111,7 @@ static pid_t spawn(struct world *w, bool itself)
 	pid_t pid;
 
 	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
-	pid = fork();
-	assert_true(pid >= 0);
+	pid = fork_child();
 	if (pid == 0) {
 		if (itself && cgroup_enter(&w->cg, 0, false, NULL) < 0)
 			_exit(1);
@@ -256,6 +265,7 @@ static void what_a_container_made_is_removed(void **state)
 	}
 	/* Deeper than descriptors would last, and than a path may be long. */
 	for (int i = 0, dir = dup(w->cg.dirs[h]); i < 1200; i++) {
+		char number[16];
 		int below;
 
 		assert_int_equal(mkdirat(dir, "deep", 0755), 0);
@@ -264,13 +274,12 @@ static void what_a_container_made_is_removed(void **state)
 		close(dir);
 		dir = below;
 		if (i == 1199) {
-			pid = fork();
+			pid = fork_child();
 			if (pid == 0)
 				for (;;)
 					pause();
-			assert_true(pid > 0);
-			snprintf(w->err.text, sizeof(w->err.text), "%d", (int)pid);
-			must(file_write_existing(dir, "cgroup.procs", w->err.text, &w->err));
+			snprintf(number, sizeof(number), "%d", (int)pid);
+			must(file_write_existing(dir, "cgroup.procs", number, &w->err));
 			close(dir);
 		}
 	}
@@ -355,8 +364,7 @@ static void a_fork_bomb_is_killed(void **state)
 		skip();
 	}
 	must(cgroup_apply(&w->cg, &res, false, &w->err));
-	pid = fork();
-	assert_true(pid >= 0);
+	pid = fork_child();
 	if (pid == 0) {
 		if (cgroup_enter(&w->cg, 0, false, NULL) < 0)
 			_exit(1);
@@ -421,7 +429,8 @@ static void memory_is_limited_raised_and_lowered(void **state)
 	m.limit.v = 16 << 20;
 	m.swap.v = 16 << 20;
 	apply(w, "memory", "memory.limit", &res);
-	file_is(w, h, v2 ? "memory.swap.max" : "memory.memsw.limit_in_bytes", v2 ? "0" : "16777216");
+	file_is(w, h, v2 ? "memory.swap.max" : "memory.memsw.limit_in_bytes",
+		v2 ? "0" : "16777216");
 	m.limit.v = -1;
 	m.swap.set = false;
 	apply(w, "memory", "memory.limit", &res);
@@ -455,7 +464,8 @@ static void what_only_v1_has_is_an_error_on_v2(void **state)
 	must(cgroup_apply(&w->cg, &memory, false, &w->err));
 	if (!cgroup_host_has(&w->host, "net_cls")) {
 		assert_int_equal(cgroup_apply(&w->cg, &net, false, &w->err), -EOPNOTSUPP);
-		assert_non_null(strstr(w->err.text, "network.classID needs the net_cls controller"));
+		assert_non_null(
+			strstr(w->err.text, "network.classID needs the net_cls controller"));
 	}
 }
 
@@ -554,8 +564,8 @@ static void huge_pages_are_limited(void **state)
 	int h;
 
 	create(w);
-	if (cgroup_host_has(&w->host, "hugetlb") && access("/sys/kernel/mm/hugepages/hugepages-2048kB",
-							   F_OK) < 0) {
+	if (cgroup_host_has(&w->host, "hugetlb") &&
+	    access("/sys/kernel/mm/hugepages/hugepages-2048kB", F_OK) < 0) {
 		print_message("skipped: this processor has no pages of 2 MB\n");
 		skip();
 	}
@@ -576,8 +586,8 @@ static void huge_pages_are_limited(void **state)
 
 static void unified_is_written_as_given(void **state)
 {
-	static const char *const bad[] = { "../x.y", "a/b.c", ".x", "", "cgroup.procs", "cgroup.kill",
-					   "noseparator" };
+	static const char *const bad[] = { "../x.y",       "a/b.c",       ".x",         "",
+					   "cgroup.procs", "cgroup.kill", "noseparator" };
 	struct world *w = *state;
 	struct oci_map_entry entry = { "cgroup.max.depth", "7" };
 	struct oci_resources res = { .unified = { &entry, 1 } };
@@ -612,9 +622,8 @@ static void unified_is_written_as_given(void **state)
 static void devices_are(struct world *w, bool null_allowed, int kmsg_flags, bool kmsg_allowed)
 {
 	int status;
-	pid_t pid = fork();
+	pid_t pid = fork_child();
 
-	assert_true(pid >= 0);
 	if (pid == 0) {
 		bool null, kmsg;
 		int fd;

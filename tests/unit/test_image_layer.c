@@ -220,6 +220,17 @@ static void xattrs_are_set_and_orders_to_overlays_are_not(void **state)
 	assert_int_equal(getxattr(path, "system.posix_acl_access", value, sizeof(value)), 44);
 	assert_memory_equal(value, acl, 44);
 	assert_int_equal(fixture_stat(f, "root/f").st_mode, S_IFREG | 0640);
+	/* A directory that stays loses those that the entry does not have. */
+	snprintf(path, sizeof(path), "%s/root/d", f->dir);
+	tar_add_pax(&tar, "SCHILY.xattr.user.old", "1", 1);
+	tar_put(&tar, .name = "d", .type = '5');
+	apply_ok(f, &tar);
+	assert_int_equal(getxattr(path, "user.old", value, sizeof(value)), 1);
+	tar_add_pax(&tar, "SCHILY.xattr.user.new", "1", 1);
+	tar_put(&tar, .name = "d", .type = '5');
+	apply_ok(f, &tar);
+	assert_int_equal(getxattr(path, "user.old", value, sizeof(value)), -1);
+	assert_int_equal(getxattr(path, "user.new", value, sizeof(value)), 1);
 }
 
 static void a_directory_that_stays_gets_new_attributes_only(void **state)

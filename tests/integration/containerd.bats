@@ -1,0 +1,193 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# hull as the runtime under a real containerd: its own daemon, sockets and state in a temporary
+# directory, an image made here, no network.
+
+load helpers
+
+setup_file()
+{
+	require_root
+	require_cmd containerd ctr umoci
+	DIR=$(mktemp -d "$HULL_TEST_WORK/ctrd.XXXXXX")
+	export DIR
+	cat >"$DIR/config.toml" <<-TOML
+		version = 2
+		root = "$DIR/root"
+		state = "$DIR/state"
+		disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt",
+			"io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+			"io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
+			"io.containerd.tracing.processor.v1.otlp"]
+		[grpc]
+		address = "$DIR/c.sock"
+		[ttrpc]
+		address = "$DIR/t.sock"
+		[debug]
+		level = "warn"
+	TOML
+	containerd --config "$DIR/config.toml" </dev/null >"$DIR/log" 2>&1 3>&- &
+	echo $! >"$DIR/pid"
+	wait_until 20 'ctr --address "$DIR/c.sock" version' || fail "$(cat "$DIR/log")"
+	make_image "$DIR/image"
+	tar -C "$DIR/image" -cf "$DIR/image.tar" .
+	ctr --address "$DIR/c.sock" image import --base-name test/busybox "$DIR/image.tar" >&2
+	IMAGE=$(ctr --address "$DIR/c.sock" image list --quiet | head -n 1)
+	export IMAGE
+	[ -n "$IMAGE" ]
+}
+
+teardown_file()
+{
+	[ -s "$DIR/pid" ] || return 0
+	kill "$(cat "$DIR/pid")" 2>/dev/null || true
+	wait_until 10 '! kill -0 "$(cat "$DIR/pid")"' || kill -KILL "$(cat "$DIR/pid")"
+	awk -v dir="$DIR/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | xargs -r -n1 umount -l
+	rm -rf --one-file-system "$DIR"
+}
+
+setup()
+{
+	ID=ht-$$-$BATS_TEST_NUMBER-$RANDOM
+	TEST_DIR=$(mktemp -d "$HULL_TEST_WORK/t.XXXXXX")
+	OUT=$TEST_DIR/out
+	# The shim's own default for the runtime's state.
+	ROOT=$DIR/runc
+}
+
+teardown()
+{
+	c task kill --signal KILL "$ID" >/dev/null 2>&1 || true
+	wait_until 5 '! c task list --quiet | grep -qx "$ID"' 2>/dev/null || c task delete --force "$ID" >/dev/null 2>&1 || true
+	c task delete --force "$ID" >/dev/null 2>&1 || true
+	c container delete "$ID" >/dev/null 2>&1 || true
+	expect_nothing_left
+	[ -n "${BATS_TEST_COMPLETED:-}" ] || tail -n 20 "$DIR/log" "$OUT" 2>/dev/null || true
+	rm -rf "$TEST_DIR"
+}
+
+c()
+{
+	timeout 60 ctr --address "$DIR/c.sock" "$@" 3>&- 4>&-
+}
+
+# ctr run with hull as the runtime: container_run [OPTION...] -- [COMMAND...]
+container_run()
+{
+	local options=()
+
+	while [ "$1" != -- ]; do
+		options+=("$1")
+		shift
+	done
+	shift
+	c run --snapshotter native --runtime io.containerd.runc.v2 --runc-binary "$HULL" --runc-root "$ROOT" \
+		"${options[@]}" "$IMAGE" "$ID" "$@"
+}
+
+start_task()
+{
+	container_run --detach -- sh -c 'trap "exit 0" TERM; while :; do sleep 0.05; done' </dev/null >"$OUT" 2>&1
+}
+
+task_status()
+{
+	c task list | awk -v id="$ID" '$1 == id { print $3 }'
+}
+
+@test "ctr run: output and exit status" {
+	run container_run --rm -- echo "hello from containerd" </dev/null
+	expect_status 0
+	expect_output "hello from containerd"
+	run container_run --rm -- sh -c 'exit 7' </dev/null
+	expect_status 7
+}
+
+@test "ctr task exec" {
+	start_task
+	run c task exec --exec-id e1 "$ID" echo "second process"
+	expect_status 0
+	expect_output "second process"
+	run c task exec --exec-id e2 "$ID" sh -c 'exit 9'
+	expect_status 9
+	run c task exec --exec-id e3 --cwd /tmp --user 1000 "$ID" sh -c 'pwd; id -u'
+	expect_output "/tmp
+1000"
+}
+
+@test "ctr task pause and resume" {
+	start_task
+	c task pause "$ID"
+	[ "$(task_status)" = PAUSED ]
+	c task resume "$ID"
+	[ "$(task_status)" = RUNNING ]
+	run c task exec --exec-id e1 "$ID" echo back
+	expect_output back
+}
+
+@test "ctr task kill and delete" {
+	start_task
+	c task kill --signal SIGTERM "$ID"
+	wait_until 10 '[ "$(task_status)" = STOPPED ]'
+	c task delete "$ID"
+	c container delete "$ID"
+	expect_nothing_left
+}
+
+@test "ctr task kill --all, of an init that ignores SIGTERM" {
+	container_run --detach -- sh -c 'trap "" TERM; sleep 1000 & while :; do sleep 0.05; done' </dev/null >"$OUT" 2>&1
+	c task kill --signal SIGTERM "$ID"
+	sleep 0.3
+	[ "$(task_status)" = RUNNING ]
+	c task kill --all --signal SIGKILL "$ID"
+	wait_until 10 '[ "$(task_status)" = STOPPED ]'
+}
+
+@test "ctr task ps names the processes" {
+	start_task
+	run c task ps "$ID"
+	expect_status 0
+	[ "$(wc -l <<<"$output")" -ge 2 ]
+	pid=$(c task list | awk -v id="$ID" '$1 == id { print $2 }')
+	expect_match "^$pid"
+}
+
+@test "limits are in force" {
+	[ -d /sys/fs/cgroup/memory ] || grep -qw memory /sys/fs/cgroup/cgroup.controllers ||
+		skip "the memory controller is not available in the $HULL_VIEW view"
+	container_run --detach --memory-limit 33554432 -- sh -c 'trap "exit 0" TERM; while :; do sleep 0.05; done' \
+		</dev/null >"$OUT" 2>&1
+	dir=$(find /sys/fs/cgroup -type d -name "$ID" -path '*memory*' | head -n 1)
+	[ -n "$dir" ] || dir=$(find /sys/fs/cgroup -type d -name "$ID" | head -n 1)
+	[ "$(cat "$dir/memory.limit_in_bytes" 2>/dev/null || cat "$dir/memory.max")" = 33554432 ]
+}
+
+@test "a program that does not exist is an error with hull's words" {
+	run container_run --rm -- /no/such/program </dev/null
+	[ "$status" -ne 0 ]
+	expect_match "/no/such/program.*([Nn]o such file|not found)"
+}
+
+@test "a terminal" {
+	[ -x "$HELPERS/terminal" ] || skip "the helper programs are not built"
+	run "$HELPERS/terminal" timeout 60 ctr --address "$DIR/c.sock" run --rm --tty --snapshotter native \
+		--runtime io.containerd.runc.v2 --runc-binary "$HULL" --runc-root "$ROOT" "$IMAGE" "$ID" \
+		sh -c 'tty; stty size; printf "> "; read line; echo "got <$line>"' <<<"a line"
+	expect_status 0
+	output=$(tr -d '\r' <<<"$output")
+	expect_match '^/dev/(console|pts/0)$'
+	expect_match '^33 77$'
+	expect_match '^got <a line>$'
+}
+
+@test "containerd restarted finds the task again" {
+	start_task
+	kill "$(cat "$DIR/pid")"
+	wait_until 10 '! kill -0 "$(cat "$DIR/pid")"'
+	containerd --config "$DIR/config.toml" </dev/null >>"$DIR/log" 2>&1 3>&- &
+	echo $! >"$DIR/pid"
+	wait_until 20 'ctr --address "$DIR/c.sock" version'
+	wait_until 10 '[ "$(task_status)" = RUNNING ]'
+	run c task exec --exec-id e1 "$ID" echo "still here"
+	expect_output "still here"
+}

@@ -1,0 +1,107 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# Many containers, one after the other and at once.
+
+load helpers
+
+# What the machine has of everything that a container could leave.
+census()
+{
+	echo "mounts $(wc -l </proc/self/mountinfo)"
+	echo "cgroups $(find /sys/fs/cgroup -type d -name "*$ID*" | wc -l)"
+	echo "files $(find "$ROOT" -mindepth 1 2>/dev/null | grep -c "$ID")"
+	echo "processes $(grep -laF -e "$ID" /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3 |
+		while read -r pid; do [ ! -d "/proc/$pid" ] || echo "$pid"; done | wc -l)"
+}
+
+@test "200 containers run, listed and deleted in a loop leave nothing" {
+	set_args true
+	h run --bundle "$BUNDLE" "$ID"
+	before=$(census)
+	for i in {1..200}; do
+		h run --detach --bundle "$BUNDLE" "$ID-$i" </dev/null >>"$OUT" 2>&1
+		h list --quiet | grep -qx "$ID-$i" || fail "$ID-$i is not listed"
+		h delete --force "$ID-$i"
+	done
+	expect_nothing_left
+	[ "$(census)" = "$before" ] || fail "before:" "$before" "after:" "$(census)"
+}
+
+@test "20 containers started at once do not disturb one another" {
+	for i in {1..20}; do
+		mkdir "$TEST_DIR/b$i"
+		jq --arg i "$i" '.process.args = ["sh", "-c", "echo container \($i); hostname; trap \"exit \($i)\" TERM; while :; do sleep 0.05; done"]
+			| .hostname = "host-\($i)" | .root.path = "../bundle/rootfs"' "$BUNDLE/config.json" >"$TEST_DIR/b$i/config.json"
+	done
+	for i in {1..20}; do
+		h run --detach --bundle "$TEST_DIR/b$i" "$ID-$i" </dev/null >"$TEST_DIR/out.$i" 2>&1 &
+	done
+	wait
+	[ "$(h list --format json | jq 'map(select(.status == "running")) | length')" = 20 ]
+	for i in {1..20}; do
+		wait_until 10 "grep -q host-$i $TEST_DIR/out.$i"
+		[ "$(cat "$TEST_DIR/out.$i")" = "container $i
+host-$i" ] || fail "container $i:" "$(cat "$TEST_DIR/out.$i")"
+		[ "$(h exec "$ID-$i" hostname)" = "host-$i" ]
+	done
+	for i in {1..20}; do
+		h delete --force "$ID-$i" &
+	done
+	wait
+	expect_nothing_left
+}
+
+@test "20 creates of one id at once make one container" {
+	set_args sleep 1000
+	for i in {1..20}; do
+		h create --bundle "$BUNDLE" "$ID" </dev/null >"$TEST_DIR/out.$i" 2>&1 && echo made >>"$TEST_DIR/made" &
+	done
+	wait
+	[ "$(wc -l <"$TEST_DIR/made")" = 1 ] || fail "made $(wc -l <"$TEST_DIR/made") times"
+	[ "$(container_status)" = created ]
+	h start "$ID"
+	[ "$(container_status)" = running ]
+}
+
+@test "commands on one container at once each see a whole state" {
+	start_sleeper
+	for _ in {1..10}; do
+		{ h state "$ID" | jq -e '.status == "running"' >/dev/null || echo bad >>"$TEST_DIR/bad"; } &
+		{ h exec "$ID" true || echo bad >>"$TEST_DIR/bad"; } </dev/null >>"$OUT" 2>&1 &
+		{ h list --format json | jq -e 'length == 1' >/dev/null || echo bad >>"$TEST_DIR/bad"; } &
+	done
+	wait
+	[ ! -e "$TEST_DIR/bad" ]
+}
+
+@test "delete --force by several at once" {
+	for _ in {1..5}; do
+		start_sleeper
+		for _ in {1..6}; do
+			h delete --force "$ID" >/dev/null 2>&1 &
+		done
+		wait
+		expect_nothing_left
+	done
+}
+
+# bats test_tags=quick
+@test "20 containers in a row leave nothing" {
+	set_args true
+	before=$(census)
+	for i in {1..20}; do
+		h run --bundle "$BUNDLE" "$ID-$i"
+	done
+	expect_nothing_left
+	[ "$(census)" = "$before" ]
+}
+
+@test "300 execs leave nothing in the container" {
+	skip_sanitized "too slow"
+	start_sleeper
+	before=$(h ps --format json "$ID" | jq length)
+	for _ in {1..300}; do
+		h exec "$ID" true
+	done
+	wait_until 5 '[ "$(h ps --format json "$ID" | jq length)" -le '$((before + 1))' ]'
+}
