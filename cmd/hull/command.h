@@ -14,6 +14,7 @@ struct context {
 	bool microvm;         /* called as hull-vm */
 	bool without_cgroups; /* --cgroup-manager disabled */
 	char **original_argv; /* for executing ourselves again */
+	int failure_status;   /* the exit status for an error: 1, unless a command knows better */
 };
 
 /* argv[0] is the command's name. Returns the exit status, or a negative errno with a message. */
