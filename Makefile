@@ -153,7 +153,7 @@ demo: ## from an OCI image of another tool to a running container, step by step
 
 # What the tests are given: the programs of this very build, and which build that is.
 TEST_ENV = HULL=$(abspath $(HULL)) HULL_BUILD=$(abspath $(BUILD)) HULL_SANITIZE=$(SANITIZE) \
-	HULL_VERSION=$(VERSION)
+	HULL_VALGRIND=$(abspath build/valgrind/bin/hull)
 
 .PHONY: check
 check: all $(UNIT_TESTS) $(HELPERS) ## quick tests: unit tests and a part of the integration tests
@@ -163,6 +163,7 @@ check: all $(UNIT_TESTS) $(HELPERS) ## quick tests: unit tests and a part of the
 test: ## every test, on this host's cgroups and again in a pure cgroup v2 view
 	@scripts/deps.sh build test
 	@$(MAKE) --no-print-directory all $(UNIT_TESTS) $(HELPERS)
+	@$(MAKE) --no-print-directory VALGRIND=1 SANITIZE= all
 	@$(TEST_ENV) tests/run
 
 .PHONY: unit

@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-int error_set(struct error *err, int code, const char *fmt, ...)
+void error_fill(struct error *err, int code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -15,10 +15,9 @@ int error_set(struct error *err, int code, const char *fmt, ...)
 		vsnprintf(err->text, sizeof(err->text), fmt, ap);
 		va_end(ap);
 	}
-	return -code;
 }
 
-int error_errno(struct error *err, int code, const char *fmt, ...)
+void error_fill_errno(struct error *err, int code, const char *fmt, ...)
 {
 	va_list ap;
 	size_t len;
@@ -31,22 +30,21 @@ int error_errno(struct error *err, int code, const char *fmt, ...)
 		len = strlen(err->text);
 		snprintf(err->text + len, sizeof(err->text) - len, ": %s", strerror(code));
 	}
-	return -code;
 }
 
-int error_wrap(struct error *err, const char *fmt, ...)
+int error_prefix(struct error *err, const char *fmt, ...)
 {
 	char inner[ERROR_TEXT_MAX];
 	va_list ap;
 	size_t len;
 
 	if (!err)
-		return -EINVAL;
+		return EINVAL;
 	memcpy(inner, err->text, sizeof(inner));
 	va_start(ap, fmt);
 	vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	va_end(ap);
 	len = strlen(err->text);
 	snprintf(err->text + len, sizeof(err->text) - len, ": %s", inner);
-	return err->code ? -err->code : -EINVAL;
+	return err->code;
 }

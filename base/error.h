@@ -20,14 +20,40 @@ struct error {
 	char text[ERROR_TEXT_MAX];
 };
 
-/* Sets the message (code: a positive errno). Returns -code. err may be NULL. */
-int error_set(struct error *err, int code, const char *fmt, ...) _printf_(3, 4);
+/* What error_set() and the others return: always negative, also where a caller passes a wrong code. */
+static inline int error_negative(int code)
+{
+	return code > 0 ? -code : -EINVAL;
+}
+
+/*
+ * int error_set(struct error *err, int code, const char *fmt, ...)
+ *
+ * Sets the message (code: a positive errno). Returns -code. err may be NULL. A macro, so that compilers and analysers see
+ * that the result is negative.
+ */
+#define error_set(err, code, ...)                      \
+	({                                             \
+		int _code = (code);                    \
+		error_fill((err), _code, __VA_ARGS__); \
+		error_negative(_code);                 \
+	})
 
 /* As error_set(), with ": " and the text of the errno `code` at the end. Returns -code. */
-int error_errno(struct error *err, int code, const char *fmt, ...) _printf_(3, 4);
+#define error_errno(err, code, ...)                          \
+	({                                                   \
+		int _code = (code);                          \
+		error_fill_errno((err), _code, __VA_ARGS__); \
+		error_negative(_code);                       \
+	})
 
 /* Puts "<fmt>: " in front of the message that err holds. Returns -err->code. err may be NULL, and then -EINVAL. */
-int error_wrap(struct error *err, const char *fmt, ...) _printf_(2, 3);
+#define error_wrap(err, ...) error_negative(error_prefix((err), __VA_ARGS__))
+
+/* What the macros call: they set err, and error_prefix() returns err->code. */
+void error_fill(struct error *err, int code, const char *fmt, ...) _printf_(3, 4);
+void error_fill_errno(struct error *err, int code, const char *fmt, ...) _printf_(3, 4);
+int error_prefix(struct error *err, const char *fmt, ...) _printf_(2, 3);
 
 static inline void error_clear(struct error *err)
 {

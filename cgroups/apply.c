@@ -268,9 +268,9 @@ static int apply_rdma(const struct cgroup *cg, const struct oci_rdmas *rdma, str
 {
 	for (size_t i = 0; i < rdma->len; i++) {
 		const struct oci_rdma *device = &rdma->items[i];
-		char value[160];
+		char value[160], handles[32] = "", objects[32] = "";
 		struct target to;
-		int n, r;
+		int r;
 
 		if (!*device->key || strlen(device->key) > 64 || strpbrk(device->key, " \t\n/"))
 			return error_set(
@@ -278,18 +278,16 @@ static int apply_rdma(const struct cgroup *cg, const struct oci_rdmas *rdma, str
 				"cgroup: linux.resources.rdma: `%.64s` is not the name of a "
 				"device; correct it",
 				device->key);
+		if (!device->hca_handles.set && !device->hca_objects.set)
+			continue;
 		r = find_target(cg, "rdma", "rdma", "rdma", &to, err);
 		if (r < 0)
 			return r;
-		n = snprintf(value, sizeof(value), "%s", device->key);
 		if (device->hca_handles.set)
-			n += snprintf(value + n, sizeof(value) - (size_t)n, " hca_handle=%u",
-				      device->hca_handles.v);
+			snprintf(handles, sizeof(handles), " hca_handle=%u", device->hca_handles.v);
 		if (device->hca_objects.set)
-			n += snprintf(value + n, sizeof(value) - (size_t)n, " hca_object=%u",
-				      device->hca_objects.v);
-		if (!device->hca_handles.set && !device->hca_objects.set)
-			continue;
+			snprintf(objects, sizeof(objects), " hca_object=%u", device->hca_objects.v);
+		snprintf(value, sizeof(value), "%s%s%s", device->key, handles, objects);
 		r = cgroup_write(cg, to.h, "rdma", "rdma.max", value, err);
 		if (r < 0)
 			return r;
@@ -297,7 +295,6 @@ static int apply_rdma(const struct cgroup *cg, const struct oci_rdmas *rdma, str
 	return 0;
 }
 
-/* Whether there is any limit at all; devices are not one. */
 static int apply_resources(const struct cgroup *cg, const struct oci_resources *res,
 			   struct error *err)
 {

@@ -15,10 +15,11 @@
 static double log2_of(uint64_t x)
 {
 	int whole = 63 - __builtin_clzll(x);
-	double m = (double)x / (double)(1ULL << whole), log = whole, digit = 0.5;
+	double m = (double)x / (double)(1ULL << whole), log = whole, digit = 1;
 
-	for (int i = 0; i < 45; i++, digit /= 2) {
+	for (int i = 0; i < 45; i++) {
 		m *= m;
+		digit /= 2;
 		if (m >= 2) {
 			m /= 2;
 			log += digit;

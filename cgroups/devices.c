@@ -24,18 +24,18 @@
  * net/tun is not among those, but all runtimes have allowed it for so long that VPNs rely on it.
  */
 static const struct cgroup_device_rule default_rules[] = {
-	{ true, 'c', -1, -1, BPF_DEVCG_ACC_MKNOD },
-	{ true, 'b', -1, -1, BPF_DEVCG_ACC_MKNOD },
-	{ true, 'c', 10, 200, ALL_ACCESS }, /* net/tun */
-	{ true, 'c', 136, -1, ALL_ACCESS }, /* pts/N */
-	{ true, 'c', 5, 2, ALL_ACCESS },    /* ptmx */
-	{ true, 'c', 5, 1, ALL_ACCESS },    /* console */
-	{ true, 'c', 5, 0, ALL_ACCESS },    /* tty */
-	{ true, 'c', 1, 9, ALL_ACCESS },    /* urandom */
-	{ true, 'c', 1, 8, ALL_ACCESS },    /* random */
-	{ true, 'c', 1, 7, ALL_ACCESS },    /* full */
-	{ true, 'c', 1, 5, ALL_ACCESS },    /* zero */
-	{ true, 'c', 1, 3, ALL_ACCESS },    /* null */
+	{ -1, -1, BPF_DEVCG_ACC_MKNOD, 'c', true },
+	{ -1, -1, BPF_DEVCG_ACC_MKNOD, 'b', true },
+	{ 10, 200, ALL_ACCESS, 'c', true }, /* net/tun */
+	{ 136, -1, ALL_ACCESS, 'c', true }, /* pts/N */
+	{ 5, 2, ALL_ACCESS, 'c', true },    /* ptmx */
+	{ 5, 1, ALL_ACCESS, 'c', true },    /* console */
+	{ 5, 0, ALL_ACCESS, 'c', true },    /* tty */
+	{ 1, 9, ALL_ACCESS, 'c', true },    /* urandom */
+	{ 1, 8, ALL_ACCESS, 'c', true },    /* random */
+	{ 1, 7, ALL_ACCESS, 'c', true },    /* full */
+	{ 1, 5, ALL_ACCESS, 'c', true },    /* zero */
+	{ 1, 3, ALL_ACCESS, 'c', true },    /* null */
 };
 
 static bool parse_access(const char *text, unsigned *access)
@@ -98,19 +98,12 @@ static bool about_all(const struct cgroup_device_rule *rule)
 	       rule->access == ALL_ACCESS;
 }
 
-ssize_t cgroup_device_rules(const struct oci_device_rules *configured,
-			    struct cgroup_device_rule **rules, struct error *err)
+/* Checks the configured rules into all, and adds the default ones. Returns how many. */
+static ssize_t fill_rules(const struct oci_device_rules *configured, struct cgroup_device_rule *all,
+			  struct error *err)
 {
-	size_t n = 0, total = configured->len + ARRAY_SIZE(default_rules);
-	_cleanup_free_ struct cgroup_device_rule *all = NULL;
+	size_t n = 0;
 
-	if (configured->len > CGROUP_DEVICE_RULES_MAX)
-		return error_set(err, E2BIG,
-				 "cgroup: linux.resources.devices has %zu rules; give %d at most",
-				 configured->len, CGROUP_DEVICE_RULES_MAX);
-	all = calloc(total, sizeof(*all));
-	if (!all)
-		return error_errno(err, ENOMEM, "cgroup: device rules");
 	for (size_t i = 0; i < configured->len; i++) {
 		int r = parse_rule(&configured->items[i], i, &all[n], err);
 
@@ -123,12 +116,32 @@ ssize_t cgroup_device_rules(const struct oci_device_rules *configured,
 		n++;
 	}
 	/* A container that may do all needs no list of what it may do. */
-	if (!(n == 1 && about_all(&all[0]) && all[0].allow)) {
-		memcpy(all + n, default_rules, sizeof(default_rules));
-		n += ARRAY_SIZE(default_rules);
-	}
-	*rules = take_ptr(all);
-	return (ssize_t)n;
+	if (n == 1 && about_all(&all[0]) && all[0].allow)
+		return 1;
+	memcpy(all + n, default_rules, sizeof(default_rules));
+	return (ssize_t)(n + ARRAY_SIZE(default_rules));
+}
+
+ssize_t cgroup_device_rules(const struct oci_device_rules *configured,
+			    struct cgroup_device_rule **rules, struct error *err)
+{
+	struct cgroup_device_rule *all;
+	ssize_t n;
+
+	*rules = NULL;
+	if (configured->len > CGROUP_DEVICE_RULES_MAX)
+		return error_set(err, E2BIG,
+				 "cgroup: linux.resources.devices has %zu rules; give %d at most",
+				 configured->len, CGROUP_DEVICE_RULES_MAX);
+	all = calloc(configured->len + ARRAY_SIZE(default_rules), sizeof(*all));
+	if (!all)
+		return error_errno(err, ENOMEM, "cgroup: device rules");
+	n = fill_rules(configured, all, err);
+	if (n < 0)
+		free(all);
+	else
+		*rules = all;
+	return n;
 }
 
 /* ---- v1 ----------------------------------------------------------------------------------- */
@@ -260,8 +273,8 @@ static int apply_v1(const struct cgroup *cg, int h, const struct cgroup_device_r
 int cgroup_devices_apply(const struct cgroup *cg, const struct oci_device_rules *configured,
 			 struct error *err)
 {
-	_cleanup_free_ struct cgroup_device_rule *rules = NULL;
-	int h = cgroup_v1_find(cg->host, "devices");
+	int r, h = cgroup_v1_find(cg->host, "devices");
+	struct cgroup_device_rule *rules;
 	bool v2 = h < 0;
 	ssize_t n;
 
@@ -270,8 +283,10 @@ int cgroup_devices_apply(const struct cgroup *cg, const struct oci_device_rules 
 	if (h < 0 || cg->dirs[h] < 0)
 		return cgroup_missing(cg, "devices", "devices", err);
 	n = cgroup_device_rules(configured, &rules, err);
-	if (n < 0)
+	if (n < 0 || !rules)
 		return (int)n;
-	return v2 ? cgroup_device_attach(cg, h, rules, (size_t)n, err)
-		  : apply_v1(cg, h, rules, (size_t)n, err);
+	r = v2 ? cgroup_device_attach(cg, h, rules, (size_t)n, err)
+	       : apply_v1(cg, h, rules, (size_t)n, err);
+	free(rules);
+	return r;
 }

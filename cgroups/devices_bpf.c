@@ -190,7 +190,7 @@ static void detach(int dir, int program)
 /* The programs that are attached to this very cgroup. Returns how many; *fds are the caller's. */
 static size_t query(int dir, int fds[ATTACHED_MAX])
 {
-	uint32_t ids[ATTACHED_MAX];
+	uint32_t ids[ATTACHED_MAX] = { 0 };
 	union bpf_attr attr;
 	size_t n = 0;
 
@@ -219,26 +219,18 @@ static size_t query(int dir, int fds[ATTACHED_MAX])
  * what the new one allows. One alone is replaced at once; of several, the new one comes first, so
  * that at no moment there is none.
  */
-static int attach_replacing(int dir, int program)
+static int attach_replacing(int dir, int program, const int *old, size_t count)
 {
-	int old[ATTACHED_MAX], r;
-	size_t n = query(dir, old);
+	int r = -1;
 
-	r = -1;
-	if (n == 1)
+	if (count == 1)
 		r = attach(dir, program, BPF_F_ALLOW_MULTI | BPF_F_REPLACE, old[0]);
-	if (r < 0) {
+	if (r < 0) { /* also where the old one was attached alone, or the kernel is before 5.6 */
 		r = attach(dir, program, BPF_F_ALLOW_MULTI, -1);
-		for (size_t i = 0; r == 0 && i < n; i++)
+		for (size_t i = 0; r == 0 && i < count; i++)
 			detach(dir, old[i]);
 	}
-	for (size_t i = 0; i < n; i++) {
-		int saved = errno;
-
-		close(old[i]);
-		errno = saved;
-	}
-	return r;
+	return r < 0 ? -errno : 0;
 }
 
 static int failed(const struct cgroup *cg, int h, const char *what, int code, struct error *err)
@@ -255,25 +247,37 @@ static int failed(const struct cgroup *cg, int h, const char *what, int code, st
 			 what, cg->host->hierarchies[h].mount, cg->path, strerror(code), hint);
 }
 
-int cgroup_device_attach(const struct cgroup *cg, int h, const struct cgroup_device_rule *rules,
-			 size_t count, struct error *err)
+static int load_and_attach(const struct cgroup *cg, int h, const struct cgroup_device_rule *rules,
+			   size_t count, const int *old, size_t old_count, struct error *err)
 {
-	_cleanup_free_ struct bpf_insn *insns = NULL;
 	_cleanup_close_ int program = -EBADF;
-	bool fresh = cg->made & 1U << h;
+	struct bpf_insn *insns;
 	ssize_t n;
 	int r;
 
-	/* A new cgroup without a program allows all. */
-	if (fresh && count == 1 && rules[0].allow && rules[0].type == 'a')
+	/* Without a program all is allowed, so a rule that allows all needs none. */
+	if (count == 1 && rules[0].allow && rules[0].type == 'a' && old_count == 0)
 		return 0;
 	n = cgroup_device_program(rules, count, &insns, err);
 	if (n < 0)
 		return (int)n;
 	program = load(insns, (size_t)n);
-	if (program < 0)
-		return failed(cg, h, "load", errno, err);
-	r = fresh ? attach(cg->dirs[h], program, BPF_F_ALLOW_MULTI, -1)
-		  : attach_replacing(cg->dirs[h], program);
-	return r < 0 ? failed(cg, h, "attach", errno, err) : 0;
+	r = program < 0 ? errno : 0;
+	free(insns);
+	if (r)
+		return failed(cg, h, "load", r, err);
+	r = attach_replacing(cg->dirs[h], program, old, old_count);
+	return r < 0 ? failed(cg, h, "attach", -r, err) : 0;
+}
+
+int cgroup_device_attach(const struct cgroup *cg, int h, const struct cgroup_device_rule *rules,
+			 size_t count, struct error *err)
+{
+	int old[ATTACHED_MAX];
+	size_t old_count = query(cg->dirs[h], old);
+	int r = load_and_attach(cg, h, rules, count, old, old_count, err);
+
+	for (size_t i = 0; i < old_count; i++)
+		close(old[i]);
+	return r;
 }

@@ -146,10 +146,10 @@ bool cgroup_page_size_valid(const char *page_size);
 
 /* A rule, checked; access in BPF_DEVCG_ACC_* bits; major, minor -1: all. */
 struct cgroup_device_rule {
-	bool allow;
-	char type; /* 'a': b and c */
 	int64_t major, minor;
 	unsigned access;
+	char type; /* 'a': b and c */
+	bool allow;
 };
 
 #define CGROUP_DEVICE_RULES_MAX 4096 /* of one configuration */

@@ -335,20 +335,24 @@ static int check_key(const char *key, struct error *err)
 static int write_lines(const struct cgroup *cg, int h, const char *property, const char *file,
 		       const char *value, struct error *err)
 {
-	_cleanup_free_ char *copy = strdup(value);
-	char *rest = copy, *line;
+	char line[4096]; /* the kernel takes no more than a page */
+	int r = 0;
 
-	if (!copy)
-		return error_errno(err, ENOMEM, "cgroup: linux.resources.%s", property);
 	if (!strchr(value, '\n'))
 		return cgroup_write(cg, h, property, file, value, err);
-	while ((line = strsep(&rest, "\n"))) {
-		int r = *line ? cgroup_write(cg, h, property, file, line, err) : 0;
+	while (r == 0 && *value) {
+		size_t len = strcspn(value, "\n");
 
-		if (r < 0)
-			return r;
+		if (len >= sizeof(line))
+			return error_errno(err, E2BIG, "cgroup: linux.resources.%s", property);
+		memcpy(line, value, len);
+		line[len] = '\0';
+		if (len)
+			r = cgroup_write(cg, h, property, file, line, err);
+		value += len;
+		value += strspn(value, "\n");
 	}
-	return 0;
+	return r;
 }
 
 int cgroup_v2_unified(const struct cgroup *cg, const struct oci_map *unified, struct error *err)

@@ -73,7 +73,7 @@ void cgroup_v2_enable(const struct cgroup_host *host, const char *path,
 	int h = cgroup_v2_find(host);
 	char available[CONTROLLERS_MAX];
 	const char *wanted[16];
-	struct level level;
+	struct level level = { .full = "" };
 	size_t n = 0;
 
 	if (h < 0 ||
@@ -117,7 +117,7 @@ int cgroup_v2_require(const struct cgroup *cg, const char *controller, const cha
 	int h = cgroup_v2_find(cg->host), r;
 	const char *mount = cg->host->hierarchies[h].mount;
 	char have[CONTROLLERS_MAX];
-	struct level level;
+	struct level level = { .full = "" };
 
 	if (cgroup_list_has(cg->v2_controllers, ' ', controller))
 		return 0;

@@ -119,7 +119,6 @@ static int set_read_only(const struct rootfs *rootfs, const char *path, struct e
 int protect_paths(const struct rootfs *rootfs, struct error *err)
 {
 	const struct oci_linux *linux_ = rootfs->config->linux_;
-	_cleanup_close_ int null_device = -EBADF, empty_dir = -EBADF;
 	struct masks masks = { .null_device = -EBADF, .empty_dir = -EBADF };
 	int r = 0;
 
@@ -132,14 +131,15 @@ int protect_paths(const struct rootfs *rootfs, struct error *err)
 	}
 	if (r < 0 || !linux_->masked_paths.len)
 		return r;
-	masks.null_device = null_device = open_null_device(err);
-	if (null_device < 0)
-		return null_device;
+	masks.null_device = open_null_device(err);
+	if (masks.null_device < 0)
+		return masks.null_device;
 	for (size_t i = 0; r == 0 && i < linux_->masked_paths.len; i++) {
 		r = mask_path(rootfs, &masks, linux_->masked_paths.items[i], err);
 		if (r < 0)
 			error_wrap(err, "/linux/maskedPaths/%zu", i);
 	}
-	empty_dir = masks.empty_dir;
+	close_fd(&masks.null_device);
+	close_fd(&masks.empty_dir);
 	return r;
 }

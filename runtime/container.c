@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A container as the state directory remembers it and the kernel knows it. */
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -180,23 +181,19 @@ int container_run_hooks(const struct container *c, const struct oci_hook_list *l
 
 int write_pid_file(const char *path, pid_t pid, struct error *err)
 {
-	_cleanup_free_ char *copy = strdup(path);
+	const char *slash = strrchr(path, '/');
 	_cleanup_close_ int dir = -EBADF;
-	char text[16], *slash;
-	const char *name;
+	char parent[PATH_MAX] = ".", text[16];
 	int r;
 
-	if (!copy)
-		return error_errno(err, ENOMEM, "--pid-file");
-	slash = strrchr(copy, '/');
-	name = slash ? slash + 1 : copy;
-	if (slash)
-		*slash = '\0';
-	dir = open(!slash ? "." : *copy ? copy : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (slash && (size_t)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path + 1),
+				      path) >= sizeof(parent))
+		return error_errno(err, ENAMETOOLONG, "--pid-file");
+	dir = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return error_errno(err, errno, "--pid-file `%s`", path);
 	snprintf(text, sizeof(text), "%d", pid);
-	r = file_replace(dir, name, text, strlen(text), 0644, err);
+	r = file_replace(dir, slash ? slash + 1 : path, text, strlen(text), 0644, err);
 	return r < 0 ? error_wrap(err, "--pid-file `%s`", path) : 0;
 }
 

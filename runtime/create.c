@@ -4,6 +4,7 @@
  * cgroup's path, then the process. Whatever point we are killed at, the init process notices that
  * we are gone and ends, and `delete --force` finds the rest in the record.
  */
+#include <assert.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
@@ -103,6 +104,7 @@ static int prepare(struct container *c, const char *id, const struct runtime_cre
 
 	if (r < 0)
 		return r;
+	assert(c->record.bundle);
 	dir = open(c->record.bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return error_errno(err, errno, "bundle `%s`", c->record.bundle);
@@ -214,7 +216,7 @@ static int create(const struct store *store, const char *id, const struct runtim
 	_cleanup_free_ char *json = NULL;
 	_cleanup_close_ int console = -EBADF;
 	bool terminal;
-	size_t len;
+	size_t len = 0;
 	int r;
 
 	*c = (struct container){ .dir = -EBADF };
@@ -223,6 +225,7 @@ static int create(const struct store *store, const char *id, const struct runtim
 		r = prepare(c, id, o, &json, &len, err);
 	if (r < 0)
 		return r;
+	assert(json && c->config && c->config->process); /* prepare() read and checked them */
 	terminal = c->config->process->terminal.v;
 	console = open_console_socket(o->console_socket, terminal, detach_later, err);
 	if (console < 0 && (o->console_socket || (terminal && detach_later)))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* exec: an additional process, from a process object or from the container's own with changes. */
+#include <assert.h>
 #include <fcntl.h>
 #include <string.h>
 
@@ -239,6 +240,7 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 	request.process = &process;
 	request.io = (struct sandbox_io){ .console_socket = console,
 					  .preserve_fds = exec->preserve_fds };
+	assert(c.sandbox.ops);
 	r = c.sandbox.ops->exec(&c.sandbox, &request, err);
 	exec->exec_failed = c.sandbox.exec_failed;
 	if (r == 0 && exec->pid_file)

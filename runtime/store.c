@@ -49,7 +49,7 @@ static int make_dirs(const char *path, struct error *err)
 
 int store_open(struct store *store, const char *root, bool make, struct error *err)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX] = "";
 	int r;
 
 	*store = (struct store){ .dir = -EBADF };

@@ -96,7 +96,7 @@ int spawn_ended(pid_t pid, struct error *err);
 
 /* ---- container_init.c, container_exec.c, container_check.c -------------------------------------- */
 
-void container_init_main(void *plan);
+void container_init_main(void *data);
 int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *err);
 int container_check(const struct oci_config *config, struct error *err);
 

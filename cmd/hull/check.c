@@ -61,11 +61,12 @@ static void check_kernel(struct findings *all)
 {
 	struct finding *f = add(all, "kernel", OK);
 	struct utsname u;
-	unsigned major = 0, minor = 0;
+	unsigned long major, minor;
+	char *dot;
 
 	uname(&u);
-	sscanf(u.release, "%u.%u", &major,
-	       &minor); /* NOLINT(cert-err34-c): a failure leaves 0.0, which is too old */
+	major = strtoul(u.release, &dot, 10);
+	minor = *dot == '.' ? strtoul(dot + 1, NULL, 10) : 0;
 	say(f->detail, "%s %s", u.sysname, u.release);
 	if (major < 5 || (major == 5 && minor < 12)) {
 		f->verdict = MISSING;

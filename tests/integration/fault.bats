@@ -31,7 +31,7 @@ killed_at()
 	shift
 	strace -qq -o /dev/null -e trace=all -e "inject=all:signal=KILL:when=$n" \
 		"$HULL" --root "$ROOT" "$@" </dev/null >>"$OUT" 2>&1 3>&- || true
-}
+} 2>/dev/null # bash tells of each that was killed
 
 # The points at which to kill, of $1 system calls.
 points()
@@ -122,14 +122,15 @@ expect_recovery()
 	expect_output fine
 }
 
-@test "pause and resume, killed at many points" {
+@test "pause, killed at many points" {
 	require_controller freezer
 	start_sleeper
 	total=$(count_calls pause "$ID")
 	h resume "$ID"
 	for n in $(points "$total"); do
 		killed_at "$n" pause "$ID"
-		[ "$(container_status)" != paused ] || h resume "$ID"
+		# It may be frozen, being frozen, or not.
+		h resume "$ID" 2>/dev/null || { sleep 0.1; h resume "$ID" 2>/dev/null; } || true
 		run timeout 10 "$HULL" --root "$ROOT" exec "$ID" echo fine
 		expect_output fine
 	done

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# valgrind finds no leak of memory or of descriptors, and no use of undefined memory.
+# valgrind finds no leak of memory or of descriptors, and no use of undefined memory. It follows a
+# build of its own, `make VALGRIND=1`: the ordinary one is static and hides itself from containers.
 
 load helpers
 
@@ -8,7 +9,11 @@ setup()
 {
 	require_cmd valgrind
 	skip_sanitized "valgrind and the sanitizers exclude one another"
+	: "${HULL_VALGRIND:=$top/build/valgrind/bin/hull}"
+	[ -x "$HULL_VALGRIND" ] || skip "there is no build with VALGRIND=1"
 	hull_setup
+	# Valgrind keeps descriptors for itself, and lowers the hard limit for that.
+	update_config 'del(.process.rlimits)'
 }
 
 # Only the command's own process is looked at: its children become the container.
@@ -17,7 +22,7 @@ grind()
 	valgrind --quiet --leak-check=full --show-leak-kinds=definite,indirect,possible \
 		--track-fds=yes --trace-children=no --child-silent-after-fork=yes \
 		--error-exitcode=99 --log-file="$TEST_DIR/valgrind.%p" \
-		"$HULL" --root "$ROOT" "$@" </dev/null >>"$OUT" 2>&1 3>&- 4>&-
+		"$HULL_VALGRIND" --root "$ROOT" "$@" </dev/null >>"$OUT" 2>&1 3>&- 4>&-
 }
 
 # grind COMMAND: status 0, no error, and no descriptor open at exit that was not inherited.
@@ -57,12 +62,11 @@ expect_clean()
 	expect_clean run --bundle "$BUNDLE" "$ID"
 }
 
-@test "a large configuration, with a filter, mounts and hooks" {
+# Without a filter: valgrind knows no seccomp(2).
+@test "a large configuration, with mounts and hooks" {
 	mkdir "$TEST_DIR/m"
 	update_config --arg m "$TEST_DIR/m" '
-		.linux.seccomp = {defaultAction: "SCMP_ACT_ALLOW", syscalls: [range(50) |
-			{names: ["kexec_load"], action: "SCMP_ACT_ERRNO"}]}
-		| .mounts += [range(20) | {destination: "/m\(.)", source: $m, options: ["bind", "ro"]}]
+		.mounts += [range(20) | {destination: "/m\(.)", source: $m, options: ["bind", "ro"]}]
 		| .hooks.createRuntime = [{path: "/bin/true"}, {path: "/bin/true"}]
 		| .annotations = ([range(100) | {key: "k\(.)", value: "v"}] | from_entries)'
 	set_args true

@@ -326,11 +326,13 @@ static void processes_freeze_and_thaw(void **state)
 	must(cgroup_freeze(&w->host, w->path, true, &w->err));
 	assert_int_equal(cgroup_frozen(&w->host, w->path, &w->err), 1);
 	must(cgroup_freeze(&w->host, w->path, true, &w->err));
-	/* A signal waits until the thaw, and a paused container stays paused. */
+	/* A paused container stays paused; in v1 a signal waits until the thaw, in v2 a deadly one does not. */
 	must(cgroup_kill(&w->host, w->path, SIGTERM, &w->err));
 	assert_int_equal(cgroup_frozen(&w->host, w->path, &w->err), 1);
-	usleep(20000);
-	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+	if (w->host.layout != CGROUP_V2) {
+		usleep(20000);
+		assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+	}
 	must(cgroup_freeze(&w->host, w->path, false, &w->err));
 	ends_of(pid, SIGTERM);
 	assert_int_equal(cgroup_frozen(&w->host, w->path, &w->err), 0);
@@ -741,8 +743,7 @@ static void the_v2_program_is_taken_by_the_kernel(void **state)
 	assert_true(n > 1);
 	must(cgroup_device_attach(&w->cg, h, rules, (size_t)n, &w->err));
 	devices_are(w, true, O_RDONLY, false);
-	rules[0] = (struct cgroup_device_rule){ true, 'a', -1, -1, 7 };
-	w->cg.made = 0;
+	rules[0] = (struct cgroup_device_rule){ -1, -1, 7, 'a', true };
 	must(cgroup_device_attach(&w->cg, h, rules, 1, &w->err));
 	devices_are(w, true, O_RDONLY, true);
 }
