@@ -79,14 +79,14 @@ static size_t split(char **argv, struct command *commands, size_t rounds)
 
 		*c = (struct command){ .name = argv[0], .argv = argv + 1 };
 		c->times = calloc(rounds, sizeof(*c->times));
-		if (!c->times || !c->argv[0]) {
-			fprintf(stderr, "compare: no command for %s\n", c->name);
-			exit(2);
-		}
 		while (*argv && strcmp(*argv, "--") != 0)
 			argv++;
 		if (*argv)
 			*argv++ = NULL;
+		if (!c->times || !c->name || !c->argv[0]) {
+			fprintf(stderr, "compare: a name without a command\n");
+			exit(2);
+		}
 	}
 	return n;
 }

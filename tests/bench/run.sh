@@ -37,13 +37,15 @@ program()
 }
 
 # The same bundle for all: the default configuration with a program that does nothing. Without
-# resource limits and device rules, which crun of Debian 12 cannot set where it may not raise limits.
+# resource limits and device rules, which Debian 12's crun cannot set where it may not raise limits,
+# and of a version that it takes.
 mkdir -p "$dir/bundle/rootfs/bin"
 cp "$(command -v busybox)" "$dir/bundle/rootfs/bin/busybox"
 ln -s busybox "$dir/bundle/rootfs/bin/true"
 ln -s busybox "$dir/bundle/rootfs/bin/sleep"
 "$HULL" spec --bundle "$dir/bundle"
-jq '.process.terminal = false | .process.args = ["/bin/true"] | del(.process.rlimits) | del(.linux.resources)' \
+jq '.ociVersion = "1.0.2" | .process.terminal = false | .process.args = ["/bin/true"]
+	| del(.process.rlimits) | del(.linux.resources)' \
 	"$dir/bundle/config.json" >"$dir/config.json"
 mv "$dir/config.json" "$dir/bundle/config.json"
 

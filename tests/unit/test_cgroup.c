@@ -268,6 +268,7 @@ static bool run(const struct bpf_insn *insns, size_t count, int type, unsigned a
 	const uint32_t ctx[3] = { access << 16 | (unsigned)type, major, minor };
 	uint64_t reg[11] = { 0 };
 
+	reg[1] = 0x5ca7c4; /* the context's address, which only loads may use */
 	for (size_t pc = 0; pc < count; pc++) {
 		const struct bpf_insn *i = &insns[pc];
 		uint64_t k = (uint64_t)(int64_t)i->imm;
@@ -279,25 +280,43 @@ static bool run(const struct bpf_insn *insns, size_t count, int type, unsigned a
 			assert_true(i->off >= 0 && i->off <= 8 && i->off % 4 == 0);
 			reg[i->dst_reg] = ctx[i->off / 4];
 			break;
-		case BPF_ALU | BPF_MOV | BPF_K:
-			reg[i->dst_reg] = (uint32_t)k;
+		case BPF_LD | BPF_IMM | BPF_DW:
+			pc++;
+			reg[i->dst_reg] = (uint32_t)i->imm | (uint64_t)(uint32_t)insns[pc].imm
+								     << 32;
 			break;
-		case BPF_ALU | BPF_MOV | BPF_X:
-			reg[i->dst_reg] = (uint32_t)reg[i->src_reg];
+		case BPF_ALU64 | BPF_MOV | BPF_K:
+			reg[i->dst_reg] = k;
 			break;
-		case BPF_ALU | BPF_RSH | BPF_K:
-			reg[i->dst_reg] = (uint32_t)reg[i->dst_reg] >> i->imm;
+		case BPF_ALU64 | BPF_MOV | BPF_X:
+			reg[i->dst_reg] = reg[i->src_reg];
 			break;
-		case BPF_ALU | BPF_AND | BPF_K:
-			reg[i->dst_reg] = (uint32_t)reg[i->dst_reg] & (uint32_t)k;
+		case BPF_ALU64 | BPF_RSH | BPF_K:
+			reg[i->dst_reg] >>= i->imm;
 			break;
-		case BPF_JMP | BPF_JNE | BPF_K:
-			if (reg[i->dst_reg] != k)
-				pc += (size_t)i->off;
+		case BPF_ALU64 | BPF_LSH | BPF_K:
+			reg[i->dst_reg] <<= i->imm;
 			break;
-		case BPF_JMP | BPF_JEQ | BPF_K:
-			if (reg[i->dst_reg] == k)
-				pc += (size_t)i->off;
+		case BPF_ALU64 | BPF_MUL | BPF_K:
+			reg[i->dst_reg] *= k;
+			break;
+		case BPF_ALU64 | BPF_SUB | BPF_K:
+			reg[i->dst_reg] -= k;
+			break;
+		case BPF_ALU64 | BPF_XOR | BPF_K:
+			reg[i->dst_reg] ^= k;
+			break;
+		case BPF_ALU64 | BPF_XOR | BPF_X:
+			reg[i->dst_reg] ^= reg[i->src_reg];
+			break;
+		case BPF_ALU64 | BPF_AND | BPF_K:
+			reg[i->dst_reg] &= k;
+			break;
+		case BPF_ALU64 | BPF_AND | BPF_X:
+			reg[i->dst_reg] &= reg[i->src_reg];
+			break;
+		case BPF_ALU64 | BPF_OR | BPF_X:
+			reg[i->dst_reg] |= reg[i->src_reg];
 			break;
 		case BPF_JMP | BPF_EXIT:
 			assert_true(reg[0] <= 1);
@@ -458,6 +477,22 @@ static void random_rules_agree_with_their_definition(void **state)
 	}
 }
 
+static void numbers_too_large_match_nothing(void **state)
+{
+	/* 4097 is 1 with a bit that would be the type's, and (1 << 20) + 3 is minor 3 of another major. */
+	struct oci_device_rule rules[] = {
+		rule(true, "c", 4097, 1, "rwm"),
+		rule(true, "c", 1, (1 << 20) + 1, "rwm"),
+		rule(true, "c", 4095, 0xfffff, "rwm"),
+	};
+
+	(void)state;
+	assert_false(allows(rules, 3, 'c', R, 1, 1));
+	assert_false(allows(rules, 3, 'c', R, 2, 1));
+	assert_true(allows(rules, 3, 'c', R, 4095, 0xfffff));
+	assert_false(allows(rules, 3, 'b', R, 4095, 0xfffff));
+}
+
 static void bad_device_rules_are_refused(void **state)
 {
 	struct oci_device_rule bad[] = {
@@ -497,6 +532,7 @@ int main(void)
 		cmocka_unit_test(the_last_rule_wins),
 		cmocka_unit_test(privileged_means_all),
 		cmocka_unit_test(random_rules_agree_with_their_definition),
+		cmocka_unit_test(numbers_too_large_match_nothing),
 		cmocka_unit_test(bad_device_rules_are_refused),
 	};
 

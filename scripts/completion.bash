@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# Completion for bash: commands, their options as `hull COMMAND --help` lists them, and container ids.
+
+_hull()
+{
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} word command="" root=()
+	local i
+
+	COMPREPLY=()
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		word=${COMP_WORDS[i]}
+		case $word in
+		--root) root=(--root "${COMP_WORDS[i + 1]}") ;;
+		--log | --log-format | --log-level | --cgroup-manager | --rootless) ((i++)) ;;
+		-*) ;;
+		*)
+			command=$word
+			break
+			;;
+		esac
+	done
+
+	case $prev in
+	-b | --bundle | --root | --cwd)
+		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		return
+		;;
+	-f | --config | --file | --process | -p | --pid-file | --log | --console-socket)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		return
+		;;
+	esac
+
+	if [[ $cur == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$(hull ${command:+"$command"} --help 2>/dev/null |
+			grep -oE '^ +(-., )?--[a-z-]+' | grep -oE -- '--[a-z-]+')" -- "$cur")
+		return
+	fi
+	case $command in
+	'')
+		mapfile -t COMPREPLY < <(compgen -W "$(hull --help 2>/dev/null |
+			awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on { print $1 }')" -- "$cur")
+		;;
+	start | state | kill | delete | exec | ps | pause | resume)
+		mapfile -t COMPREPLY < <(compgen -W "$(hull "${root[@]}" list --quiet 2>/dev/null)" -- "$cur")
+		;;
+	image)
+		if [ "$prev" = image ]; then
+			mapfile -t COMPREPLY < <(compgen -W unpack -- "$cur")
+		else
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		fi
+		;;
+	esac
+}
+
+complete -F _hull hull
