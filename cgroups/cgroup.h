@@ -4,7 +4,7 @@
  * on hosts with cgroup v1, v2, and both (hybrid).
  *
  * The idea to know before reading: a container has one relative path that is the same in every
- * hierarchy, "/hull/ID". A struct cgroup_host says which hierarchies the host has. A struct cgroup
+ * hierarchy, "/hull-ID". A struct cgroup_host says which hierarchies the host has. A struct cgroup
  * holds the container's directory in each of them open; what makes, limits or enters a cgroup works
  * on that, so that no path is looked up twice. What ends one (kill, pids, remove) needs only the
  * host and the path, because after a crash there is nothing else. On a hybrid host each v1

@@ -16,7 +16,8 @@
 
 #include "cgroups/internal.h"
 
-#define ALL_ACCESS ((unsigned)(BPF_DEVCG_ACC_MKNOD | BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE))
+#define ALL_ACCESS    ((unsigned)(BPF_DEVCG_ACC_MKNOD | BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE))
+#define OVERRULED_MAX 256 /* rules that are compared with each other */
 
 /*
  * What every container may have, whatever its configuration: a node of any device made, though not
@@ -24,8 +25,7 @@
  * net/tun is not among those, but all runtimes have allowed it for so long that VPNs rely on it.
  */
 static const struct cgroup_device_rule default_rules[] = {
-	{ -1, -1, BPF_DEVCG_ACC_MKNOD, 'c', true },
-	{ -1, -1, BPF_DEVCG_ACC_MKNOD, 'b', true },
+	{ -1, -1, BPF_DEVCG_ACC_MKNOD, 'a', true },
 	{ 10, 200, ALL_ACCESS, 'c', true }, /* net/tun */
 	{ 136, -1, ALL_ACCESS, 'c', true }, /* pts/N */
 	{ 5, 2, ALL_ACCESS, 'c', true },    /* ptmx */
@@ -98,6 +98,35 @@ static bool about_all(const struct cgroup_device_rule *rule)
 	       rule->access == ALL_ACCESS;
 }
 
+static bool contains(int64_t wide, int64_t narrow)
+{
+	return wide < 0 || wide == narrow;
+}
+
+/*
+ * Drops the rules of which a later one decides everything. Engines list the default devices, too,
+ * and each rule is time at a start: of the kernel's verifier, or of a write.
+ */
+static size_t drop_overruled(struct cgroup_device_rule *rules, size_t count)
+{
+	size_t n = 0;
+
+	if (count > OVERRULED_MAX)
+		return count;
+	for (size_t i = 0; i < count; i++) {
+		bool overruled = false;
+
+		for (size_t j = i + 1; j < count && !overruled; j++)
+			overruled = (rules[j].type == 'a' || rules[j].type == rules[i].type) &&
+				    contains(rules[j].major, rules[i].major) &&
+				    contains(rules[j].minor, rules[i].minor) &&
+				    (rules[i].access & ~rules[j].access) == 0;
+		if (!overruled)
+			rules[n++] = rules[i];
+	}
+	return n;
+}
+
 /* Checks the configured rules into all, and adds the default ones. Returns how many. */
 static ssize_t fill_rules(const struct oci_device_rules *configured, struct cgroup_device_rule *all,
 			  struct error *err)
@@ -119,7 +148,7 @@ static ssize_t fill_rules(const struct oci_device_rules *configured, struct cgro
 	if (n == 1 && about_all(&all[0]) && all[0].allow)
 		return 1;
 	memcpy(all + n, default_rules, sizeof(default_rules));
-	return (ssize_t)(n + ARRAY_SIZE(default_rules));
+	return (ssize_t)drop_overruled(all, n + ARRAY_SIZE(default_rules));
 }
 
 ssize_t cgroup_device_rules(const struct oci_device_rules *configured,
@@ -164,11 +193,6 @@ static void rule_text(const struct cgroup_device_rule *rule, char type, char tex
 static bool overlap(int64_t a, int64_t b)
 {
 	return a < 0 || b < 0 || a == b;
-}
-
-static bool contains(int64_t wide, int64_t narrow)
-{
-	return wide < 0 || wide == narrow;
 }
 
 static int write_rule(const struct cgroup *cg, int h, int fd, bool allow, const char *text,

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -34,14 +35,19 @@ int container_bind_sandbox(struct container *c, struct error *err)
 }
 
 /* What the record says is checked against the kernel: a process may have ended, a `start` may have been killed half-way. */
-static int find_status(struct container *c, struct error *err)
+static int find_status(struct container *c, enum container_access access, struct error *err)
 {
 	_cleanup_close_ int pidfd = -EBADF;
 	int r;
 
 	c->status = OCI_STOPPED;
-	if (c->record.pid <= 0)
+	if (c->record.pid <= 0) {
+		/* Whoever makes it holds the lock, unless that is us, or it was killed. */
+		if (access == CONTAINER_READ && flock(c->dir, LOCK_SH | LOCK_NB) < 0 &&
+		    errno == EWOULDBLOCK)
+			c->status = OCI_CREATING;
 		return 0;
+	}
 	pidfd = process_open(c->record.pid, c->record.start_time, NULL);
 	if (pidfd < 0)
 		return 0;
@@ -133,7 +139,7 @@ int container_open(const struct store *store, const char *id, enum container_acc
 	if (r == 0)
 		r = container_bind_sandbox(c, err);
 	if (r == 0)
-		r = find_status(c, err);
+		r = find_status(c, access, err);
 	if (r < 0) {
 		container_close(c);
 		return error_wrap(err, "container `%s`", id);

@@ -209,6 +209,20 @@ static void unmake(const struct store *store, struct container *c)
 		log_warning("clean up container `%s`: %s", c->record.id, second.text);
 }
 
+/* In the foreground the terminal is as large as ours, before the workload can ask for its size. */
+static int set_console_size(struct container *c, struct error *err)
+{
+	struct oci_console_size size, *copy;
+
+	if (c->config->process->console_size || !foreground_window_size(&size))
+		return 0;
+	copy = arena_memdup(&c->arena, &size, sizeof(size));
+	if (!copy)
+		return error_errno(err, ENOMEM, "/process/consoleSize");
+	c->config->process->console_size = copy;
+	return 0;
+}
+
 /* create up to the waiting init process, with *c open and locked. On an error nothing is left. */
 static int create(const struct store *store, const char *id, const struct runtime_create *o,
 		  bool detach_later, struct container *c, struct error *err)
@@ -230,6 +244,10 @@ static int create(const struct store *store, const char *id, const struct runtim
 	console = open_console_socket(o->console_socket, terminal, detach_later, err);
 	if (console < 0 && (o->console_socket || (terminal && detach_later)))
 		return console;
+	if (terminal && !detach_later)
+		r = set_console_size(c, err);
+	if (r < 0)
+		return r;
 	c->dir = store_add(store, id, err);
 	if (c->dir < 0)
 		return c->dir;

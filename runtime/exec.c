@@ -226,6 +226,7 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 	_cleanup_close_ int console = -EBADF;
 	struct sandbox_exec request = { .cgroup = exec->cgroup, .terminal = -1 };
 	struct oci_process process = { 0 };
+	struct oci_console_size size;
 	int r = exec->detach ? 0 : foreground_begin(err), status;
 
 	if (r == 0)
@@ -237,6 +238,10 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 	console = open_console_socket(exec->console_socket, process.terminal.v, exec->detach, err);
 	if (console < 0 && (exec->console_socket || (process.terminal.v && exec->detach)))
 		return console;
+	/* Set before the process runs: it may ask for the size at once. */
+	if (process.terminal.v && !process.console_size && !exec->detach &&
+	    foreground_window_size(&size))
+		process.console_size = &size;
 	request.process = &process;
 	request.io = (struct sandbox_io){ .console_socket = console,
 					  .preserve_fds = exec->preserve_fds };

@@ -16,6 +16,7 @@
 #include <termios.h>
 
 #include "base/file.h"
+#include "oci/config.h"
 
 struct foreground {
 	pid_t pid;
@@ -192,7 +193,6 @@ int foreground_wait(pid_t pid, int terminal, int *status, struct error *err)
 		return error_errno(err, errno, "signalfd");
 	if (terminal >= 0) {
 		fcntl(terminal, F_SETFL, O_NONBLOCK);
-		copy_window_size(&f);
 		make_raw(&f);
 	}
 	reap(&f); /* it may have ended before its SIGCHLD could wait for us */

@@ -5,12 +5,17 @@
 #ifndef HULL_RUNTIME_FOREGROUND_H
 #define HULL_RUNTIME_FOREGROUND_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/error.h"
 
 /* Blocks all signals, so that from now on they wait for foreground_wait(). Call before the process is made. */
 int foreground_begin(struct error *err);
+
+/* The size of our terminal, for a process that gets one of its own; false where we have none. */
+struct oci_console_size;
+bool foreground_window_size(struct oci_console_size *size);
 
 /*
  * Waits for the child pid, forwarding to it the signals that we get. terminal: the primary side of

@@ -6,7 +6,7 @@
 # usage: scripts/deps.sh [build|test|lint|all]...      (default: all)
 set -euo pipefail
 
-build=(gcc make pkg-config libyajl-dev libseccomp-dev libcap-dev libarchive-dev libssl-dev libzstd-dev)
+build=(gcc make pkg-config libyajl-dev libseccomp-dev libarchive-dev libssl-dev libzstd-dev)
 test=(libcmocka-dev bats jq busybox-static procps runc crun containerd umoci skopeo strace valgrind)
 # libclang-rt-14-dev holds the sanitizers' and the fuzzer's runtime for clang 14.
 lint=(clang clang-format clang-tidy cppcheck mandoc shellcheck libclang-rt-14-dev)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hull exec. */
+#include <string.h>
+
 #include "cmd/hull/command.h"
 #include "sandbox/exe.h"
 
@@ -53,7 +55,7 @@ int cmd_exec(struct context *ctx, int argc, char **argv, struct error *err)
 		return r;
 	if (!e.process_file && r < 2)
 		return error_set(err, EINVAL, "usage: hull exec [OPTIONS] %s", usage.words);
-	e.args = (const char *const *)(argv + 1);
+	e.args = (const char *const *)(argv + 1 + (r > 1 && !strcmp(argv[1], "--")));
 	e.env = env.items;
 	e.additional_gids = gids.items;
 	e.capabilities = caps.items;

@@ -477,6 +477,64 @@ static void random_rules_agree_with_their_definition(void **state)
 	}
 }
 
+static void configured_rules_agree_with_their_definition(void **state)
+{
+	static const struct oci_device_rules none = { 0 };
+	static const int64_t numbers[] = { -1, 0, 1, 3, 5, 10, 136, 200 };
+	static const char *const types[] = { "a", "b", "c" };
+	static const char *const accesses[] = { "r", "w", "m", "rw", "rm", "wm", "rwm", NULL };
+	static const unsigned bits[] = { R, W, M, R | W, R | M, W | M, R | W | M, R | W | M };
+	_cleanup_free_ struct cgroup_device_rule *defaults = NULL;
+	unsigned seed = 11;
+	struct error err;
+	ssize_t last = cgroup_device_rules(&none, &defaults, &err);
+
+	(void)state;
+	assert_true(last > 5);
+	for (int round = 0; round < 300; round++) {
+		struct oci_device_rule items[10];
+		struct cgroup_device_rule all[40];
+		size_t n = (size_t)rand_r(&seed) % (ARRAY_SIZE(items) + 1);
+		const struct oci_device_rules configured = { items, n };
+		_cleanup_free_ struct cgroup_device_rule *rules = NULL;
+		_cleanup_free_ struct bpf_insn *insns = NULL;
+		ssize_t count, len;
+
+		for (size_t i = 0; i < n; i++) {
+			unsigned a = (unsigned)rand_r(&seed) % 8, t = (unsigned)rand_r(&seed) % 3;
+
+			all[i] = (struct cgroup_device_rule){
+				.allow = rand_r(&seed) & 1,
+				.type = *types[t],
+				.major = numbers[rand_r(&seed) % 8],
+				.minor = numbers[rand_r(&seed) % 8],
+				.access = bits[a],
+			};
+			items[i] = rule(all[i].allow, types[t], all[i].major, all[i].minor,
+					accesses[a]);
+		}
+		memcpy(all + n, defaults, (size_t)last * sizeof(*all));
+		count = cgroup_device_rules(&configured, &rules, &err);
+		assert_true(count > 0);
+		len = cgroup_device_program(rules, (size_t)count, &insns, &err);
+		assert_true(len > 0);
+		for (unsigned access = 1; access < 8; access++)
+			for (size_t a = 1; a < ARRAY_SIZE(numbers); a++)
+				for (size_t b = 1; b < ARRAY_SIZE(numbers); b++)
+					for (int t = BPF_DEVCG_DEV_BLOCK; t <= BPF_DEVCG_DEV_CHAR;
+					     t++)
+						assert_int_equal(
+							run(insns, (size_t)len, t, access,
+							    (uint32_t)numbers[a],
+							    (uint32_t)numbers[b]),
+							expected(all, n + (size_t)last,
+								 t == BPF_DEVCG_DEV_BLOCK ? 'b'
+											  : 'c',
+								 access, (uint32_t)numbers[a],
+								 (uint32_t)numbers[b]));
+	}
+}
+
 static void numbers_too_large_match_nothing(void **state)
 {
 	/* 4097 is 1 with a bit that would be the type's, and (1 << 20) + 3 is minor 3 of another major. */
@@ -532,6 +590,7 @@ int main(void)
 		cmocka_unit_test(the_last_rule_wins),
 		cmocka_unit_test(privileged_means_all),
 		cmocka_unit_test(random_rules_agree_with_their_definition),
+		cmocka_unit_test(configured_rules_agree_with_their_definition),
 		cmocka_unit_test(numbers_too_large_match_nothing),
 		cmocka_unit_test(bad_device_rules_are_refused),
 	};
