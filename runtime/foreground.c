@@ -47,12 +47,27 @@ int foreground_begin(struct error *err)
 	return 0;
 }
 
+static bool own_window_size(struct winsize *ws)
+{
+	return ioctl(STDIN_FILENO, TIOCGWINSZ, ws) == 0 ||
+	       ioctl(STDOUT_FILENO, TIOCGWINSZ, ws) == 0;
+}
+
+bool foreground_window_size(struct oci_console_size *size)
+{
+	struct winsize ws;
+
+	if (!own_window_size(&ws) || !ws.ws_row || !ws.ws_col)
+		return false;
+	*size = (struct oci_console_size){ .height = ws.ws_row, .width = ws.ws_col };
+	return true;
+}
+
 static void copy_window_size(const struct foreground *f)
 {
 	struct winsize ws;
 
-	if (f->terminal >= 0 && (ioctl(STDIN_FILENO, TIOCGWINSZ, &ws) == 0 ||
-				 ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) == 0))
+	if (f->terminal >= 0 && own_window_size(&ws))
 		ioctl(f->terminal, TIOCSWINSZ, &ws);
 }
 
