@@ -416,16 +416,13 @@ static ssize_t container_pids(struct sandbox *sb, pid_t **pids, struct error *er
 /* ---- the end ---------------------------------------------------------------------------------------- */
 
 /* Kills the init process and waits until it is gone; the end of a pid namespace's init ends all in it. */
-static int kill_init(const struct sandbox *sb, struct error *err)
+static int kill_init(int pidfd, pid_t pid, struct error *err)
 {
-	_cleanup_close_ int pidfd = process_open(sb->pid, sb->start_time, NULL);
 	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
 	int r;
 
-	if (pidfd < 0)
-		return 0; /* gone already */
 	if (sys_pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
-		return error_errno(err, errno, "kill process %d", sb->pid);
+		return error_errno(err, errno, "kill process %d", pid);
 	do {
 		r = poll(&poll_fd, 1, KILL_TIMEOUT);
 	} while (r < 0 && errno == EINTR);
@@ -433,23 +430,40 @@ static int kill_init(const struct sandbox *sb, struct error *err)
 		return error_set(
 			err, ETIMEDOUT,
 			"process %d does not end although it was killed: it waits in the kernel",
-			sb->pid);
+			pid);
 	return 0;
+}
+
+/* Whether the end of the init process is the end of all: it is where it was the first of a pid namespace. */
+static bool all_end_with_init(const struct sandbox *sb)
+{
+	const struct oci_namespace *pid_ns =
+		sb->config ? oci_namespace_find(sb->config, OCI_NS_PID) : NULL;
+
+	return pid_ns && !pid_ns->path;
 }
 
 static int container_destroy(struct sandbox *sb, struct error *err)
 {
+	_cleanup_close_ int init = sb->pid > 0 ? process_open(sb->pid, sb->start_time, NULL) : -1;
 	struct cgroup_host host;
 	int r;
 
 	close_fd(&sb->channel);
 	if (!has_cgroup(sb))
-		return sb->pid > 0 ? kill_init(sb, err) : 0;
+		return init >= 0 ? kill_init(init, sb->pid, err) : 0;
 	r = cgroup_host_detect(&host, err);
-	if (r == 0)
+	/* By the cgroup, for a frozen process must be thawed to die. After an ordinary end nobody is left to kill. */
+	if (r == 0 && (init >= 0 || sb->pid <= 0 || !all_end_with_init(sb)))
 		r = cgroup_kill(&host, sb->cgroup_path, SIGKILL, err);
-	if (r == 0 && sb->pid > 0)
-		r = kill_init(sb, err);
+	if (r == 0 && init >= 0)
+		r = kill_init(init, sb->pid, err);
+	if (r < 0)
+		return r;
+	r = cgroup_remove(&host, sb->cgroup_path, err);
+	if (r != -EBUSY)
+		return r;
+	r = cgroup_kill(&host, sb->cgroup_path, SIGKILL, err);
 	return r < 0 ? r : cgroup_remove(&host, sb->cgroup_path, err);
 }
 

@@ -66,6 +66,7 @@ struct spawn {
 	int proc;
 	int program; /* set by spawn_process(): see exe_open_detached() */
 	const struct oci_time_offsets *time_offsets;
+	bool in_cgroup; /* set by spawn_process(): clone3(2) puts the process into its v2 cgroup */
 	/* Runs in the new process, in its namespaces and cgroup, and does not return. */
 	void (*main)(void *data);
 	void *data;

@@ -153,7 +153,7 @@ static int make_late(const struct spawn *s, struct error *err)
 
 static int enter_cgroup(const struct spawn *s, struct error *err)
 {
-	return s->cgroup ? cgroup_enter(s->cgroup, 0, CLONE3_ENTERS_CGROUP, err) : 0;
+	return s->cgroup ? cgroup_enter(s->cgroup, 0, s->in_cgroup, err) : 0;
 }
 
 /* The caller, or whoever called it, may block or ignore signals; the workload starts with none blocked or ignored. */
@@ -168,17 +168,28 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static pid_t clone_process(const struct spawn *s, unsigned long flags, int exit_signal,
-			   bool into_cgroup)
+static pid_t clone_process(const struct spawn *s, unsigned long flags, int exit_signal)
 {
-	int cgroup = into_cgroup && s->cgroup ? cgroup_v2_fd(s->cgroup) : -1;
 	struct clone_args args = {
-		.flags = flags | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
+		.flags = flags | (s->in_cgroup ? CLONE_INTO_CGROUP : 0),
 		.exit_signal = (unsigned)exit_signal,
-		.cgroup = cgroup >= 0 ? (unsigned)cgroup : 0,
+		.cgroup = s->in_cgroup ? (unsigned)cgroup_v2_fd(s->cgroup) : 0,
 	};
 
 	return sys_clone3(&args);
+}
+
+/* A child of ours, born in its v2 cgroup. A pids limit of 0 forbids births there (EAGAIN), not moving in. */
+static pid_t clone_child(struct spawn *s, unsigned long flags)
+{
+	pid_t pid;
+
+	s->in_cgroup = CLONE3_ENTERS_CGROUP && s->cgroup && cgroup_v2_fd(s->cgroup) >= 0;
+	pid = clone_process(s, flags, SIGCHLD);
+	if (pid >= 0 || errno != EAGAIN || !s->in_cgroup)
+		return pid;
+	s->in_cgroup = false;
+	return clone_process(s, flags, SIGCHLD);
 }
 
 /* ---- directly ------------------------------------------------------------------------------------ */
@@ -226,7 +237,7 @@ static int restore_child_pid_namespace(const struct spawn *s, struct error *err)
 	return 0;
 }
 
-static int spawn_directly(const struct spawn *s, pid_t *pid, struct error *err)
+static int spawn_directly(struct spawn *s, pid_t *pid, struct error *err)
 {
 	unsigned long flags = s->namespaces ? s->namespaces->new_flags & ~LATE_FLAGS : 0;
 	struct error child_error = { 0 };
@@ -234,7 +245,7 @@ static int spawn_directly(const struct spawn *s, pid_t *pid, struct error *err)
 
 	if (moved < 0)
 		return moved;
-	*pid = clone_process(s, flags, SIGCHLD, true);
+	*pid = clone_child(s, flags);
 	if (*pid < 0)
 		return error_errno(err, errno, "clone3 a process into new namespaces");
 	if (*pid == 0) {
@@ -280,7 +291,7 @@ static int intermediate_setup(const struct spawn *s, struct error *err)
 	return r;
 }
 
-static void __attribute__((noreturn)) intermediate_main(const struct spawn *s)
+static void __attribute__((noreturn)) intermediate_main(struct spawn *s)
 {
 	unsigned long flags =
 		s->namespaces ? s->namespaces->new_flags & ~(LATE_FLAGS | CLONE_NEWUSER) : 0;
@@ -296,7 +307,8 @@ static void __attribute__((noreturn)) intermediate_main(const struct spawn *s)
 		spawn_fail(s->sync, MSG_ERROR, &err);
 	}
 	/* A sibling of ours: a child of the caller's, who may wait for it and leave it to its own parent. */
-	spawned.pid = clone_process(s, flags | CLONE_PARENT, 0, false);
+	s->in_cgroup = false; /* it is born where we are */
+	spawned.pid = clone_process(s, flags | CLONE_PARENT, 0);
 	if (spawned.pid < 0) {
 		error_errno(&err, errno, "clone3 a process into new namespaces");
 		spawn_fail(s->sync, MSG_ERROR, &err);
@@ -314,9 +326,9 @@ static void __attribute__((noreturn)) intermediate_main(const struct spawn *s)
 	_exit(1);
 }
 
-static int spawn_staged(const struct spawn *s, pid_t *pid, struct error *err)
+static int spawn_staged(struct spawn *s, pid_t *pid, struct error *err)
 {
-	*pid = clone_process(s, 0, SIGCHLD, true);
+	*pid = clone_child(s, 0);
 	if (*pid < 0)
 		return error_errno(err, errno, "clone3 a process");
 	if (*pid == 0) {
@@ -330,15 +342,14 @@ static int spawn_staged(const struct spawn *s, pid_t *pid, struct error *err)
 int spawn_process(const struct spawn *s, pid_t *pid, struct error *err)
 {
 	_cleanup_close_ int program = exe_open_detached();
-	struct spawn with_program = *s;
+	struct spawn own = *s;
 	bool staged;
 
-	with_program.program = program;
+	own.program = program;
 	if (s->pidfd >= 0)
 		/* Only root can enter a container's pid namespace while still outside its user namespace. */
 		staged = joins_user(s) && geteuid() != 0;
 	else
 		staged = joins_user(s) || (makes_user(s) && s->namespaces->join_flags);
-	return staged ? spawn_staged(&with_program, pid, err)
-		      : spawn_directly(&with_program, pid, err);
+	return staged ? spawn_staged(&own, pid, err) : spawn_directly(&own, pid, err);
 }
