@@ -16,6 +16,8 @@
 #include "base/process.h"
 #include "base/syscalls.h"
 
+#define INITIAL_USER_NS \
+	0xEFFFFFFDU /* its inode in nsfs (PROC_USER_INIT_INO in the kernel's proc_ns.h) */
 #define LISTENER_NAME "init.sock"
 #define KILL_TIMEOUT  10000 /* milliseconds that a killed init process may take to go */
 
@@ -77,6 +79,15 @@ static bool wants_limits(const struct oci_resources *r)
 		     r->network || r->rdma.len || r->unified.len);
 }
 
+/* Device rules are root's business, and that of the real one: in a user namespace the kernel refuses them. */
+static bool in_initial_user_namespace(void)
+{
+	struct stat st;
+
+	return geteuid() == 0 && stat("/proc/self/ns/user", &st) == 0 &&
+	       st.st_ino == INITIAL_USER_NS;
+}
+
 static int plan_cgroup(struct container_plan *plan, struct error *err)
 {
 	const struct sandbox *sb = plan->sb;
@@ -93,7 +104,8 @@ static int plan_cgroup(struct container_plan *plan, struct error *err)
 	if (r == 0)
 		r = cgroup_create(&plan->host, sb->cgroup_path, &plan->cgroup, err);
 	if (r == 0)
-		r = cgroup_apply(&plan->cgroup, l ? l->resources : NULL, geteuid() == 0, err);
+		r = cgroup_apply(&plan->cgroup, l ? l->resources : NULL,
+				 in_initial_user_namespace(), err);
 	return r < 0 ? r : plan_cgroup_mounts(plan, err);
 }
 

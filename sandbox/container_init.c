@@ -45,12 +45,19 @@ static int set_up_kernel_objects(struct container_plan *plan, struct error *err)
 
 static int run_hooks(struct container_plan *plan, enum sandbox_stage stage, struct error *err)
 {
+	int r;
+
 	if (!plan->hooks->wanted[stage])
 		return 0;
 	if (stage == SANDBOX_STAGE_CREATE_RUNTIME)
 		return spawn_ask(plan->sync, MSG_HOOKS, err);
+	if (stage == SANDBOX_STAGE_CREATE_CONTAINER)
+		umask(0022); /* not the 0 with which we make nodes */
 	/* Hooks in the container see it with its own process ids; this process is 1 in a pid namespace of its own. */
-	return plan->hooks->run(plan->hooks->data, stage, getpid(), err);
+	r = plan->hooks->run(plan->hooks->data, stage, getpid(), err);
+	if (stage == SANDBOX_STAGE_CREATE_CONTAINER)
+		umask(0);
+	return r;
 }
 
 /* The working directory is made where the image lacks it, as all runtimes do. */
