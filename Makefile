@@ -181,8 +181,9 @@ fuzz: $(FUZZERS) ## run each fuzzer for FUZZ_SECONDS=60
 		corpus=$(BUILD)/corpus/$${f##*/}; mkdir -p $$corpus; \
 		seeds=tests/fuzz/seeds/$${f##*/fuzz_}; [ -d $$seeds ] || seeds=; \
 		echo "# $$f: $(FUZZ_SECONDS) s"; \
-		ASAN_OPTIONS=detect_leaks=1 $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
-			-print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/ -verbosity=0 $$corpus $$seeds; \
+		$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
+			-artifact_prefix=$(BUILD)/fuzz/ $$corpus $$seeds >$$f.log 2>&1 || { cat $$f.log; exit 1; }; \
+		sed -n 's/^stat::/  /p' $$f.log; \
 	done
 
 # ---- lint, format -----------------------------------------------------------------------------

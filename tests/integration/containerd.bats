@@ -172,11 +172,11 @@ task_status()
 	[ -x "$HELPERS/terminal" ] || skip "the helper programs are not built"
 	run "$HELPERS/terminal" timeout --foreground 60 ctr --address "$DIR/c.sock" run --cpu-shares 0 --rm --tty --snapshotter native \
 		--runtime io.containerd.runc.v2 --runc-binary "$HULL" --runc-root "$ROOT" "$IMAGE" "$ID" \
-		sh -c 'tty; until stty size 2>/dev/null; do sleep 0.05; done; printf "> "; read line; echo "got <$line>"' <<<"a line"
+		sh -c 'tty; until probe tty | grep -v " 0 0"; do sleep 0.05; done; printf "> "; read line; echo "got <$line>"' <<<"a line"
 	expect_status 0
 	output=$(tr -d '\r' <<<"$output")
 	expect_match '^/dev/(console|pts/0)$'
-	expect_match '^33 77$'
+	expect_match '^tty 33 77$'
 	expect_match '^got <a line>$'
 }
 

@@ -90,7 +90,7 @@ make_bundle_again()
 @test "a config.json that is a pipe or a directory does not hang" {
 	rm "$BUNDLE/config.json"
 	mkfifo "$BUNDLE/config.json"
-	run timeout 10 "$HULL" --root "$ROOT" create --bundle "$BUNDLE" "$ID" </dev/null 3>&-
+	run without_bats timeout 10 "$HULL" --root "$ROOT" create --bundle "$BUNDLE" "$ID" </dev/null
 	expect_error "config.json"
 	[ "$status" -ne 124 ]
 	rm "$BUNDLE/config.json"
@@ -176,7 +176,7 @@ make_bundle_again()
 
 @test "a state directory that cannot be made is named" {
 	touch "$TEST_DIR/file"
-	run "$HULL" --root "$TEST_DIR/file/state" create --bundle "$BUNDLE" "$ID" </dev/null 3>&-
+	run without_bats "$HULL" --root "$TEST_DIR/file/state" create --bundle "$BUNDLE" "$ID" </dev/null
 	expect_error "$TEST_DIR/file"
 }
 

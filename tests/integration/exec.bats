@@ -188,6 +188,7 @@ w
 
 # The container must never reach the host's hull by way of the process that joins it (CVE-2019-5736).
 @test "a process that joins does not show hull's binary" {
+	skip_sanitized "that build does not hide itself"
 	set_args sh -c 'trap "exit 0" TERM
 		while :; do for e in /proc/[0-9]*/exe /proc/[0-9]*/map_files/*; do readlink $e; done; done >>/tmp/seen 2>/dev/null'
 	start_container

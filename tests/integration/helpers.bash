@@ -62,10 +62,16 @@ skip_sanitized()
 
 # ---- hull and what it printed -----------------------------------------------------------------
 
-# bats waits for whoever holds its descriptor 3, so no container may inherit that.
+# bats waits for whoever holds its descriptor 3, so no container may inherit that. (`run … 3>&-`
+# would take it from `run` itself, which warns there of status 127.)
+without_bats()
+{
+	"$@" 3>&- 4>&-
+}
+
 h()
 {
-	"$HULL" --root "$ROOT" "$@" 3>&- 4>&-
+	without_bats "$HULL" --root "$ROOT" "$@"
 }
 
 fail()

@@ -56,7 +56,7 @@ add_hook()
 	update_config --arg out "$TEST_DIR/out.env" '.hooks.createRuntime = [{path: "/bin/sh",
 		args: ["argv0", "-c", "cat /proc/self/environ >\($out); echo \"$0 $1\" >>\($out)", "zero", "one"], env: ["ONLY=this"]}]'
 	set_args true
-	run env LEAKED=1 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID" 3>&-
+	run without_bats env LEAKED=1 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
 	expect_status 0
 	run sh -c "tr '\0' '\n' <$TEST_DIR/out.env"
 	expect_match '^ONLY=this$'

@@ -18,7 +18,7 @@ load helpers
 	run setpriv --groups 4,24 "$HULL" --version
 	require_cmd setpriv
 	set_args grep ^Groups: /proc/self/status
-	run setpriv --groups 4,24 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID" 3>&-
+	run without_bats setpriv --groups 4,24 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
 	expect_status 0
 	expect_no_match '\b(4|24)\b'
 }
@@ -116,7 +116,7 @@ PATH=/bin"
 
 @test "nothing of the caller's environment reaches the workload" {
 	set_args env
-	run env LEAKED_VARIABLE=1 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID" 3>&-
+	run without_bats env LEAKED_VARIABLE=1 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
 	expect_status 0
 	expect_no_match LEAKED
 }
@@ -194,19 +194,21 @@ PATH=/bin"
 # CVE-2019-5736: the container must not be able to open the host's runtime for writing.
 # bats test_tags=quick
 @test "the host's hull cannot be reached by /proc/self/exe" {
+	skip_sanitized "that build does not hide itself"
 	before=$(sha256sum "$HULL")
 	set_args /proc/self/exe
-	run timeout 20 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID" 3>&-
+	run without_bats timeout 20 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
 	expect_no_match "usage|Usage|commands"
 	printf '#!/proc/self/exe\n' >"$BUNDLE/rootfs/evil"
 	chmod 755 "$BUNDLE/rootfs/evil"
 	set_args /evil
-	run timeout 20 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID" 3>&-
+	run without_bats timeout 20 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
 	expect_no_match "usage|Usage|commands"
 	[ "$(sha256sum "$HULL")" = "$before" ]
 }
 
 @test "a created container's process does not show hull's binary" {
+	skip_sanitized "that build does not hide itself"
 	set_args sleep 100
 	create_container
 	pid=$(container_pid)
