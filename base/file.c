@@ -3,6 +3,7 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -124,7 +125,7 @@ int file_replace(int dirfd, const char *name, const void *data, size_t len, mode
 		 struct error *err)
 {
 	_cleanup_close_ int fd = -EBADF;
-	char temporary[128];
+	char temporary[NAME_MAX + 8];
 	int r;
 
 	if ((size_t)snprintf(temporary, sizeof(temporary), ".%s.new", name) >= sizeof(temporary))

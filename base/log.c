@@ -17,6 +17,11 @@ void log_configure(const struct log_config *wanted)
 	config = *wanted;
 }
 
+void log_detach(void)
+{
+	config.fd = -1;
+}
+
 static const char *level_name(enum log_level level)
 {
 	static const char *const names[] = { "error", "warning", "info", "debug" };

@@ -27,6 +27,9 @@ struct log_config {
 /* Replaces the configuration; fd stays the caller's and must outlive its use. */
 void log_configure(const struct log_config *wanted);
 
+/* Writes no records to fd any more: for a process that closes its descriptors. */
+void log_detach(void);
+
 /* One record. A text for people goes to standard error, too, for errors and warnings (and all, at debug level). */
 void log_write(enum log_level level, const char *fmt, ...) _printf_(2, 3);
 

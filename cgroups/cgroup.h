@@ -100,6 +100,18 @@ int cgroup_create(const struct cgroup_host *host, const char *path, struct cgrou
 int cgroup_open(const struct cgroup_host *host, const char *path, struct cgroup *cg,
 		struct error *err);
 
+/*
+ * Marks the cgroup as owner's (a word of at most 127 bytes, unique to the container). Call right
+ * after cgroup_create(), before a process is in it: see cgroup_owned_by().
+ */
+int cgroup_set_owner(const struct cgroup *cg, const char *owner, struct error *err);
+
+/*
+ * Whether the cgroup at path exists and bears owner's mark wherever it exists. Without it, what is
+ * in it was never the container's and must not be killed: its creation failed, or was cut short.
+ */
+bool cgroup_owned_by(const struct cgroup_host *host, const char *path, const char *owner);
+
 /* Closes the descriptors; the cgroup stays. */
 void cgroup_close(struct cgroup *cg);
 

@@ -60,10 +60,15 @@ static bool dev_is_bound(const struct rootfs *rootfs)
 /* A detached mount of one device node of the host's, for a user namespace, in which mknod(2) is refused. */
 static int open_device_source(const char *path, struct error *err)
 {
+	struct mount_attr private = { .propagation = MS_PRIVATE };
 	int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 
 	if (tree < 0)
 		return error_errno(err, errno, "bind the device `%s`", path);
+	if (mount_setattr(tree, "", AT_EMPTY_PATH, &private, sizeof(private)) < 0) {
+		close(tree);
+		return error_errno(err, errno, "bind the device `%s`", path);
+	}
 	return tree;
 }
 

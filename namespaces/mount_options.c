@@ -150,6 +150,9 @@ static void apply_sb(struct mount_options *opts, const struct option *o)
 {
 	opts->legacy_flags =
 		(opts->legacy_flags & ~(unsigned long)o->clear) | (unsigned long)o->set;
+	/* The kernel has no word for this one in fsconfig(2), only a bit of mount(2). */
+	if ((o->set | o->clear) & MS_I_VERSION)
+		return;
 	if (opts->sb_flag_count < ARRAY_SIZE(opts->sb_flags))
 		opts->sb_flags[opts->sb_flag_count++] = o->name;
 }
@@ -171,7 +174,9 @@ static int apply_option(struct mount_options *opts, const struct option *o, cons
 		apply_attr(&opts->attr_set, &opts->attr_clear, o);
 		break;
 	case OPT_RATTR:
+		/* Also of the top: what comes later in the list decides there, "r" or not. */
 		apply_attr(&opts->rattr_set, &opts->rattr_clear, o);
+		apply_attr(&opts->attr_set, &opts->attr_clear, o);
 		break;
 	case OPT_PROPAGATION:
 		opts->propagation = mount_propagation(o->name, &opts->propagation_recursive);

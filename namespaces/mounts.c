@@ -59,6 +59,9 @@ int mount_open_source(const struct rootfs *rootfs, size_t index, struct error *e
 	if (!m->source)
 		return error_set(err, EINVAL, "/mounts/%zu/source: a bind mount needs a source",
 				 index);
+	/* The host's /sys holds mounts of its own, the cgroups: read-only must not stop at the top (CVE-2023-25809). */
+	if (opts.recursive_bind && opts.read_only && !strcmp(m->source, "/sys"))
+		opts.rattr_set |= MOUNT_ATTR_RDONLY;
 	tree = open_tree(rootfs->bundle, m->source,
 			 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
 				 (opts.recursive_bind ? AT_RECURSIVE : 0));
@@ -242,7 +245,7 @@ static int mount_fs(const struct rootfs *rootfs, const struct oci_mount *m,
 		    const struct mount_options *opts, int target, struct error *err)
 {
 	_cleanup_close_ int mnt = -EBADF;
-	struct mount_attr deep = { .attr_set = opts->rattr_set, .propagation = opts->propagation };
+	struct mount_attr attr = { .propagation = opts->propagation };
 
 	if (needs_classic_mount(opts))
 		return mount_classic(rootfs, m, opts, target, err);
@@ -251,8 +254,7 @@ static int mount_fs(const struct rootfs *rootfs, const struct oci_mount *m,
 		mnt = bind_host_sysfs(opts, err);
 	if (mnt < 0)
 		return mnt;
-	if ((deep.attr_set || deep.propagation) &&
-	    mount_setattr(mnt, "", AT_EMPTY_PATH, &deep, sizeof(deep)) < 0)
+	if (attr.propagation && mount_setattr(mnt, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return error_errno(err, errno, "set the attributes of the mount on `%s`",
 				   m->destination);
 	return mount_attach(mnt, target, m->destination, err);
@@ -409,18 +411,46 @@ static int remount(const struct rootfs *rootfs, const struct oci_mount *m,
 	return r < 0 ? error_wrap(err, "remount `%s`", m->destination) : 0;
 }
 
+/* The permissions of the directory that a tmpfs will cover; 0 for other mounts, and where there is none yet. */
+static mode_t mode_of(const struct rootfs *rootfs, const struct oci_mount *m)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct stat st;
+
+	if (!m->type || strcmp(m->type, "tmpfs"))
+		return 0;
+	fd = path_try_open_in_root(rootfs->tree, m->destination, O_PATH | O_DIRECTORY);
+	return fd >= 0 && fstat(fd, &st) == 0 ? st.st_mode & 07777 : 0;
+}
+
+/* A tmpfs without a mode gets that of the directory below it: /run stays 0755. The text is kept in buf. */
+static void inherit_mode(const struct oci_mount *m, struct mount_options *opts, mode_t mode,
+			 char *buf, size_t size)
+{
+	for (size_t i = 0; i < opts->data_count; i++)
+		if (!strncmp(opts->data[i], "mode=", 5))
+			return;
+	if (!mode || strcmp(m->type, "tmpfs") || opts->data_count == MOUNT_DATA_MAX)
+		return;
+	snprintf(buf, size, "mode=%o", mode);
+	opts->data[opts->data_count++] = buf;
+}
+
 static int mount_one(struct rootfs *rootfs, size_t index, struct error *err)
 {
 	const struct oci_mount *m = &rootfs->config->mounts.items[index];
 	int source = rootfs->sources[index];
 	_cleanup_close_ int target = -EBADF;
 	struct mount_options opts;
+	mode_t existing_mode;
+	char mode[16];
 	int r = mount_options_parse(&opts, m, index, err);
 
 	if (r < 0)
 		return r;
 	if (opts.remount)
 		return remount(rootfs, m, &opts, err);
+	existing_mode = mode_of(rootfs, m);
 	if (source < 0 && !m->type)
 		return error_set(err, EINVAL,
 				 "/mounts/%zu/type: a mount that is no bind mount needs a type",
@@ -430,6 +460,7 @@ static int mount_one(struct rootfs *rootfs, size_t index, struct error *err)
 		return target;
 	if (source >= 0)
 		return mount_attach(source, target, m->destination, err);
+	inherit_mode(m, &opts, existing_mode, mode, sizeof(mode));
 	if (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2"))
 		return mount_cgroups(rootfs, m, &opts, target, err);
 	return mount_fs(rootfs, m, &opts, target, err);

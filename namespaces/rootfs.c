@@ -26,6 +26,7 @@ unsigned long rootfs_propagation(const struct oci_config *config, bool *recursiv
 static int open_root_tree(struct rootfs *rootfs, struct error *err)
 {
 	_cleanup_close_ int dir = path_open_dir(rootfs->path, true, err);
+	struct mount_attr slave = { .propagation = MS_SLAVE };
 
 	if (dir < 0)
 		return error_wrap(err, "/root/path");
@@ -34,6 +35,10 @@ static int open_root_tree(struct rootfs *rootfs, struct error *err)
 	if (rootfs->tree < 0)
 		return error_errno(err, errno, "open the root file system `%s` as a mount",
 				   rootfs->path);
+	/* A clone of a shared mount is its peer: what we mount inside would appear on the host. */
+	if (mount_setattr(rootfs->tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &slave, sizeof(slave)) <
+	    0)
+		return error_errno(err, errno, "make the root file system's mounts slaves");
 	return 0;
 }
 
@@ -87,7 +92,7 @@ static int cut_propagation(struct error *err)
 	return 0;
 }
 
-/* The root as a mount of the new namespace, on top of its own directory: pivot_root(2) wants a mount. */
+/* The root as a mount of the new namespace: pivot_root(2) wants a mount. */
 static int attach_root(struct rootfs *rootfs, struct error *err)
 {
 	int r = cut_propagation(err);
@@ -101,9 +106,12 @@ static int attach_root(struct rootfs *rootfs, struct error *err)
 	}
 	if (r < 0)
 		return r;
-	if (move_mount(rootfs->tree, "", AT_FDCWD, rootfs->path,
-		       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS) < 0)
-		return error_errno(err, errno, "mount the root file system on `%s`", rootfs->path);
+	/*
+	 * On "/" itself: unlike the directory that it comes from, this can be reached by whatever ids we
+	 * have become. Paths of the host still mean the host, since a process' root is what lies below.
+	 */
+	if (move_mount(rootfs->tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return error_errno(err, errno, "mount the root file system `%s`", rootfs->path);
 	return 0;
 }
 
@@ -132,9 +140,6 @@ static int pivot(struct rootfs *rootfs, struct error *err)
 	if (fchdir(rootfs->tree) < 0)
 		return error_errno(err, errno, "enter the root file system");
 	if (rootfs->no_pivot || rootfs->mode != ROOTFS_NEW) {
-		if (rootfs->mode == ROOTFS_NEW &&
-		    move_mount(rootfs->tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
-			return error_errno(err, errno, "move the root file system to `/`");
 		if (chroot(".") < 0)
 			return error_errno(err, errno, "chroot to the root file system");
 		return chdir("/") < 0 ? error_errno(err, errno, "chdir to `/`") : 0;

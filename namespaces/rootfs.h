@@ -84,8 +84,12 @@ int console_open(int root, int *primary, int *secondary, struct error *err);
 /* Mounts a terminal on /dev/console. Call between rootfs_assemble() and rootfs_enter(). */
 int console_mount(int root, int secondary, struct error *err);
 
-/* Writes linux.sysctl in the namespaces of the caller, after checking that each belongs to one of the container's own. */
-int rootfs_check_sysctl(const struct oci_config *config, struct error *err);
+/*
+ * Checks that each of linux.sysctl belongs to one of own_namespaces (CLONE_NEW… flags), which are not the host's; and writes
+ * them, in the namespaces of the caller.
+ */
+int rootfs_check_sysctl(const struct oci_config *config, unsigned long own_namespaces,
+			struct error *err);
 int rootfs_write_sysctl(const struct oci_config *config, int proc, struct error *err);
 
 /* Brings up the loopback interface of the caller's network namespace. */

@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/syscalls.h"
+#include "namespaces/plan.h"
 #include "namespaces/rootfs.h"
 
 #define SYSCTL_PATH_MAX 256
@@ -47,8 +48,7 @@ static bool is_ipc(const char *path)
 	return !strncmp(path, "fs/mqueue/", 10);
 }
 
-static int check_one(const struct oci_config *config, const char *key, const char *path,
-		     struct error *err)
+static int check_one(unsigned long own, const char *key, const char *path, struct error *err)
 {
 	enum oci_namespace_type needed;
 
@@ -65,14 +65,15 @@ static int check_one(const struct oci_config *config, const char *key, const cha
 			err, EINVAL,
 			"/linux/sysctl/%s: is not in any namespace, so it would change the host",
 			key);
-	if (!oci_namespace_find(config, needed))
+	if (!(own & ns_flag(needed)))
 		return error_set(err, EINVAL,
-				 "/linux/sysctl/%s: needs a %s namespace in /linux/namespaces", key,
-				 oci_namespace_name(needed));
+				 "/linux/sysctl/%s: needs a %s namespace that is not the host's",
+				 key, oci_namespace_name(needed));
 	return 0;
 }
 
-int rootfs_check_sysctl(const struct oci_config *config, struct error *err)
+int rootfs_check_sysctl(const struct oci_config *config, unsigned long own_namespaces,
+			struct error *err)
 {
 	char path[SYSCTL_PATH_MAX];
 
@@ -83,7 +84,7 @@ int rootfs_check_sysctl(const struct oci_config *config, struct error *err)
 		if (!sysctl_path(key, path, sizeof(path)))
 			return error_set(err, EINVAL,
 					 "/linux/sysctl/%s: is not the name of a sysctl", key);
-		r = check_one(config, key, path, err);
+		r = check_one(own_namespaces, key, path, err);
 		if (r < 0)
 			return r;
 	}

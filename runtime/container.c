@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/message.h"
 #include "base/process.h"
+#include "base/syscalls.h"
 #include "cgroups/cgroup.h"
 #include "runtime/hooks.h"
 #include "runtime/runtime.h"
@@ -52,7 +53,7 @@ static int find_status(struct container *c, enum container_access access, struct
 	if (pidfd < 0)
 		return 0;
 	c->status = OCI_RUNNING;
-	if (!c->record.started) {
+	if (!c->record.started && access != CONTAINER_FORCE) {
 		r = c->sandbox.ops->started(&c->sandbox, err);
 		if (r < 0)
 			return r;
@@ -185,7 +186,7 @@ int container_run_hooks(const struct container *c, const struct oci_hook_list *l
 	return hooks_run(list, name, &state, err);
 }
 
-int write_pid_file(const char *path, pid_t pid, struct error *err)
+static int write_pid_file(const char *path, pid_t pid, struct error *err)
 {
 	const char *slash = strrchr(path, '/');
 	_cleanup_close_ int dir = -EBADF;
@@ -203,10 +204,31 @@ int write_pid_file(const char *path, pid_t pid, struct error *err)
 	return r < 0 ? error_wrap(err, "--pid-file `%s`", path) : 0;
 }
 
+static int send_pidfd(const char *path, pid_t pid, struct error *err)
+{
+	_cleanup_close_ int sock = message_connect(path, SOCK_STREAM, err);
+	_cleanup_close_ int pidfd = -EBADF;
+
+	if (sock < 0)
+		return error_wrap(err, "--pidfd-socket");
+	pidfd = sys_pidfd_open(pid, 0);
+	if (pidfd < 0)
+		return error_errno(err, errno, "--pidfd-socket: pidfd_open %d", pid);
+	return message_send_fd(sock, "pidfd", pidfd, err);
+}
+
+int announce_pid(pid_t pid, const char *pid_file, const char *pidfd_socket, struct error *err)
+{
+	int r = pid_file ? write_pid_file(pid_file, pid, err) : 0;
+
+	return r == 0 && pidfd_socket ? send_pidfd(pidfd_socket, pid, err) : r;
+}
+
 int check_preserved_fds(unsigned count, struct error *err)
 {
 	for (unsigned i = 0; i < count; i++)
-		if (fcntl(3 + (int)i, F_GETFD) < 0)
+		/* One that is close-on-exec is our own: it took the place of one that was not open. */
+		if (fcntl(3 + (int)i, F_GETFD) != 0)
 			return error_set(err, EBADF, "--preserve-fds %u: descriptor %u is not open",
 					 count, 3 + i);
 	return 0;

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -195,9 +196,7 @@ static int make(struct container *c, const struct runtime_create *o, bool detach
 	c->record.start_time = c->sandbox.start_time;
 	c->status = OCI_CREATED;
 	r = record_write(c->dir, &c->record, err);
-	if (r == 0 && o->pid_file)
-		r = write_pid_file(o->pid_file, c->sandbox.pid, err);
-	return r;
+	return r < 0 ? r : announce_pid(c->sandbox.pid, o->pid_file, o->pidfd_socket, err);
 }
 
 /* Undoes what was made; the first error is the one to report. */
@@ -275,6 +274,18 @@ int runtime_create(const struct store *store, const char *id, const struct runti
 
 /* ---- starting --------------------------------------------------------------------------------------- */
 
+/* Without the lock: such a hook may well use hull on the container. */
+static int run_poststart(struct container *c, struct error *err)
+{
+	int r;
+
+	flock(c->dir, LOCK_UN);
+	r = container_run_hooks(c, &c->config->hooks->poststart, "poststart", err);
+	while (flock(c->dir, LOCK_EX) < 0 && errno == EINTR)
+		;
+	return r;
+}
+
 /* Executes the workload and runs the poststart hooks, whose failure stops the container (runtime-spec 1.3.0). */
 static int start(struct container *c, struct error *err)
 {
@@ -285,8 +296,8 @@ static int start(struct container *c, struct error *err)
 	c->status = OCI_RUNNING;
 	c->record.started = true;
 	r = record_write(c->dir, &c->record, err);
-	if (r == 0 && c->config->hooks)
-		r = container_run_hooks(c, &c->config->hooks->poststart, "poststart", err);
+	if (r == 0 && c->config->hooks && c->config->hooks->poststart.len)
+		r = run_poststart(c, err);
 	if (r < 0)
 		c->sandbox.ops->signal(&c->sandbox, SIGKILL, false, NULL);
 	return r;
@@ -344,7 +355,7 @@ static int run_foreground(const struct store *store, struct container *c, struct
 int runtime_run(const struct store *store, const char *id, struct runtime_run *run,
 		struct error *err)
 {
-	_cleanup_container_ struct container c;
+	_cleanup_container_ struct container c = { .dir = -EBADF };
 	bool foreground = !run->detach;
 	int r;
 

@@ -10,10 +10,14 @@
 #define FORCE_LOCK_TIMEOUT \
 	10000 /* milliseconds after which `delete --force` no longer waits for another command */
 
+/*
+ * Without the lock: the process is held by a pidfd, and nothing is recorded. A container must be killable whatever
+ * another command on it does, or what the container does to that command.
+ */
 int runtime_kill(const struct store *store, const char *id, int sig, bool all, struct error *err)
 {
 	_cleanup_container_ struct container c;
-	int r = container_open(store, id, CONTAINER_WRITE, &c, err);
+	int r = container_open(store, id, CONTAINER_READ, &c, err);
 
 	if (r < 0)
 		return r;

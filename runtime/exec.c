@@ -2,6 +2,7 @@
 /* exec: an additional process, from a process object or from the container's own with changes. */
 #include <assert.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -242,17 +243,28 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 	if (process.terminal.v && !process.console_size && !exec->detach &&
 	    foreground_window_size(&size))
 		process.console_size = &size;
+	/*
+	 * Others may act on the container from here on. What happens next depends on its processes, which can stop ours,
+	 * and it must stay possible to kill it.
+	 */
+	close_fd(&c.dir);
+	c.sandbox.state_dir = -EBADF;
 	request.process = &process;
 	request.io = (struct sandbox_io){ .console_socket = console,
 					  .preserve_fds = exec->preserve_fds };
 	assert(c.sandbox.ops);
 	r = c.sandbox.ops->exec(&c.sandbox, &request, err);
 	exec->exec_failed = c.sandbox.exec_failed;
-	if (r == 0 && exec->pid_file)
-		r = write_pid_file(exec->pid_file, request.pid, err);
+	if (r < 0)
+		return r;
+	r = announce_pid(request.pid, exec->pid_file, exec->pidfd_socket, err);
+	if (r < 0) {
+		kill(request.pid, SIGKILL);
+		process_wait(request.pid, &status);
+		close_fd(&request.terminal);
+	}
 	if (r < 0 || exec->detach)
 		return r;
-	close_fd(&c.dir); /* others may act on the container while the process runs */
 	r = foreground_wait(request.pid, request.terminal, &status, err);
 	if (r == 0)
 		exec->exit_status = process_exit_status(status);

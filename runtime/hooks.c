@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "base/file.h"
@@ -44,6 +45,8 @@ hook_child(const struct oci_hook *hook, int state, char **argv, char **envp)
 {
 	sigset_t none;
 
+	/* A command that is killed takes its hook along. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (lseek(state, 0, SEEK_SET) < 0 || dup2(state, STDIN_FILENO) < 0 ||
@@ -69,7 +72,8 @@ static int wait_for_hook(pid_t pid, const struct oci_hook *hook, int *status)
 		} while (r < 0 && errno == EINTR);
 	if (r == 0)
 		kill(pid, SIGKILL);
-	process_wait(pid, status);
+	if (process_wait(pid, status) < 0)
+		*status = 0xff00; /* nobody can tell: as a failure */
 	return r == 0 ? -ETIMEDOUT : 0;
 }
 

@@ -23,8 +23,10 @@ struct runtime_create {
 	const char *config;         /* the configuration's path; NULL: config.json in the bundle */
 	const char *console_socket; /* path; NULL: none */
 	const char *pid_file;       /* NULL: none */
-	const char *sandbox;        /* "container", "microvm"; NULL: as the bundle says */
-	bool prefer_microvm;        /* the program was called by the name that means microvm */
+	const char *
+		pidfd_socket; /* path of a socket that receives a pidfd of the init process; NULL: none */
+	const char *sandbox; /* "container", "microvm"; NULL: as the bundle says */
+	bool prefer_microvm; /* the program was called by the name that means microvm */
 	bool no_pivot, no_new_keyring;
 	bool without_cgroups; /* make no cgroup; limits are refused then */
 	unsigned preserve_fds;
@@ -97,7 +99,7 @@ struct runtime_exec {
 	const char *cwd, *user;             /* user: "UID[:GID]" */
 	const char *const *additional_gids; /* each "GID" or "GID,GID", NULL-terminated, or NULL */
 	const char *apparmor, *process_label, *cgroup;
-	const char *console_socket, *pid_file;
+	const char *console_socket, *pid_file, *pidfd_socket;
 	bool tty, no_new_privs, detach, ignore_paused;
 	unsigned preserve_fds;
 	/* results */
@@ -125,8 +127,8 @@ struct oci_hook_list;
 int container_run_hooks(const struct container *c, const struct oci_hook_list *list,
 			const char *name, struct error *err);
 
-/* Writes a process id to a file at once. */
-int write_pid_file(const char *path, pid_t pid, struct error *err);
+/* Tells a new process' id to whoever asked: in a file, replaced at once, and as a pidfd over a socket. Both may be NULL. */
+int announce_pid(pid_t pid, const char *pid_file, const char *pidfd_socket, struct error *err);
 
 /* Checks that descriptors 3 to 2 + count are open. */
 int check_preserved_fds(unsigned count, struct error *err);

@@ -18,8 +18,9 @@
 
 #define INITIAL_USER_NS \
 	0xEFFFFFFDU /* its inode in nsfs (PROC_USER_INIT_INO in the kernel's proc_ns.h) */
-#define LISTENER_NAME "init.sock"
-#define KILL_TIMEOUT  10000 /* milliseconds that a killed init process may take to go */
+#define OWNER_MARK_MAX 64
+#define LISTENER_NAME  "init.sock"
+#define KILL_TIMEOUT   10000 /* milliseconds that a killed init process may take to go */
 
 int container_open_cgroup(const struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,
 			  struct error *err)
@@ -27,6 +28,18 @@ int container_open_cgroup(const struct sandbox *sb, struct cgroup_host *host, st
 	int r = cgroup_host_detect(host, err);
 
 	return r < 0 ? r : cgroup_open(host, sb->cgroup_path, cgroup, err);
+}
+
+/* What marks a cgroup as this container's: its state directory, of which there is one as long as there is the container. */
+static int owner_mark(const struct sandbox *sb, char *mark, size_t size, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(sb->state_dir, &st) < 0)
+		return error_errno(err, errno, "stat the state directory");
+	snprintf(mark, size, "%llx:%llx", (unsigned long long)st.st_dev,
+		 (unsigned long long)st.st_ino);
+	return 0;
 }
 
 static bool has_cgroup(const struct sandbox *sb)
@@ -92,6 +105,7 @@ static int plan_cgroup(struct container_plan *plan, struct error *err)
 {
 	const struct sandbox *sb = plan->sb;
 	const struct oci_linux *l = sb->config->linux_;
+	char mark[OWNER_MARK_MAX];
 	int r = cgroup_host_detect(&plan->host, err);
 
 	if (r == 0 && !has_cgroup(sb)) {
@@ -103,6 +117,10 @@ static int plan_cgroup(struct container_plan *plan, struct error *err)
 	}
 	if (r == 0)
 		r = cgroup_create(&plan->host, sb->cgroup_path, &plan->cgroup, err);
+	if (r == 0)
+		r = owner_mark(sb, mark, sizeof(mark), err);
+	if (r == 0)
+		r = cgroup_set_owner(&plan->cgroup, mark, err);
 	if (r == 0)
 		r = cgroup_apply(&plan->cgroup, l ? l->resources : NULL,
 				 in_initial_user_namespace(), err);
@@ -155,6 +173,9 @@ static int plan_open(struct container_plan *plan, bool detach_later, struct erro
 	if (plan->proc < 0)
 		return error_errno(err, errno, "open `/proc`");
 	r = ns_plan_open(&plan->namespaces, sb->config, err);
+	if (r == 0)
+		r = container_check_shared(
+			sb->config, plan->namespaces.new_flags | plan->namespaces.join_flags, err);
 	if (r == 0)
 		r = process_plan(&plan->process, sb->config->process, l ? l->seccomp : NULL,
 				 plan->io.preserve_fds, err);
@@ -228,7 +249,7 @@ static int await_ready(struct container_plan *plan, struct error *err)
 		r = spawn_receive(sb->channel, &message, &spawned, sizeof(spawned),
 				  &sb->exec_failed, err);
 		if (r == 0)
-			return spawn_ended(sb->pid, err);
+			return spawn_ended(&sb->pid, err);
 		if (r > 0)
 			r = answer(plan, &message, &spawned, err);
 	} while (r == 0 && message.type != MSG_READY);
@@ -276,9 +297,7 @@ static int make_init(struct container_plan *plan, struct error *err)
 	if (r == 0)
 		r = read_start_time(sb, err);
 	if (r < 0) {
-		kill(sb->pid, SIGKILL);
-		process_wait(sb->pid, &(int){ 0 });
-		sb->pid = 0;
+		spawn_discard(&sb->pid);
 		close_fd(&sb->terminal);
 	}
 	return r;
@@ -316,12 +335,12 @@ static int container_commit(struct sandbox *sb, struct error *err)
 
 /* ---- start ------------------------------------------------------------------------------------------ */
 
-static int connect_to_init(const struct sandbox *sb, struct error *err)
+static int connect_to_init(const struct sandbox *sb, int flags, struct error *err)
 {
 	char path[64];
 
 	snprintf(path, sizeof(path), "%s/%s", path_of_fd(sb->state_dir).s, LISTENER_NAME);
-	return message_connect(path, SOCK_SEQPACKET, err);
+	return message_connect(path, SOCK_SEQPACKET | flags, err);
 }
 
 static int container_start(struct sandbox *sb, struct error *err)
@@ -330,7 +349,7 @@ static int container_start(struct sandbox *sb, struct error *err)
 	int r;
 
 	if (sb->channel < 0)
-		sb->channel = connect_to_init(sb, err);
+		sb->channel = connect_to_init(sb, 0, err);
 	if (sb->channel < 0)
 		return sb->channel;
 	r = message_send(sb->channel, MSG_START, NULL, 0, NULL, 0, err);
@@ -342,12 +361,15 @@ static int container_start(struct sandbox *sb, struct error *err)
 	return r;
 }
 
-/* Once the workload is executed the listening socket is closed, and a connection is refused. */
+/*
+ * Once the workload is executed the listening socket is closed, and a connection is refused. A process that
+ * still waits may be frozen, and many may ask: then the socket's queue is full, which is an answer, too.
+ */
 static int container_started(struct sandbox *sb, struct error *err)
 {
-	_cleanup_close_ int sock = connect_to_init(sb, err);
+	_cleanup_close_ int sock = connect_to_init(sb, SOCK_NONBLOCK, err);
 
-	if (sock >= 0)
+	if (sock >= 0 || sock == -EAGAIN)
 		return 0;
 	return sock == -ECONNREFUSED || sock == -ENOENT ? 1 : sock;
 }
@@ -428,13 +450,16 @@ static ssize_t container_pids(struct sandbox *sb, pid_t **pids, struct error *er
 /* ---- the end ---------------------------------------------------------------------------------------- */
 
 /* Kills the init process and waits until it is gone; the end of a pid namespace's init ends all in it. */
-static int kill_init(int pidfd, pid_t pid, struct error *err)
+static int kill_init(struct sandbox *sb, int pidfd, struct error *err)
 {
 	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
 	int r;
 
 	if (sys_pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
-		return error_errno(err, errno, "kill process %d", pid);
+		return error_errno(err, errno, "kill process %d", sb->pid);
+	/* A frozen process dies only when it is thawed (cgroup v1). */
+	if (has_cgroup(sb) && container_paused(sb, NULL) > 0)
+		container_resume(sb, NULL);
 	do {
 		r = poll(&poll_fd, 1, KILL_TIMEOUT);
 	} while (r < 0 && errno == EINTR);
@@ -442,7 +467,7 @@ static int kill_init(int pidfd, pid_t pid, struct error *err)
 		return error_set(
 			err, ETIMEDOUT,
 			"process %d does not end although it was killed: it waits in the kernel",
-			pid);
+			sb->pid);
 	return 0;
 }
 
@@ -455,28 +480,48 @@ static bool all_end_with_init(const struct sandbox *sb)
 	return pid_ns && !pid_ns->path;
 }
 
-static int container_destroy(struct sandbox *sb, struct error *err)
+/*
+ * Empties and removes the cgroup. One without our mark was never entered by us: where it is empty it is what a
+ * creation left that was cut short, and where it is not, it is somebody else's and none of our business.
+ */
+static int destroy_cgroup(const struct sandbox *sb, bool kill_first, struct error *err)
 {
-	_cleanup_close_ int init = sb->pid > 0 ? process_open(sb->pid, sb->start_time, NULL) : -1;
+	_cleanup_free_ pid_t *pids = NULL;
+	char mark[OWNER_MARK_MAX];
 	struct cgroup_host host;
-	int r;
+	int r = cgroup_host_detect(&host, err);
 
-	close_fd(&sb->channel);
-	if (!has_cgroup(sb))
-		return init >= 0 ? kill_init(init, sb->pid, err) : 0;
-	r = cgroup_host_detect(&host, err);
-	/* By the cgroup, for a frozen process must be thawed to die. After an ordinary end nobody is left to kill. */
-	if (r == 0 && (init >= 0 || sb->pid <= 0 || !all_end_with_init(sb)))
-		r = cgroup_kill(&host, sb->cgroup_path, SIGKILL, err);
-	if (r == 0 && init >= 0)
-		r = kill_init(init, sb->pid, err);
+	if (r == 0)
+		r = owner_mark(sb, mark, sizeof(mark), err);
 	if (r < 0)
 		return r;
-	r = cgroup_remove(&host, sb->cgroup_path, err);
+	if (!cgroup_owned_by(&host, sb->cgroup_path, mark)) {
+		ssize_t count = cgroup_pids(&host, sb->cgroup_path, &pids, err);
+
+		return count ? (int)(count < 0 ? count : 0)
+			     : cgroup_remove(&host, sb->cgroup_path, err);
+	}
+	if (kill_first)
+		r = cgroup_kill(&host, sb->cgroup_path, SIGKILL, err);
+	if (r == 0)
+		r = cgroup_remove(&host, sb->cgroup_path, err);
 	if (r != -EBUSY)
 		return r;
 	r = cgroup_kill(&host, sb->cgroup_path, SIGKILL, err);
 	return r < 0 ? r : cgroup_remove(&host, sb->cgroup_path, err);
+}
+
+static int container_destroy(struct sandbox *sb, struct error *err)
+{
+	_cleanup_close_ int init = sb->pid > 0 ? process_open(sb->pid, sb->start_time, NULL) : -1;
+	/* After an ordinary end nobody is left to kill. */
+	bool kill_first = init >= 0 || sb->pid <= 0 || !all_end_with_init(sb);
+	int r = 0;
+
+	close_fd(&sb->channel);
+	if (init >= 0)
+		r = kill_init(sb, init, err);
+	return r < 0 || !has_cgroup(sb) ? r : destroy_cgroup(sb, kill_first, err);
 }
 
 static const struct sandbox_ops container_ops = {

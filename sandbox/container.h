@@ -67,7 +67,12 @@ struct spawn {
 	int program; /* set by spawn_process(): see exe_open_detached() */
 	const struct oci_time_offsets *time_offsets;
 	bool in_cgroup; /* set by spawn_process(): clone3(2) puts the process into its v2 cgroup */
-	/* Runs in the new process, in its namespaces and cgroup, and does not return. */
+	/*
+	 * Runs in the namespaces and the cgroup, but not yet in a joined pid namespace, where others could see it; may be NULL.
+	 * What it opens and becomes the process of main() inherits. Fails by spawn_fail().
+	 */
+	void (*prepare)(void *data);
+	/* Runs in the new process and does not return. */
 	void (*main)(void *data);
 	void *data;
 };
@@ -82,6 +87,12 @@ int spawn_process(const struct spawn *spawn, pid_t *pid, struct error *err);
 void spawn_fail(int sync, enum container_message type, const struct error *err)
 	__attribute__((noreturn));
 
+/*
+ * In a new process, before MSG_READY: until now the caller's death was its own. From here on the end of the channel tells it,
+ * so that it can be told first that it may live on.
+ */
+int spawn_outlive_caller(struct error *err);
+
 /* In a new process: sends a message and waits for MSG_GO; the caller's death is an error. */
 int spawn_ask(int sync, enum container_message type, struct error *err);
 
@@ -92,14 +103,21 @@ int spawn_ask(int sync, enum container_message type, struct error *err);
 int spawn_receive(int channel, struct message *message, void *payload, size_t size,
 		  bool *exec_failed, struct error *err);
 
-/* In the caller: the process pid ended unexpectedly. Waits for it and says how in the error. */
-int spawn_ended(pid_t pid, struct error *err);
+/* In the caller: the process *pid ended unexpectedly. Waits for it, says how in the error, sets *pid to 0. */
+int spawn_ended(pid_t *pid, struct error *err);
+
+/* In the caller: kills the process *pid, if it is not 0 already, and waits for it. */
+void spawn_discard(pid_t *pid);
 
 /* ---- container_init.c, container_exec.c, container_check.c -------------------------------------- */
 
 void container_init_main(void *data);
 int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *err);
 int container_check(const struct oci_config *config, struct error *err);
+
+/* Checks that nothing is to be changed in a namespace that is the host's; own_namespaces: CLONE_NEW… of those that are not. */
+int container_check_shared(const struct oci_config *config, unsigned long own_namespaces,
+			   struct error *err);
 
 /* Does for the process pid what it cannot do inside its user namespace: limits, and (if map) the id mappings. Answers MSG_GO. */
 int container_privileged(int channel, pid_t pid, const struct oci_process *process,

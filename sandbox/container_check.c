@@ -3,6 +3,7 @@
  * What a container cannot be asked for: contradictions in the configuration, and properties of the
  * specification that hull does not do yet. Each is refused by name; nothing is silently skipped.
  */
+#include <sched.h>
 #include <string.h>
 
 #include "namespaces/mount_options.h"
@@ -80,7 +81,7 @@ static int check_linux(const struct oci_config *config, struct error *err)
 	if (l->time_offsets && !oci_namespace_find(config, OCI_NS_TIME))
 		return error_set(err, EINVAL,
 				 "/linux/timeOffsets: needs a time namespace in /linux/namespaces");
-	return rootfs_check_sysctl(config, err);
+	return 0;
 }
 
 static int check_mounts(const struct oci_config *config, struct error *err)
@@ -119,8 +120,15 @@ int container_check(const struct oci_config *config, struct error *err)
 		r = check_mounts(config, err);
 	if (r < 0)
 		return r;
-	if ((config->hostname || config->domainname) && !oci_namespace_find(config, OCI_NS_UTS))
-		return error_set(err, EINVAL,
-				 "/hostname: needs a uts namespace in /linux/namespaces");
 	return config->linux_ ? check_linux(config, err) : 0;
+}
+
+int container_check_shared(const struct oci_config *config, unsigned long own_namespaces,
+			   struct error *err)
+{
+	if ((config->hostname || config->domainname) && !(own_namespaces & CLONE_NEWUTS))
+		return error_set(
+			err, EINVAL,
+			"/hostname: needs a uts namespace in /linux/namespaces that is not the host's");
+	return rootfs_check_sysctl(config, own_namespaces, err);
 }

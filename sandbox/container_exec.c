@@ -24,6 +24,7 @@ struct exec_plan {
 	int pidfd;
 	unsigned long flags; /* the namespaces to join */
 	int sync;
+	int primary, secondary; /* of the terminal, in the new process */
 };
 
 static void exec_plan_close(struct exec_plan *plan)
@@ -86,9 +87,11 @@ static int open_exec_cgroup(struct exec_plan *plan, struct error *err)
 	return r < 0 ? error_wrap(err, "--cgroup") : 0;
 }
 
-static int set_up_terminal(struct exec_plan *plan, int *primary, struct error *err)
+/* Opens a terminal of the container's, for the user of the process. */
+static int open_terminal(struct exec_plan *plan, struct error *err)
 {
-	_cleanup_close_ int root = -EBADF, secondary = -EBADF;
+	const struct oci_user *user = plan->exec->process->user;
+	_cleanup_close_ int root = -EBADF;
 	int r;
 
 	if (!plan->exec->process->terminal.v)
@@ -96,18 +99,18 @@ static int set_up_terminal(struct exec_plan *plan, int *primary, struct error *e
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return error_errno(err, errno, "open `/`");
-	r = console_open(root, primary, &secondary, err);
+	r = console_open(root, &plan->primary, &plan->secondary, err);
+	if (r == 0 && user && user->uid.v && fchown(plan->secondary, user->uid.v, (gid_t)-1) < 0)
+		r = error_errno(err, errno, "give the terminal to user %u", user->uid.v);
 	if (r == 0 && plan->exec->io.console_socket >= 0) {
-		r = message_send_fd(plan->exec->io.console_socket, "/dev/ptmx", *primary, err);
-		close_fd(primary);
+		r = message_send_fd(plan->exec->io.console_socket, "/dev/ptmx", plan->primary, err);
+		close_fd(&plan->primary);
 	}
-	return r < 0 ? r : process_take_terminal(secondary, plan->exec->process, err);
+	return r;
 }
 
 static int enter(struct exec_plan *plan, struct error *err)
 {
-	if (setsid() < 0)
-		return error_errno(err, errno, "setsid");
 	if (!plan->sb->no_new_keyring && process_new_keyring(plan->sb->id, err) < 0)
 		return -err->code;
 	if (plan->root >= 0 && (fchdir(plan->root) < 0 || chroot(".") < 0))
@@ -115,27 +118,52 @@ static int enter(struct exec_plan *plan, struct error *err)
 	return 0;
 }
 
+/*
+ * All that needs privilege or a descriptor of the host's, while no process of the container can see us. Then nothing
+ * of that is left for the process that they do see.
+ */
+static void exec_prepare(void *data)
+{
+	struct exec_plan *plan = data;
+	struct error err = { 0 };
+	int keep[3], r;
+
+	umask(0);
+	r = enter(plan, &err);
+	if (r == 0)
+		r = open_terminal(plan, &err);
+	if (r == 0 && !plan->exec->process->terminal.v)
+		privileges_own_stdio(plan->exec->process);
+	keep[0] = plan->sync;
+	keep[1] = plan->primary;
+	keep[2] = plan->secondary;
+	if (r == 0)
+		r = process_prepare(&plan->process, plan->proc, !(plan->flags & CLONE_NEWUSER),
+				    keep, ARRAY_SIZE(keep), &err);
+	if (r < 0)
+		spawn_fail(plan->sync, plan->process.exec_failed ? MSG_EXEC_ERROR : MSG_ERROR,
+			   &err);
+}
+
 static void exec_main(void *data)
 {
 	struct exec_plan *plan = data;
 	struct error err = { 0 };
-	int primary = -EBADF, r;
+	int r = 0;
 
-	close(plan->sb->state_dir);
-	umask(0);
-	r = enter(plan, &err);
+	if (setsid() < 0)
+		r = error_errno(&err, errno, "setsid");
+	if (r == 0 && plan->secondary >= 0)
+		r = process_take_terminal(plan->secondary, plan->exec->process, &err);
 	if (r == 0)
-		r = set_up_terminal(plan, &primary, &err);
+		r = spawn_outlive_caller(&err);
 	if (r < 0)
 		spawn_fail(plan->sync, MSG_ERROR, &err);
-	r = process_prepare(&plan->process, plan->proc, !(plan->flags & CLONE_NEWUSER), &err);
-	if (r < 0)
-		spawn_fail(plan->sync, MSG_EXEC_ERROR, &err);
-	r = message_send(plan->sync, MSG_READY, NULL, 0, &primary, primary >= 0, &err);
+	r = message_send(plan->sync, MSG_READY, NULL, 0, &plan->primary, plan->primary >= 0, &err);
 	if (r < 0)
 		_exit(1);
-	process_execute(&plan->process, &err);
-	spawn_fail(plan->sync, MSG_EXEC_ERROR, &err);
+	process_execute(&plan->process, plan->sync, &err);
+	spawn_fail(plan->sync, plan->process.exec_failed ? MSG_EXEC_ERROR : MSG_ERROR, &err);
 }
 
 /* Answers the new process until it executes the workload, which closes the channel. */
@@ -167,10 +195,9 @@ static int follow(struct sandbox *sb, struct sandbox_exec *exec, int channel, st
 			break;
 	}
 	if (r == 0 && !ready)
-		return spawn_ended(exec->pid, err);
+		return spawn_ended(&exec->pid, err);
 	if (r < 0) {
-		kill(exec->pid, SIGKILL);
-		process_wait(exec->pid, &(int){ 0 });
+		spawn_discard(&exec->pid);
 		close_fd(&exec->terminal);
 	}
 	return r;
@@ -184,7 +211,9 @@ int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *
 				  .proc_init = -EBADF,
 				  .root = -EBADF,
 				  .pidfd = -EBADF,
-				  .sync = -EBADF };
+				  .sync = -EBADF,
+				  .primary = -EBADF,
+				  .secondary = -EBADF };
 	_cleanup_close_ int channel = -EBADF;
 	int ends[2], r;
 
@@ -206,6 +235,7 @@ int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *
 			.sync = ends[1],
 			.caller_end = ends[0],
 			.proc = plan.proc,
+			.prepare = exec_prepare,
 			.main = exec_main,
 			.data = &plan,
 		};

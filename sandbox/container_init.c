@@ -115,17 +115,6 @@ static int set_up(struct container_plan *plan, int *primary, struct error *err)
 	return r;
 }
 
-/* Descriptors that lead to the host or hold its mounts are not kept while waiting for `start`. */
-static void drop_host_descriptors(struct container_plan *plan)
-{
-	rootfs_close(&plan->rootfs);
-	ns_plan_close(&plan->namespaces);
-	cgroup_close(&plan->cgroup);
-	close_fd(&plan->proc);
-	close_fd(&plan->bundle);
-	close_fd(&plan->io.console_socket);
-}
-
 /* Accepts callers until one says MSG_START; its connection then takes the place of the channel. */
 static int wait_for_start(struct container_plan *plan, struct error *err)
 {
@@ -155,10 +144,10 @@ static int wait_for_order(struct container_plan *plan, struct error *err)
 
 	if (r < 0)
 		return r; /* the caller died before the container was committed */
+	if (message.type != MSG_START && (message.type != MSG_COMMIT || plan->listener < 0))
+		return error_errno(err, EPROTO, "wait for start");
 	if (message.type == MSG_START)
 		return 0;
-	if (message.type != MSG_COMMIT || plan->listener < 0)
-		return error_errno(err, EPROTO, "wait for start");
 	close_fd(&plan->sync);
 	return wait_for_start(plan, err);
 }
@@ -168,25 +157,33 @@ void container_init_main(void *data)
 	struct container_plan *plan = data;
 	bool limits_are_set = plan->rootfs.user_namespace;
 	struct error err = { 0 };
-	int primary = -EBADF, r;
+	int primary = -EBADF, keep[3], r;
 
 	close(plan->sb->state_dir);
 	r = set_up(plan, &primary, &err);
 	if (r < 0)
 		spawn_fail(plan->sync, MSG_ERROR, &err);
-	r = process_prepare(&plan->process, plan->proc, !limits_are_set, &err);
+	privileges_own_stdio(plan->sb->config->process);
+	/* Nothing that leads to the host, or holds its mounts, is kept while we wait for `start`. */
+	keep[0] = plan->sync;
+	keep[1] = plan->listener;
+	keep[2] = primary;
+	r = process_prepare(&plan->process, plan->proc, !limits_are_set, keep, ARRAY_SIZE(keep),
+			    &err);
 	if (r < 0)
-		spawn_fail(plan->sync, MSG_EXEC_ERROR, &err);
-	r = message_send(plan->sync, MSG_READY, NULL, 0, &primary, primary >= 0, &err);
+		spawn_fail(plan->sync, plan->process.exec_failed ? MSG_EXEC_ERROR : MSG_ERROR,
+			   &err);
+	r = spawn_outlive_caller(&err);
+	if (r == 0)
+		r = message_send(plan->sync, MSG_READY, NULL, 0, &primary, primary >= 0, &err);
 	if (r < 0)
 		_exit(1); /* nobody is left to hear it */
 	close_fd(&primary);
-	drop_host_descriptors(plan);
 	r = wait_for_order(plan, &err);
 	if (r == 0)
 		r = run_hooks(plan, SANDBOX_STAGE_START_CONTAINER, &err);
 	if (r < 0)
 		spawn_fail(plan->sync, MSG_ERROR, &err);
-	process_execute(&plan->process, &err);
-	spawn_fail(plan->sync, MSG_EXEC_ERROR, &err);
+	process_execute(&plan->process, plan->sync, &err);
+	spawn_fail(plan->sync, plan->process.exec_failed ? MSG_EXEC_ERROR : MSG_ERROR, &err);
 }

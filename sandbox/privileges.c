@@ -296,9 +296,12 @@ void privileges_own_stdio(const struct oci_process *process)
 	for (int fd = 0; fd <= 2; fd++) {
 		if (fstat(fd, &st) < 0 || st.st_uid == uid)
 			continue;
-		/* Never a regular file or a device that others use (CVE-2026-88265): only what is a stream of its own. */
+		/*
+		 * Never a regular file, a device that others use (CVE-2026-88265), or our caller's terminal:
+		 * only what is a stream of its own.
+		 */
 		if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) ||
-		    (S_ISCHR(st.st_mode) && isatty(fd)))
+		    (process->terminal.v && S_ISCHR(st.st_mode) && isatty(fd)))
 			if (fchown(fd, uid, (gid_t)-1) < 0)
 				log_debug("descriptor %d stays with its owner", fd);
 	}
@@ -315,7 +318,9 @@ static int set_capabilities(uint64_t effective, uint64_t permitted, uint64_t inh
 	};
 
 	if (syscall(SYS_capset, &header, data) < 0)
-		return error_errno(err, errno, "set the capabilities");
+		return error_errno(
+			err, errno,
+			"set the capabilities (a seccomp filter without noNewPrivileges must allow capset)");
 	return 0;
 }
 

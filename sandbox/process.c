@@ -2,6 +2,7 @@
 /* Preparing and executing a workload's process; see process.h. */
 #include "sandbox/process.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include <termios.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/number.h"
 #include "base/syscalls.h"
 
@@ -169,14 +171,11 @@ static int find_program(struct process_plan *plan, struct error *err)
  * The working directory must be inside the root: one that was reached through a leaked descriptor
  * of the host's has no path here, and the kernel says "(unreachable)" (CVE-2024-21626).
  */
-static int enter_cwd(const char *cwd, struct error *err)
+static int check_cwd(const char *cwd, struct error *err)
 {
 	char path[4096];
-	long n;
+	long n = syscall(SYS_getcwd, path, sizeof(path));
 
-	if (chdir(cwd) < 0)
-		return error_errno(err, errno, "/process/cwd: chdir to `%s`", cwd);
-	n = syscall(SYS_getcwd, path, sizeof(path));
 	if (n < 0)
 		return error_errno(err, errno, "/process/cwd: `%s`", cwd);
 	if (path[0] != '/')
@@ -185,9 +184,47 @@ static int enter_cwd(const char *cwd, struct error *err)
 	return 0;
 }
 
-int process_prepare(struct process_plan *plan, int proc, bool set_limits, struct error *err)
+/* Whether the directory could be entered yet; some only root may enter, some only the user. */
+static int enter_cwd(const char *cwd, bool last_try, struct error *err)
 {
-	const struct oci_process *p = plan->process;
+	if (chdir(cwd) == 0)
+		return check_cwd(cwd, err) < 0 ? -err->code : 1;
+	if (!last_try && (errno == EACCES || errno == EPERM))
+		return 0;
+	return error_errno(err, errno, "/process/cwd: chdir to `%s`", cwd);
+}
+
+/* ---- descriptors --------------------------------------------------------------------------------- */
+
+static int compare_fds(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* Closes all from first on but those in keep. */
+static int close_others(unsigned first, const int *keep, size_t count, struct error *err)
+{
+	int sorted[8];
+
+	assert(count <= ARRAY_SIZE(sorted));
+	memcpy(sorted, keep, count * sizeof(int));
+	qsort(sorted, count, sizeof(int), compare_fds);
+	log_detach();
+	for (size_t i = 0; i <= count; i++) {
+		unsigned last = i < count ? (unsigned)sorted[i] - 1 : ~0U;
+
+		if (i < count && sorted[i] < (int)first)
+			continue;
+		if (first <= last && sys_close_range(first, last, 0) < 0)
+			return error_errno(err, errno, "close descriptors (close_range)");
+		first = last + 2;
+	}
+	return 0;
+}
+
+static int set_limits_and_label(struct process_plan *plan, int proc, bool set_limits,
+				struct error *err)
+{
 	_cleanup_close_ int self = -EBADF;
 	int r = 0;
 
@@ -195,21 +232,38 @@ int process_prepare(struct process_plan *plan, int proc, bool set_limits, struct
 		self = openat(proc, "self", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		if (self < 0)
 			return error_errno(err, errno, "open `/proc/self`");
-		r = privileges_set_oom_score(p, self, err);
+		r = privileges_set_oom_score(plan->process, self, err);
 		if (r == 0)
-			r = privileges_set_rlimits(p, 0, err);
+			r = privileges_set_rlimits(plan->process, 0, err);
 	}
+	return r < 0 ? r : privileges_set_label(plan->process, proc, err);
+}
+
+int process_prepare(struct process_plan *plan, int proc, bool set_limits, const int *keep,
+		    size_t keep_count, struct error *err)
+{
+	const struct oci_process *p = plan->process;
+	int r = set_limits_and_label(plan, proc, set_limits, err), entered = 0;
+
 	if (r == 0)
-		r = privileges_set_label(p, proc, err);
+		r = close_others(3 + plan->preserve_fds, keep, keep_count, err);
 	if (r < 0)
 		return r;
-	privileges_own_stdio(p);
-	r = privileges_drop(&plan->privileges, err);
-	if (r == 0)
-		r = enter_cwd(p->cwd, err);
-	if (r == 0)
+	entered = enter_cwd(p->cwd, false, err);
+	r = entered < 0 ? entered : privileges_drop(&plan->privileges, err);
+	if (r == 0 && !entered) {
+		r = enter_cwd(p->cwd, true, err);
+		entered = r;
+	}
+	if (entered < 0)
+		plan->exec_failed = true;
+	if (r >= 0)
 		r = build_environment(plan, err);
-	return r < 0 ? r : find_program(plan, err);
+	if (r < 0)
+		return r;
+	r = find_program(plan, err);
+	plan->exec_failed = r < 0;
+	return r;
 }
 
 int process_take_terminal(int terminal, const struct oci_process *process, struct error *err)
@@ -232,7 +286,7 @@ int process_take_terminal(int terminal, const struct oci_process *process, struc
 	return 0;
 }
 
-int process_execute(struct process_plan *plan, struct error *err)
+int process_execute(struct process_plan *plan, int sync, struct error *err)
 {
 	const struct oci_process *p = plan->process;
 	_cleanup_free_ char **argv = calloc(p->args.len + 1, sizeof(char *));
@@ -242,13 +296,10 @@ int process_execute(struct process_plan *plan, struct error *err)
 		return error_errno(err, ENOMEM, "/process/args");
 	for (size_t i = 0; i < p->args.len; i++)
 		argv[i] = (char *)(uintptr_t)p->args.items[i];
-	/*
-	 * No descriptor of ours or of our caller's may be seen by the workload (CVE-2024-21626). Marked, not
-	 * closed, so that an error of execve(2) can still be reported.
-	 */
-	if (sys_close_range(3 + plan->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
-		return error_errno(err, errno, "mark descriptors close-on-exec (close_range)");
-	r = privileges_raise_for_filter(&plan->privileges, err);
+	/* Closed, not marked: execve(2) looks up the program, and its interpreter, while marked ones are still open. */
+	r = close_others(3 + plan->preserve_fds, &sync, 1, err);
+	if (r == 0)
+		r = privileges_raise_for_filter(&plan->privileges, err);
 	if (r == 0)
 		r = seccomp_load_program(&plan->filter, err);
 	if (r == 0)
@@ -256,6 +307,7 @@ int process_execute(struct process_plan *plan, struct error *err)
 	if (r < 0)
 		return r;
 	execve(plan->path, argv, plan->envp);
+	plan->exec_failed = true;
 	return error_errno(err, errno, "exec `%s`", plan->path);
 }
 

@@ -15,8 +15,9 @@ struct process_plan {
 	struct privileges privileges;
 	struct seccomp_program filter;
 	unsigned preserve_fds;
-	char path[4096]; /* the program, once process_prepare() found it */
-	char **envp;     /* process.env, with HOME */
+	char path[4096];  /* the program, once process_prepare() found it */
+	char **envp;      /* process.env, with HOME */
+	bool exec_failed; /* an error is about the workload's program or directory, not about hull */
 };
 
 /* In the caller, before the new process exists. */
@@ -29,14 +30,18 @@ void process_plan_free(struct process_plan *plan);
 /*
  * In the new process, inside the container's root: labels, limits (unless the caller set them already), user, capabilities,
  * working directory, and the search for the program. proc: a descriptor of a trusted /proc.
+ *
+ * Before anything is looked up in the container, all descriptors are closed but those to be passed on and the kept ones (-1: none;
+ * none of them may lead to a file of the host's): the image could reach the host through /proc/self/fd (CVE-2024-21626).
  */
-int process_prepare(struct process_plan *plan, int proc, bool set_limits, struct error *err);
+int process_prepare(struct process_plan *plan, int proc, bool set_limits, const int *keep,
+		    size_t keep_count, struct error *err);
 
 /* Makes terminal the controlling terminal and standard input, output and error of a new session's leader. */
 int process_take_terminal(int terminal, const struct oci_process *process, struct error *err);
 
-/* Loads the filter, closes what is not to be passed on, executes. Returns only on failure. */
-int process_execute(struct process_plan *plan, struct error *err);
+/* Closes what is not to be passed on but sync (which execve(2) closes), loads the filter, executes. Returns only on failure. */
+int process_execute(struct process_plan *plan, int sync, struct error *err);
 
 /* A new session keyring, so that the container does not get the caller's keys (keyrings(7)). */
 int process_new_keyring(const char *id, struct error *err);

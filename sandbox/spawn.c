@@ -10,6 +10,7 @@
 #include <grp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "base/process.h"
@@ -38,11 +39,12 @@ int spawn_ask(int sync, enum container_message type, struct error *err)
 	return r;
 }
 
-int spawn_ended(pid_t pid, struct error *err)
+int spawn_ended(pid_t *pid, struct error *err)
 {
-	int status;
+	int status, r = process_wait(*pid, &status);
 
-	if (process_wait(pid, &status) < 0)
+	*pid = 0; /* reaped: the id may be somebody else's from now on */
+	if (r < 0)
 		return error_set(err, ECHILD, "the container's process ended unexpectedly");
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
 		return error_set(
@@ -57,6 +59,15 @@ int spawn_ended(pid_t pid, struct error *err)
 	return error_set(err, ECHILD,
 			 "the container's process ended with status %d while it was set up",
 			 WEXITSTATUS(status));
+}
+
+void spawn_discard(pid_t *pid)
+{
+	if (*pid > 0) {
+		kill(*pid, SIGKILL);
+		process_wait(*pid, &(int){ 0 });
+	}
+	*pid = 0;
 }
 
 int spawn_receive(int channel, struct message *message, void *payload, size_t size,
@@ -103,6 +114,19 @@ static int become_root(struct error *err)
 	return 0;
 }
 
+/* Until the caller says otherwise, its death is ours, also while a hook keeps us from hearing of it. */
+static void die_with_caller(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+}
+
+int spawn_outlive_caller(struct error *err)
+{
+	if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0)
+		return error_errno(err, errno, "outlive the caller");
+	return 0;
+}
+
 static bool makes_user(const struct spawn *s)
 {
 	return s->namespaces && (s->namespaces->new_flags & CLONE_NEWUSER);
@@ -129,8 +153,9 @@ static int settle_in_user_namespace(const struct spawn *s, bool hidden, struct e
 
 static int join_listed(struct ns_plan *ns, bool try, struct error *err)
 {
-	static const enum oci_namespace_type order[] = { OCI_NS_UTS,    OCI_NS_IPC,  OCI_NS_NETWORK,
-							 OCI_NS_CGROUP, OCI_NS_TIME, OCI_NS_MOUNT };
+	static const enum oci_namespace_type order[] = { OCI_NS_PID,     OCI_NS_UTS,    OCI_NS_IPC,
+							 OCI_NS_NETWORK, OCI_NS_CGROUP, OCI_NS_TIME,
+							 OCI_NS_MOUNT };
 
 	for (size_t i = 0; ns && i < ARRAY_SIZE(order); i++) {
 		int r = ns_join(ns, order[i], err);
@@ -145,10 +170,19 @@ static int join_listed(struct ns_plan *ns, bool try, struct error *err)
 static int make_late(const struct spawn *s, struct error *err)
 {
 	unsigned long flags = s->namespaces ? s->namespaces->new_flags : 0;
+	int r;
 
 	if ((flags & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) < 0)
 		return error_errno(err, errno, "make a cgroup namespace");
-	return flags & CLONE_NEWTIME ? ns_make_time(s->time_offsets, s->proc, err) : 0;
+	if (!(flags & CLONE_NEWTIME))
+		return 0;
+	/* The offsets' file is ours to write only while we are dumpable; here nobody can see us yet. */
+	if (makes_user(s) && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0)
+		return error_errno(err, errno, "become dumpable");
+	r = ns_make_time(s->time_offsets, s->proc, err);
+	if (makes_user(s) && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return error_errno(err, errno, "become undumpable");
+	return r;
 }
 
 static int enter_cgroup(const struct spawn *s, struct error *err)
@@ -201,30 +235,24 @@ static int direct_child(const struct spawn *s, struct error *err)
 
 	if (r == 0)
 		r = enter_cgroup(s, err);
-	if (r == 0 && s->pidfd >= 0) {
-		unsigned long flags = s->pidfd_flags & ~(unsigned long)CLONE_NEWPID;
-
-		if (flags && setns(s->pidfd, (int)flags) < 0)
-			r = error_errno(err, errno, "join the namespaces of the container");
-	}
-	if (r == 0 && (makes_user(s) || joins_user(s)))
+	if (r == 0 && s->pidfd_flags && setns(s->pidfd, (int)s->pidfd_flags) < 0)
+		r = error_errno(err, errno, "join the namespaces of the container");
+	if (r == 0 && makes_user(s))
 		r = settle_in_user_namespace(s, hidden, err);
 	if (r == 0)
 		r = join_listed(s->namespaces, false, err);
 	return r < 0 ? r : make_late(s, err);
 }
 
-/* The pid namespace that our next child shall be in; our own stays what it is. */
+/* The pid namespace that our next child shall be in; our own stays what it is. 1: it is another than ours. */
 static int set_child_pid_namespace(const struct spawn *s, struct error *err)
 {
-	if (s->pidfd_flags & CLONE_NEWPID) {
-		if (setns(s->pidfd, CLONE_NEWPID) < 0)
-			return error_errno(err, errno, "join the pid namespace of the container");
-		return 1;
-	}
+	int r;
+
 	if (!s->namespaces || s->namespaces->join_fds[OCI_NS_PID] < 0)
 		return 0;
-	return ns_join(s->namespaces, OCI_NS_PID, err) < 0 ? -err->code : 1;
+	r = ns_join(s->namespaces, OCI_NS_PID, err);
+	return r < 0 ? r : 1;
 }
 
 /* Hooks and whatever else we start later belong in our own pid namespace again. */
@@ -237,26 +265,35 @@ static int restore_child_pid_namespace(const struct spawn *s, struct error *err)
 	return 0;
 }
 
+static void __attribute__((noreturn)) direct_main(const struct spawn *s)
+{
+	struct error err = { 0 };
+
+	close(s->caller_end);
+	reset_signals();
+	die_with_caller();
+	if (direct_child(s, &err) < 0)
+		spawn_fail(s->sync, MSG_ERROR, &err);
+	if (s->prepare)
+		s->prepare(s->data);
+	s->main(s->data);
+	_exit(1);
+}
+
 static int spawn_directly(struct spawn *s, pid_t *pid, struct error *err)
 {
 	unsigned long flags = s->namespaces ? s->namespaces->new_flags & ~LATE_FLAGS : 0;
-	struct error child_error = { 0 };
-	int moved = set_child_pid_namespace(s, err);
+	int moved = set_child_pid_namespace(s, err), failure;
 
 	if (moved < 0)
 		return moved;
 	*pid = clone_child(s, flags);
-	if (*pid < 0)
-		return error_errno(err, errno, "clone3 a process into new namespaces");
-	if (*pid == 0) {
-		close(s->caller_end);
-		reset_signals();
-		if (direct_child(s, &child_error) < 0)
-			spawn_fail(s->sync, MSG_ERROR, &child_error);
-		s->main(s->data);
-		_exit(1);
-	}
-	return moved ? restore_child_pid_namespace(s, err) : 0;
+	if (*pid == 0)
+		direct_main(s);
+	failure = *pid < 0 ? errno : 0;
+	if (moved && restore_child_pid_namespace(s, err) < 0)
+		return -err->code;
+	return failure ? error_errno(err, failure, "clone3 a process into new namespaces") : 0;
 }
 
 /* ---- by an intermediate process -------------------------------------------------------------------- */
@@ -282,13 +319,25 @@ static int intermediate_setup(const struct spawn *s, struct error *err)
 		r = join_listed(s->namespaces, true, err);
 	if (r == 0)
 		r = enter_user_namespace(s, err);
-	if (r == 0)
+	if (r == 0 && (makes_user(s) || joins_user(s)))
 		r = settle_in_user_namespace(s, hidden, err);
-	if (r == 0)
-		r = join_listed(s->namespaces, false, err);
-	if (r == 0 && s->namespaces)
-		r = ns_join(s->namespaces, OCI_NS_PID, err);
-	return r;
+	return r < 0 ? r : join_listed(s->namespaces, false, err);
+}
+
+/* The real process: waits until its id is announced, which is when the intermediate one ends. */
+static void __attribute__((noreturn)) staged_main(const struct spawn *s, int announced[2])
+{
+	struct error err = { 0 };
+
+	close(announced[1]);
+	while (read(announced[0], &(char){ 0 }, 1) < 0 && errno == EINTR)
+		;
+	close(announced[0]);
+	die_with_caller();
+	if (make_late(s, &err) < 0)
+		spawn_fail(s->sync, MSG_ERROR, &err);
+	s->main(s->data);
+	_exit(1);
 }
 
 static void __attribute__((noreturn)) intermediate_main(struct spawn *s)
@@ -299,44 +348,36 @@ static void __attribute__((noreturn)) intermediate_main(struct spawn *s)
 	struct spawned spawned;
 	int announced[2];
 
+	close(s->caller_end);
+	reset_signals();
+	die_with_caller();
 	if (intermediate_setup(s, &err) < 0)
 		spawn_fail(s->sync, MSG_ERROR, &err);
-	/* The real process waits until its id is announced: it ends when we close our end. */
+	if (s->prepare)
+		s->prepare(s->data);
 	if (pipe2(announced, O_CLOEXEC) < 0) {
 		error_errno(&err, errno, "pipe");
 		spawn_fail(s->sync, MSG_ERROR, &err);
 	}
-	/* A sibling of ours: a child of the caller's, who may wait for it and leave it to its own parent. */
 	s->in_cgroup = false; /* it is born where we are */
+	/* A sibling of ours: a child of the caller's, who may wait for it and leave it to its own parent. */
 	spawned.pid = clone_process(s, flags | CLONE_PARENT, 0);
+	if (spawned.pid == 0)
+		staged_main(s, announced);
 	if (spawned.pid < 0) {
 		error_errno(&err, errno, "clone3 a process into new namespaces");
 		spawn_fail(s->sync, MSG_ERROR, &err);
 	}
-	if (spawned.pid > 0) {
-		message_send(s->sync, MSG_SPAWNED, &spawned, sizeof(spawned), NULL, 0, NULL);
-		_exit(0);
-	}
-	close(announced[1]);
-	while (read(announced[0], &(char){ 0 }, 1) < 0 && errno == EINTR)
-		;
-	if (make_late(s, &err) < 0)
-		spawn_fail(s->sync, MSG_ERROR, &err);
-	s->main(s->data);
-	_exit(1);
+	message_send(s->sync, MSG_SPAWNED, &spawned, sizeof(spawned), NULL, 0, NULL);
+	_exit(0);
 }
 
 static int spawn_staged(struct spawn *s, pid_t *pid, struct error *err)
 {
 	*pid = clone_child(s, 0);
-	if (*pid < 0)
-		return error_errno(err, errno, "clone3 a process");
-	if (*pid == 0) {
-		close(s->caller_end);
-		reset_signals();
+	if (*pid == 0)
 		intermediate_main(s);
-	}
-	return 0;
+	return *pid < 0 ? error_errno(err, errno, "clone3 a process") : 0;
 }
 
 int spawn_process(const struct spawn *s, pid_t *pid, struct error *err)
@@ -347,8 +388,11 @@ int spawn_process(const struct spawn *s, pid_t *pid, struct error *err)
 
 	own.program = program;
 	if (s->pidfd >= 0)
-		/* Only root can enter a container's pid namespace while still outside its user namespace. */
-		staged = joins_user(s) && geteuid() != 0;
+		/*
+		 * Into a pid namespace of others only by way of an intermediate process: whoever in there has
+		 * CAP_SYS_PTRACE must never see a process whose root or descriptors are still the host's (CVE-2016-9962).
+		 */
+		staged = (s->pidfd_flags & (CLONE_NEWPID | CLONE_NEWUSER)) != 0;
 	else
 		staged = joins_user(s) || (makes_user(s) && s->namespaces->join_flags);
 	return staged ? spawn_staged(&own, pid, err) : spawn_directly(&own, pid, err);

@@ -14,6 +14,9 @@
 		  &(o)->console_socket, "PATH", "a Unix socket that receives the terminal" },           \
 		{ "pid-file",     0,      OPTION_STRING,                                                \
 		  &(o)->pid_file, "FILE", "write the process id of the container's init to FILE" },     \
+		{ "pidfd-socket", 0,                                                                    \
+		  OPTION_STRING,  &(o)->pidfd_socket,                                                   \
+		  "PATH",         "a Unix socket that receives a pidfd of the init process" },          \
 		{ "preserve-fds",     0,   OPTION_UNSIGNED,                                             \
 		  &(o)->preserve_fds, "N", "pass on N more descriptors, from 3 on" },                   \
 		{ "no-pivot",     0,    OPTION_FLAG,                                                    \

@@ -33,6 +33,8 @@ int cmd_exec(struct context *ctx, int argc, char **argv, struct error *err)
 		  "a Unix socket that receives the terminal" },
 		{ "pid-file", 0, OPTION_STRING, &e.pid_file, "FILE",
 		  "write the process id to FILE" },
+		{ "pidfd-socket", 0, OPTION_STRING, &e.pidfd_socket, "PATH",
+		  "a Unix socket that receives a pidfd of the process" },
 		{ "preserve-fds", 0, OPTION_UNSIGNED, &e.preserve_fds, "N",
 		  "pass on N more descriptors, from 3 on" },
 		{ "ignore-paused", 0, OPTION_FLAG, &e.ignore_paused, NULL,

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <pwd.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -228,6 +229,20 @@ static int run(struct context *ctx, int argc, char **argv, struct error *err)
 	return r < 0 ? r : dispatch(ctx, words, argv, err);
 }
 
+/* What a caller may have left behind: closed standard streams, whose numbers our files would get, and SIGCHLD ignored. */
+static void settle(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null",
+			  O_RDWR); /* not close-on-exec where it becomes a standard stream */
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+	signal(SIGCHLD, SIG_DFL);
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc && strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1
@@ -240,6 +255,7 @@ int main(int argc, char **argv)
 
 	if (!copy)
 		return 1;
+	settle();
 	memcpy(copy, argv, (size_t)argc * sizeof(char *));
 	ctx.original_argv = copy;
 	r = run(&ctx, argc, argv, &err);
