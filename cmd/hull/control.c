@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hull kill, delete, pause and resume. */
+#include <regex.h>
 #include <signal.h>
 #include <string.h>
 
@@ -12,7 +13,7 @@ static int parse_signal(const char *text, int *sig, struct error *err)
 	const char *name = strncasecmp(text, "SIG", 3) ? text : text + 3;
 	uint64_t number;
 
-	if (parse_u64(text, 64, &number) && number > 0) {
+	if (parse_u64(text, 64, &number)) { /* 0 sends nothing and tells whether it could be sent */
 		*sig = (int)number;
 		return 0;
 	}
@@ -33,12 +34,56 @@ static int parse_signal(const char *text, int *sig, struct error *err)
 			 text);
 }
 
+/* Calls act for the container named id, or (pattern) for each whose id matches the POSIX extended regular expression. */
+static int for_each_container(const struct store *store, const char *id, bool pattern,
+			      int (*act)(const struct store *, const char *, void *,
+					 struct error *),
+			      void *data, struct error *err)
+{
+	char **ids = NULL;
+	size_t count;
+	regex_t regex;
+	int r;
+
+	if (!pattern)
+		return act(store, id, data, err);
+	if (regcomp(&regex, id, REG_EXTENDED | REG_NOSUB))
+		return error_set(err, EINVAL, "--regex `%.64s`: is not a regular expression", id);
+	r = store_list(store, &ids, &count, err);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		if (regexec(&regex, ids[i], 0, NULL, 0) == 0)
+			r = act(store, ids[i], data, err);
+	store_free_ids(ids);
+	regfree(&regex);
+	return r;
+}
+
+struct kill_request {
+	int sig;
+	bool all;
+};
+
+static int kill_one(const struct store *store, const char *id, void *data, struct error *err)
+{
+	const struct kill_request *request = data;
+
+	return runtime_kill(store, id, request->sig, request->all, err);
+}
+
+static int delete_one(const struct store *store, const char *id, void *data, struct error *err)
+{
+	return runtime_delete(store, id, *(const bool *)data, err);
+}
+
 int cmd_kill(struct context *ctx, int argc, char **argv, struct error *err)
 {
-	bool all = false;
+	struct kill_request request = { .sig = SIGTERM };
+	bool regex = false;
 	const struct option options[] = {
-		{ "all", 'a', OPTION_FLAG, &all, NULL,
+		{ "all", 'a', OPTION_FLAG, &request.all, NULL,
 		  "send it to all processes, not only the first" },
+		{ "regex", 'r', OPTION_FLAG, &regex, NULL,
+		  "ID is a regular expression: to all containers that match" },
 		{ .name = NULL },
 	};
 	const struct usage usage = {
@@ -50,22 +95,24 @@ int cmd_kill(struct context *ctx, int argc, char **argv, struct error *err)
 		2
 	};
 	_cleanup_store_ struct store store = { .dir = -EBADF };
-	int words = command_options(&usage, options, argc, argv, err), sig = SIGTERM, r;
+	int words = command_options(&usage, options, argc, argv, err), r;
 
 	if (words < 0)
 		return words;
-	r = words > 1 ? parse_signal(argv[1], &sig, err) : 0;
+	r = words > 1 ? parse_signal(argv[1], &request.sig, err) : 0;
 	if (r == 0)
 		r = open_store(ctx, false, &store, err);
-	return r < 0 ? r : runtime_kill(&store, argv[0], sig, all, err);
+	return r < 0 ? r : for_each_container(&store, argv[0], regex, kill_one, &request, err);
 }
 
 int cmd_delete(struct context *ctx, int argc, char **argv, struct error *err)
 {
-	bool force = false;
+	bool force = false, regex = false;
 	const struct option options[] = {
 		{ "force", 'f', OPTION_FLAG, &force, NULL,
 		  "kill what runs, and clean up after whatever went wrong" },
+		{ "regex", 'r', OPTION_FLAG, &regex, NULL,
+		  "ID is a regular expression: all containers that match" },
 		{ .name = NULL },
 	};
 	const struct usage usage = {
@@ -77,7 +124,7 @@ int cmd_delete(struct context *ctx, int argc, char **argv, struct error *err)
 	int r = words < 0 ? words : open_store(ctx, false, &store, err);
 
 	for (int i = 0; r == 0 && i < words; i++)
-		r = runtime_delete(&store, argv[i], force, err);
+		r = for_each_container(&store, argv[i], regex, delete_one, &force, err);
 	return r;
 }
 

@@ -70,3 +70,25 @@ trap_and_tell()
 	h delete "$ID"
 	expect_nothing_left
 }
+
+# bats test_tags=quick
+@test "--regex kills and deletes all that match, and no other" {
+	for name in one two other; do
+		start_sleeper "$ID-$name"
+	done
+	h kill --regex "^$ID-(one|two)\$" KILL
+	wait_stopped "$ID-one"
+	wait_stopped "$ID-two"
+	[ "$(container_status "$ID-other")" = running ]
+	h delete --regex "^$ID-(one|two)\$"
+	[ "$(h list --quiet)" = "$ID-other" ]
+	run h kill --regex '(' KILL
+	expect_error 'regular expression'
+}
+
+# bats test_tags=quick
+@test "signal 0 only asks" {
+	start_sleeper
+	h kill "$ID" 0
+	[ "$(container_status)" = running ]
+}
