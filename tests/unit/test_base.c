@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -317,7 +318,7 @@ static void file_replace_leaves_the_old_on_failure(void **state)
 	struct dir *dir = *state;
 	_cleanup_free_ char *data = NULL;
 	struct error err = { 0 };
-	char name[200];
+	char name[NAME_MAX]; /* and the temporary name is longer */
 
 	memset(name, 'n', sizeof(name) - 1);
 	name[sizeof(name) - 1] = '\0';
