@@ -21,12 +21,13 @@ _hull()
 		esac
 	done
 
-	case $prev in
-	-b | --bundle | --root | --cwd)
+	case $command:$prev in
+	*:-b | *:--bundle | *:--root | *:--cwd)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		return
 		;;
-	-f | --config | --file | --process | -p | --pid-file | --log | --console-socket)
+	create:-f | run:-f | spec:-f | exec:-p | *:--config | *:--file | *:--process | *:--pid-file | *:--log | \
+		*:--console-socket | *:--pidfd-socket)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
