@@ -25,6 +25,8 @@ int runtime_kill(const struct store *store, const char *id, int sig, bool all, s
 		return error_set(err, ESRCH, "container not running: `%s` has stopped",
 				 id); /* containerd reads this */
 	r = c.sandbox.ops->signal(&c.sandbox, sig, all, err);
+	if (r == -ESRCH && all)
+		return 0; /* nobody is left: that is what was wanted */
 	if (r == -ESRCH)
 		return error_set(err, ESRCH, "container not running: `%s` has stopped", id);
 	/* A frozen process takes even SIGKILL only when it is thawed (cgroup v1). */

@@ -389,13 +389,20 @@ static int signal_init(const struct sandbox *sb, int sig, struct error *err)
 
 static int container_signal(struct sandbox *sb, int sig, bool all, struct error *err)
 {
+	char mark[OWNER_MARK_MAX];
 	struct cgroup_host host;
 	int r;
 
 	if (!all || !has_cgroup(sb))
 		return signal_init(sb, sig, err);
 	r = cgroup_host_detect(&host, err);
-	return r < 0 ? r : cgroup_kill(&host, sb->cgroup_path, sig, err);
+	if (r == 0)
+		r = owner_mark(sb, mark, sizeof(mark), err);
+	if (r < 0)
+		return r;
+	if (!cgroup_owned_by(&host, sb->cgroup_path, mark))
+		return error_set(err, ESRCH, "the container has no process");
+	return cgroup_kill(&host, sb->cgroup_path, sig, err);
 }
 
 static int freeze(struct sandbox *sb, bool frozen, struct error *err)

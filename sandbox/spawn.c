@@ -145,6 +145,7 @@ static int settle_in_user_namespace(const struct spawn *s, bool hidden, struct e
 
 	if (r == 0)
 		r = become_root(err);
+	die_with_caller(); /* again: becoming another user has undone it (prctl(2)) */
 	/* Only now: the /proc files of an undumpable process are root's, and an ordinary caller must write our id mappings. */
 	if (r == 0 && !hidden)
 		r = exe_hide(s->program, err);

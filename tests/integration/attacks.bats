@@ -229,3 +229,27 @@ make_host_files()
 	timeout -s KILL 20 "$HULL" --root "$ROOT" run --detach --bundle "$BUNDLE" "$ID" </dev/null >"$OUT" 2>&1
 	[ "$(container_status)" = running ]
 }
+
+@test "a hook in a user namespace is gone with the create that ran it, without a cgroup, too" {
+	update_config --arg id "$ID" '.linux.namespaces += [{type: "user"}] | del(.linux.resources)
+		| .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
+		| .linux.gidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
+		| .hooks.createContainer = [{path: "/bin/sh", args: ["sh", "-c", "exec sleep 78"], env: ["HULL_TEST=\($id)"]}]'
+	chmod 755 "$TEST_DIR"
+	"$HULL" --root "$ROOT" --cgroup-manager disabled create --bundle "$BUNDLE" "$ID" </dev/null >/dev/null 2>&1 &
+	create=$!
+	wait_until 5 'pgrep -f "^sleep 78$"'
+	kill -KILL $create
+	wait_until 5 '! pgrep -f "^sleep 78$"'
+	h delete --force "$ID"
+	expect_nothing_left
+}
+
+@test "kill --all reaches nobody in a cgroup that is another's" {
+	start_sleeper
+	mkdir -m 700 "$ROOT/$ID-other"
+	jq --arg id "$ID-other" '.id = $id | .pid = 0 | .startTime = 0' "$ROOT/$ID/state.json" >"$ROOT/$ID-other/state.json"
+	h kill --all "$ID-other" KILL || true
+	h delete --force "$ID-other"
+	[ "$(container_status)" = running ]
+}
