@@ -36,8 +36,19 @@ int command_options(const struct usage *usage, const struct option *options, int
 		    struct error *err);
 #define HELP_GIVEN (-1000000)
 
-/* Opens the state directory that the global options name. */
-int open_store(const struct context *ctx, bool make, struct store *store, struct error *err);
+enum begin {
+	BEGIN_LOOK = 0,
+	BEGIN_MAKE_STORE = 1, /* the state directory is made where it is missing */
+	BEGIN_ENTER = 2,      /* a process of ours will be in a container: see exe_ensure() */
+};
+
+/*
+ * What most commands begin with: command_options(), and opening the state directory that the global options name. Returns
+ * what command_options() returns, or another negative errno.
+ */
+int command_begin(const struct context *ctx, const struct usage *usage,
+		  const struct option *options, int argc, char **argv, unsigned begin,
+		  struct store *store, struct error *err);
 
 /* The exit status for an error r; exec_failed: it is the workload's program: 127 not found, 126 otherwise, as shells have it. */
 int failure_status(int r, bool exec_failed);

@@ -95,13 +95,11 @@ int cmd_kill(struct context *ctx, int argc, char **argv, struct error *err)
 		2
 	};
 	_cleanup_store_ struct store store = { .dir = -EBADF };
-	int words = command_options(&usage, options, argc, argv, err), r;
+	int words = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err), r;
 
 	if (words < 0)
 		return words;
 	r = words > 1 ? parse_signal(argv[1], &request.sig, err) : 0;
-	if (r == 0)
-		r = open_store(ctx, false, &store, err);
 	return r < 0 ? r : for_each_container(&store, argv[0], regex, kill_one, &request, err);
 }
 
@@ -120,8 +118,8 @@ int cmd_delete(struct context *ctx, int argc, char **argv, struct error *err)
 		NULL,     1,     64
 	};
 	_cleanup_store_ struct store store = { .dir = -EBADF };
-	int words = command_options(&usage, options, argc, argv, err);
-	int r = words < 0 ? words : open_store(ctx, false, &store, err);
+	int words = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err);
+	int r = words < 0 ? words : 0;
 
 	for (int i = 0; r == 0 && i < words; i++)
 		r = for_each_container(&store, argv[i], regex, delete_one, &force, err);
@@ -134,10 +132,8 @@ static int pause_or_resume(struct context *ctx, const struct usage *usage, int a
 {
 	const struct option options[] = { { .name = NULL } };
 	_cleanup_store_ struct store store = { .dir = -EBADF };
-	int r = command_options(usage, options, argc, argv, err);
+	int r = command_begin(ctx, usage, options, argc, argv, BEGIN_LOOK, &store, err);
 
-	if (r >= 0)
-		r = open_store(ctx, false, &store, err);
 	return r < 0 ? r : act(&store, argv[0], err);
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hull create, run and start. */
 #include "cmd/hull/command.h"
-#include "sandbox/exe.h"
 
 #define CREATE_OPTIONS(o)                                                                               \
 	{ "bundle",     'b',   OPTION_STRING,                                                           \
@@ -45,13 +44,9 @@ int cmd_create(struct context *ctx, int argc, char **argv, struct error *err)
 		1
 	};
 	_cleanup_store_ struct store store = { .dir = -EBADF };
-	int r = command_options(&usage, options, argc, argv, err);
+	int r = command_begin(ctx, &usage, options, argc, argv, BEGIN_MAKE_STORE | BEGIN_ENTER,
+			      &store, err);
 
-	if (r < 0)
-		return r;
-	r = exe_ensure(ctx->original_argv, err);
-	if (r == 0)
-		r = open_store(ctx, true, &store, err);
 	return r < 0 ? r : runtime_create(&store, argv[0], &o, err);
 }
 
@@ -78,15 +73,12 @@ int cmd_run(struct context *ctx, int argc, char **argv, struct error *err)
 		1
 	};
 	_cleanup_store_ struct store store = { .dir = -EBADF };
-	int r = command_options(&usage, options, argc, argv, err);
+	int r = command_begin(ctx, &usage, options, argc, argv, BEGIN_MAKE_STORE | BEGIN_ENTER,
+			      &store, err);
 
 	if (r < 0)
 		return r;
-	r = exe_ensure(ctx->original_argv, err);
-	if (r == 0)
-		r = open_store(ctx, true, &store, err);
-	if (r == 0)
-		r = runtime_run(&store, argv[0], &run, err);
+	r = runtime_run(&store, argv[0], &run, err);
 	ctx->failure_status = failure_status(r, run.exec_failed);
 	return r < 0 ? r : run.exit_status;
 }
@@ -97,9 +89,7 @@ int cmd_start(struct context *ctx, int argc, char **argv, struct error *err)
 	const struct usage usage = { "start", "ID", "Start a container that `hull create` made.",
 				     NULL,    1,    1 };
 	_cleanup_store_ struct store store = { .dir = -EBADF };
-	int r = command_options(&usage, options, argc, argv, err);
+	int r = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err);
 
-	if (r >= 0)
-		r = open_store(ctx, false, &store, err);
 	return r < 0 ? r : runtime_start(&store, argv[0], err);
 }

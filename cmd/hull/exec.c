@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "cmd/hull/command.h"
-#include "sandbox/exe.h"
 
 int cmd_exec(struct context *ctx, int argc, char **argv, struct error *err)
 {
@@ -51,7 +50,7 @@ int cmd_exec(struct context *ctx, int argc, char **argv, struct error *err)
 		-1
 	};
 	_cleanup_store_ struct store store = { .dir = -EBADF };
-	int r = command_options(&usage, options, argc, argv, err);
+	int r = command_begin(ctx, &usage, options, argc, argv, BEGIN_ENTER, &store, err);
 
 	if (r < 0)
 		return r;
@@ -61,11 +60,7 @@ int cmd_exec(struct context *ctx, int argc, char **argv, struct error *err)
 	e.env = env.items;
 	e.additional_gids = gids.items;
 	e.capabilities = caps.items;
-	r = exe_ensure(ctx->original_argv, err);
-	if (r == 0)
-		r = open_store(ctx, false, &store, err);
-	if (r == 0)
-		r = runtime_exec(&store, argv[0], &e, err);
+	r = runtime_exec(&store, argv[0], &e, err);
 	ctx->failure_status = failure_status(r, e.exec_failed);
 	return r < 0 ? r : e.exit_status;
 }

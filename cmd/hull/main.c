@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "cmd/hull/command.h"
+#include "sandbox/exe.h"
 
 static const struct {
 	const char *name;
@@ -94,9 +95,19 @@ int command_options(const struct usage *usage, const struct option *options, int
 	return r < 0 ? r : words;
 }
 
-int open_store(const struct context *ctx, bool make, struct store *store, struct error *err)
+int command_begin(const struct context *ctx, const struct usage *usage,
+		  const struct option *options, int argc, char **argv, unsigned begin,
+		  struct store *store, struct error *err)
 {
-	return store_open(store, ctx->root, make, err);
+	int words = command_options(usage, options, argc, argv, err), r = 0;
+
+	if (words < 0)
+		return words;
+	if (begin & BEGIN_ENTER)
+		r = exe_ensure(ctx->original_argv, err);
+	if (r == 0)
+		r = store_open(store, ctx->root, begin & BEGIN_MAKE_STORE, err);
+	return r < 0 ? r : words;
 }
 
 int failure_status(int r, bool exec_failed)

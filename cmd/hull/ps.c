@@ -125,16 +125,13 @@ int cmd_ps(struct context *ctx, int argc, char **argv, struct error *err)
 	};
 	_cleanup_store_ struct store store = { .dir = -EBADF };
 	_cleanup_free_ pid_t *pids = NULL;
-	int words = command_options(&usage, options, argc, argv, err), r;
+	int words = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err);
 	ssize_t count;
 
 	if (words < 0)
 		return words;
 	if (strcmp(format, "table") && strcmp(format, "json"))
 		return error_set(err, EINVAL, "--format `%s`: must be table or json", format);
-	r = open_store(ctx, false, &store, err);
-	if (r < 0)
-		return r;
 	count = runtime_pids(&store, argv[0], &pids, err);
 	if (count < 0)
 		return (int)count;

@@ -35,11 +35,9 @@ int cmd_state(struct context *ctx, int argc, char **argv, struct error *err)
 	_cleanup_store_ struct store store = { .dir = -EBADF };
 	_cleanup_container_ struct container c = { .dir = -EBADF };
 	_cleanup_strbuf_ struct strbuf out = { 0 };
-	int r = command_options(&usage, options, argc, argv, err);
+	int r = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err);
 
 	if (r >= 0)
-		r = open_store(ctx, false, &store, err);
-	if (r == 0)
 		r = container_open(&store, argv[0], CONTAINER_READ, &c, err);
 	if (r == 0)
 		r = print_state(&c, true, &out, err);
@@ -113,16 +111,14 @@ int cmd_list(struct context *ctx, int argc, char **argv, struct error *err)
 	enum list_format f;
 	char **ids = NULL;
 	size_t count;
-	int r = command_options(&usage, options, argc, argv, err);
+	int r = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err);
 
 	if (r < 0)
 		return r;
 	if (strcmp(format, "table") && strcmp(format, "json"))
 		return error_set(err, EINVAL, "--format `%s`: must be table or json", format);
 	f = quiet ? LIST_IDS : strcmp(format, "json") ? LIST_TABLE : LIST_JSON;
-	r = open_store(ctx, false, &store, err);
-	if (r == 0)
-		r = store_list(&store, &ids, &count, err);
+	r = store_list(&store, &ids, &count, err);
 	if (r < 0)
 		return r;
 	if (f == LIST_TABLE)
