@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "base/log.h"
 #include "base/path.h"
 #include "cgroups/internal.h"
 
@@ -33,6 +34,11 @@ int cgroup_set_owner(const struct cgroup *cg, const char *owner, struct error *e
 	for (size_t h = 0; cg->host && h < cg->host->count; h++) {
 		int r = cg->dirs[h] < 0 ? 0 : set_mark(cg->dirs[h], owner);
 
+		/* Root of a user namespace, before Linux 5.7 or on v1: it goes without, and only the init process is killed. */
+		if (r == -ENOTSUP || r == -EPERM) {
+			log_debug("the cgroup `%s` cannot be marked", cg->path);
+			continue;
+		}
 		if (r < 0)
 			return error_errno(err, -r, "mark the cgroup `%s%s` as the container's",
 					   cg->host->hierarchies[h].mount, cg->path);

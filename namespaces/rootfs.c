@@ -92,6 +92,25 @@ static int cut_propagation(struct error *err)
 	return 0;
 }
 
+/*
+ * The ids of a user namespace may not reach the root's directory, but "/" they do. A ".." that ends at "/" then
+ * leads into the image, though: no hook may run in this namespace before the pivot.
+ */
+static int attach_on_top(const struct rootfs *rootfs, struct error *err)
+{
+	const struct oci_hooks *h = rootfs->config->hooks;
+
+	if (h && (h->prestart.len || h->create_runtime.len || h->create_container.len))
+		return error_set(
+			err, EACCES,
+			"/root/path: `%s` cannot be reached by the user namespace's root, which hooks "
+			"need: make its parent directories searchable",
+			rootfs->path);
+	if (move_mount(rootfs->tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return error_errno(err, errno, "mount the root file system `%s`", rootfs->path);
+	return 0;
+}
+
 /* The root as a mount of the new namespace: pivot_root(2) wants a mount. */
 static int attach_root(struct rootfs *rootfs, struct error *err)
 {
@@ -106,12 +125,13 @@ static int attach_root(struct rootfs *rootfs, struct error *err)
 	}
 	if (r < 0)
 		return r;
-	/*
-	 * On "/" itself: unlike the directory that it comes from, this can be reached by whatever ids we
-	 * have become. Paths of the host still mean the host, since a process' root is what lies below.
-	 */
-	if (move_mount(rootfs->tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		return error_errno(err, errno, "mount the root file system `%s`", rootfs->path);
+	/* On top of its own directory, so that hooks find the container's mounts where its root is. */
+	if (move_mount(rootfs->tree, "", AT_FDCWD, rootfs->path,
+		       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS) < 0)
+		return errno == EACCES
+			       ? attach_on_top(rootfs, err)
+			       : error_errno(err, errno, "mount the root file system on `%s`",
+					     rootfs->path);
 	return 0;
 }
 
@@ -140,6 +160,9 @@ static int pivot(struct rootfs *rootfs, struct error *err)
 	if (fchdir(rootfs->tree) < 0)
 		return error_errno(err, errno, "enter the root file system");
 	if (rootfs->no_pivot || rootfs->mode != ROOTFS_NEW) {
+		if (rootfs->mode == ROOTFS_NEW &&
+		    move_mount(rootfs->tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+			return error_errno(err, errno, "move the root file system to `/`");
 		if (chroot(".") < 0)
 			return error_errno(err, errno, "chroot to the root file system");
 		return chdir("/") < 0 ? error_errno(err, errno, "chdir to `/`") : 0;

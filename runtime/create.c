@@ -274,6 +274,14 @@ int runtime_create(const struct store *store, const char *id, const struct runti
 
 /* ---- starting --------------------------------------------------------------------------------------- */
 
+/* Whether a hook deleted the container: then there is nothing left to undo, and its id may be another's. */
+static bool is_deleted(const struct container *c)
+{
+	struct stat st;
+
+	return fstat(c->dir, &st) == 0 && st.st_nlink == 0;
+}
+
 /* Without the lock: such a hook may well use hull on the container. */
 static int run_poststart(struct container *c, struct error *err)
 {
@@ -298,7 +306,7 @@ static int start(struct container *c, struct error *err)
 	r = record_write(c->dir, &c->record, err);
 	if (r == 0 && c->config->hooks && c->config->hooks->poststart.len)
 		r = run_poststart(c, err);
-	if (r < 0)
+	if (r < 0 && !is_deleted(c))
 		c->sandbox.ops->signal(&c->sandbox, SIGKILL, false, NULL);
 	return r;
 }
@@ -369,7 +377,7 @@ int runtime_run(const struct store *store, const char *id, struct runtime_run *r
 	r = create(store, id, &run->create, run->detach, &c, err);
 	if (r == 0) {
 		r = start(&c, err);
-		if (r < 0)
+		if (r < 0 && !is_deleted(&c))
 			unmake(store, &c);
 	}
 	run->exec_failed = c.sandbox.exec_failed;

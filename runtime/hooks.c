@@ -41,12 +41,14 @@ static char **terminated(const struct oci_strings *strings)
 }
 
 static void __attribute__((noreturn))
-hook_child(const struct oci_hook *hook, int state, char **argv, char **envp)
+hook_child(const struct oci_hook *hook, pid_t parent, int state, char **argv, char **envp)
 {
 	sigset_t none;
 
-	/* A command that is killed takes its hook along. */
+	/* A command that is killed takes its hook along, also if it was killed just now. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (getppid() != parent)
+		_exit(126);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (lseek(state, 0, SEEK_SET) < 0 || dup2(state, STDIN_FILENO) < 0 ||
@@ -83,8 +85,8 @@ static int run_hook(const struct oci_hook *hook, int state, struct error *err)
 	const struct oci_strings only_path = { .items = &path, .len = 1 };
 	_cleanup_free_ char **argv = NULL;
 	_cleanup_free_ char **envp = NULL;
+	pid_t pid, parent = getpid();
 	int status;
-	pid_t pid;
 
 	argv = terminated(hook->args.len ? &hook->args : &only_path);
 	envp = terminated(&hook->env);
@@ -94,7 +96,7 @@ static int run_hook(const struct oci_hook *hook, int state, struct error *err)
 	if (pid < 0)
 		return error_errno(err, errno, "fork for hook `%s`", hook->path);
 	if (pid == 0)
-		hook_child(hook, state, argv, hook->env.items ? envp : environ);
+		hook_child(hook, parent, state, argv, hook->env.items ? envp : environ);
 	if (wait_for_hook(pid, hook, &status) < 0)
 		return error_set(err, ETIMEDOUT,
 				 "hook `%s` took longer than its timeout of %d s and was killed",

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "base/log.h"
 #include "base/path.h"
 #include "base/process.h"
 #include "base/syscalls.h"
@@ -218,15 +219,16 @@ static int answer(struct container_plan *plan, const struct message *message,
 
 	switch (message->type) {
 	case MSG_PRIVILEGED:
+		if (!plan->rootfs.user_namespace)
+			break;
 		return container_privileged(sb->channel, sb->pid, sb->config->process,
 					    make_user ? sb->config->linux_ : NULL, err);
 	case MSG_SPAWNED:
-		if (message->len != sizeof(*spawned))
-			break;
-		process_wait(sb->pid, &(int){ 0 });
-		sb->pid = spawned->pid;
-		return 0;
+		return spawn_adopt(&sb->pid, &plan->staged, message, spawned, err);
 	case MSG_HOOKS:
+		if (plan->hooks_were_run || !plan->hooks->wanted[SANDBOX_STAGE_CREATE_RUNTIME])
+			break;
+		plan->hooks_were_run = true;
 		r = plan->hooks->run(plan->hooks->data, SANDBOX_STAGE_CREATE_RUNTIME, sb->pid, err);
 		return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
 	case MSG_READY:
@@ -288,7 +290,7 @@ static int make_init(struct container_plan *plan, struct error *err)
 		.main = container_init_main,
 		.data = plan,
 	};
-	r = spawn_process(&spawn, &sb->pid, err);
+	r = spawn_process(&spawn, &sb->pid, &plan->staged, err);
 	if (r < 0)
 		return r;
 	close_fd(&plan->sync); /* so that the end of the process is the end of the channel */
@@ -505,6 +507,10 @@ static int destroy_cgroup(const struct sandbox *sb, bool kill_first, struct erro
 	if (!cgroup_owned_by(&host, sb->cgroup_path, mark)) {
 		ssize_t count = cgroup_pids(&host, sb->cgroup_path, &pids, err);
 
+		if (count > 0)
+			log_warning(
+				"the cgroup `%s` is not marked as the container's and holds processes: it is left alone",
+				sb->cgroup_path);
 		return count ? (int)(count < 0 ? count : 0)
 			     : cgroup_remove(&host, sb->cgroup_path, err);
 	}

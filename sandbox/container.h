@@ -46,7 +46,9 @@ struct container_plan {
 	int bundle; /* descriptor of the bundle */
 	int proc;   /* descriptor of the host's /proc */
 	int listener; /* the socket on which the init process waits for `start`; -1: it is started at once */
-	int sync; /* the new process' end of the channel */
+	int sync;    /* the new process' end of the channel */
+	bool staged; /* the process that we know is the intermediate one */
+	bool hooks_were_run;
 };
 
 /* ---- spawn.c ---------------------------------------------------------------------------------- */
@@ -66,22 +68,25 @@ struct spawn {
 	int proc;
 	int program; /* set by spawn_process(): see exe_open_detached() */
 	const struct oci_time_offsets *time_offsets;
+	int announced
+		[2]; /* set by spawn_process(): a pipe that ends when the real process' id is announced */
 	bool in_cgroup; /* set by spawn_process(): clone3(2) puts the process into its v2 cgroup */
 	/*
 	 * Runs in the namespaces and the cgroup, but not yet in a joined pid namespace, where others could see it; may be NULL.
 	 * What it opens and becomes the process of main() inherits. Fails by spawn_fail().
 	 */
-	void (*prepare)(void *data);
+	void (*prepare)(void *data, const int *keep,
+			size_t keep_count); /* keep: descriptors that it must leave open */
 	/* Runs in the new process and does not return. */
 	void (*main)(void *data);
 	void *data;
 };
 
 /*
- * Makes the process. On success *pid is the process to talk to first: the intermediate one says MSG_SPAWNED with the
- * real one later. Everything that goes wrong in the new process comes as MSG_ERROR.
+ * Makes the process. On success *pid is the process to talk to first; with *staged that is the intermediate one, which says
+ * MSG_SPAWNED with the real one later: see spawn_adopt(). Everything that goes wrong in the new process comes as MSG_ERROR.
  */
-int spawn_process(const struct spawn *spawn, pid_t *pid, struct error *err);
+int spawn_process(const struct spawn *spawn, pid_t *pid, bool *staged, struct error *err);
 
 /* In a new process: reports the error to the caller and ends. */
 void spawn_fail(int sync, enum container_message type, const struct error *err)
@@ -105,6 +110,13 @@ int spawn_receive(int channel, struct message *message, void *payload, size_t si
 
 /* In the caller: the process *pid ended unexpectedly. Waits for it, says how in the error, sets *pid to 0. */
 int spawn_ended(pid_t *pid, struct error *err);
+
+/*
+ * In the caller, at MSG_SPAWNED: takes the real process in the place of the intermediate one, once, and only a child of ours.
+ * -EPROTO otherwise: the message may be forged.
+ */
+int spawn_adopt(pid_t *pid, bool *staged, const struct message *message,
+		const struct spawned *spawned, struct error *err);
 
 /* In the caller: kills the process *pid, if it is not 0 already, and waits for it. */
 void spawn_discard(pid_t *pid);

@@ -4,6 +4,7 @@
  * pidfd whose start time was checked, so that a recycled process id cannot lead into another
  * process' namespaces, and all of them in one setns(2).
  */
+#include <assert.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -122,11 +123,11 @@ static int enter(struct exec_plan *plan, struct error *err)
  * All that needs privilege or a descriptor of the host's, while no process of the container can see us. Then nothing
  * of that is left for the process that they do see.
  */
-static void exec_prepare(void *data)
+static void exec_prepare(void *data, const int *keep_too, size_t count)
 {
 	struct exec_plan *plan = data;
 	struct error err = { 0 };
-	int keep[3], r;
+	int keep[6], r;
 
 	umask(0);
 	r = enter(plan, &err);
@@ -137,9 +138,12 @@ static void exec_prepare(void *data)
 	keep[0] = plan->sync;
 	keep[1] = plan->primary;
 	keep[2] = plan->secondary;
+	assert(count <= ARRAY_SIZE(keep) - 3);
+	for (size_t i = 0; i < count; i++)
+		keep[3 + i] = keep_too[i];
 	if (r == 0)
 		r = process_prepare(&plan->process, plan->proc, !(plan->flags & CLONE_NEWUSER),
-				    keep, ARRAY_SIZE(keep), &err);
+				    keep, 3 + count, &err);
 	if (r < 0)
 		spawn_fail(plan->sync, plan->process.exec_failed ? MSG_EXEC_ERROR : MSG_ERROR,
 			   &err);
@@ -167,7 +171,8 @@ static void exec_main(void *data)
 }
 
 /* Answers the new process until it executes the workload, which closes the channel. */
-static int follow(struct sandbox *sb, struct sandbox_exec *exec, int channel, struct error *err)
+static int follow(struct sandbox *sb, struct sandbox_exec *exec, int channel, bool user_namespace,
+		  bool staged, struct error *err)
 {
 	struct message message;
 	struct spawned spawned;
@@ -178,19 +183,24 @@ static int follow(struct sandbox *sb, struct sandbox_exec *exec, int channel, st
 				  err)) > 0) {
 		switch (message.type) {
 		case MSG_PRIVILEGED:
-			r = container_privileged(channel, exec->pid, exec->process, NULL, err);
+			r = user_namespace ? container_privileged(channel, exec->pid, exec->process,
+								  NULL, err)
+					   : -EPROTO;
 			break;
 		case MSG_SPAWNED:
-			process_wait(exec->pid, &(int){ 0 });
-			exec->pid = spawned.pid;
+			r = spawn_adopt(&exec->pid, &staged, &message, &spawned, err);
 			break;
 		case MSG_READY:
+			if (ready || staged)
+				r = -EPROTO;
 			ready = true;
 			exec->terminal = message.fd_count ? message.fds[0] : -1;
 			break;
 		default:
-			r = error_errno(err, EPROTO, "talk to the new process");
+			r = -EPROTO;
 		}
+		if (r == -EPROTO)
+			error_errno(err, EPROTO, "talk to the new process");
 		if (r < 0)
 			break;
 	}
@@ -215,6 +225,7 @@ int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *
 				  .primary = -EBADF,
 				  .secondary = -EBADF };
 	_cleanup_close_ int channel = -EBADF;
+	bool staged = false;
 	int ends[2], r;
 
 	exec->terminal = -1;
@@ -242,10 +253,11 @@ int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *
 
 		channel = ends[0];
 		plan.sync = ends[1];
-		r = spawn_process(&spawn, &exec->pid, err);
+		r = spawn_process(&spawn, &exec->pid, &staged, err);
 		close_fd(&plan.sync);
 		if (r == 0)
-			r = follow(sb, exec, channel, err);
+			r = follow(sb, exec, channel, (plan.flags & CLONE_NEWUSER) != 0, staged,
+				   err);
 	}
 	exec_plan_close(&plan);
 	return r;

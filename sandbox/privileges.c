@@ -224,18 +224,46 @@ int privileges_plan(struct privileges *p, const struct oci_process *process, boo
 
 /* ---- in the new process ------------------------------------------------------------------------ */
 
+static int set_rlimit(const struct oci_rlimit *l, size_t index, pid_t pid,
+		      const struct rlimit *limit, struct error *err)
+{
+	if (prlimit(pid, (__rlimit_resource_t)find_rlimit(l->type), limit, NULL) < 0)
+		return error_errno(
+			err, errno,
+			"/process/rlimits/%zu: set %s to %llu (raising a hard limit takes "
+			"CAP_SYS_RESOURCE)",
+			index, l->type, (unsigned long long)l->hard);
+	return 0;
+}
+
 int privileges_set_rlimits(const struct oci_process *process, pid_t pid, struct error *err)
+{
+	for (size_t i = 0; i < process->rlimits.len; i++) {
+		const struct oci_rlimit *l = &process->rlimits.items[i];
+		struct rlimit limit = { .rlim_cur = l->soft, .rlim_max = l->hard }, now;
+
+		if (find_rlimit(l->type) == RLIMIT_NPROC) {
+			if (prlimit(pid, RLIMIT_NPROC, NULL, &now) < 0)
+				return error_errno(err, errno, "/process/rlimits/%zu: read %s", i,
+						   l->type);
+			if (l->hard <= now.rlim_max)
+				continue;
+			limit.rlim_cur = now.rlim_cur;
+		}
+		if (set_rlimit(l, i, pid, &limit, err) < 0)
+			return -err->code;
+	}
+	return 0;
+}
+
+int privileges_set_nproc(const struct oci_process *process, struct error *err)
 {
 	for (size_t i = 0; i < process->rlimits.len; i++) {
 		const struct oci_rlimit *l = &process->rlimits.items[i];
 		struct rlimit limit = { .rlim_cur = l->soft, .rlim_max = l->hard };
 
-		if (prlimit(pid, (__rlimit_resource_t)find_rlimit(l->type), &limit, NULL) < 0)
-			return error_errno(
-				err, errno,
-				"/process/rlimits/%zu: set %s to %llu (raising a hard limit "
-				"takes CAP_SYS_RESOURCE)",
-				i, l->type, (unsigned long long)l->hard);
+		if (find_rlimit(l->type) == RLIMIT_NPROC && set_rlimit(l, i, 0, &limit, err) < 0)
+			return -err->code;
 	}
 	return 0;
 }

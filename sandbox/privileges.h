@@ -34,8 +34,12 @@ struct privileges {
 int privileges_plan(struct privileges *p, const struct oci_process *process, bool has_filter,
 		    struct error *err);
 
-/* Sets the rlimits of process pid (0: the caller). */
+/*
+ * Sets the rlimits of process pid (0: the caller), except that RLIMIT_NPROC is only made possible: hull may need a process of the
+ * same user until the workload is executed. privileges_set_nproc() then sets it, in the caller, without any privilege.
+ */
 int privileges_set_rlimits(const struct oci_process *process, pid_t pid, struct error *err);
+int privileges_set_nproc(const struct oci_process *process, struct error *err);
 
 /* Sets oom_score_adj; proc_dir: a descriptor of the process' /proc/PID. No-op where it is that already. */
 int privileges_set_oom_score(const struct oci_process *process, int proc_dir, struct error *err);

@@ -7,6 +7,7 @@
 #include <linux/keyctl.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <termios.h>
@@ -251,6 +252,7 @@ int process_prepare(struct process_plan *plan, int proc, bool set_limits, const 
 		return r;
 	entered = enter_cwd(p->cwd, false, err);
 	r = entered < 0 ? entered : privileges_drop(&plan->privileges, err);
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* with fs.suid_dumpable a change of user undoes it */
 	if (r == 0 && !entered) {
 		r = enter_cwd(p->cwd, true, err);
 		entered = r;
@@ -298,6 +300,8 @@ int process_execute(struct process_plan *plan, int sync, struct error *err)
 		argv[i] = (char *)(uintptr_t)p->args.items[i];
 	/* Closed, not marked: execve(2) looks up the program, and its interpreter, while marked ones are still open. */
 	r = close_others(3 + plan->preserve_fds, &sync, 1, err);
+	if (r == 0)
+		r = privileges_set_nproc(p, err);
 	if (r == 0)
 		r = privileges_raise_for_filter(&plan->privileges, err);
 	if (r == 0)

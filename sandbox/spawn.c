@@ -61,6 +61,25 @@ int spawn_ended(pid_t *pid, struct error *err)
 			 WEXITSTATUS(status));
 }
 
+/*
+ * The real process shares the channel, and a container it is born into may have taken it over: what counts is only that
+ * the id is that of a child of ours, and not the intermediate one's.
+ */
+int spawn_adopt(pid_t *pid, bool *staged, const struct message *message,
+		const struct spawned *spawned, struct error *err)
+{
+	siginfo_t info;
+
+	if (!*staged || message->len != sizeof(*spawned) || spawned->pid <= 0 ||
+	    spawned->pid == *pid ||
+	    waitid(P_PID, (id_t)spawned->pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+		return error_errno(err, EPROTO, "learn the id of the container's process");
+	process_wait(*pid, &(int){ 0 });
+	*pid = spawned->pid;
+	*staged = false;
+	return 0;
+}
+
 void spawn_discard(pid_t *pid)
 {
 	if (*pid > 0) {
@@ -145,7 +164,10 @@ static int settle_in_user_namespace(const struct spawn *s, bool hidden, struct e
 
 	if (r == 0)
 		r = become_root(err);
-	die_with_caller(); /* again: becoming another user has undone it (prctl(2)) */
+	/* Again: becoming another user undoes the first, and with fs.suid_dumpable the second (prctl(2)). */
+	die_with_caller();
+	if (hidden)
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	/* Only now: the /proc files of an undumpable process are root's, and an ordinary caller must write our id mappings. */
 	if (r == 0 && !hidden)
 		r = exe_hide(s->program, err);
@@ -276,7 +298,7 @@ static void __attribute__((noreturn)) direct_main(const struct spawn *s)
 	if (direct_child(s, &err) < 0)
 		spawn_fail(s->sync, MSG_ERROR, &err);
 	if (s->prepare)
-		s->prepare(s->data);
+		s->prepare(s->data, NULL, 0);
 	s->main(s->data);
 	_exit(1);
 }
@@ -326,14 +348,14 @@ static int intermediate_setup(const struct spawn *s, struct error *err)
 }
 
 /* The real process: waits until its id is announced, which is when the intermediate one ends. */
-static void __attribute__((noreturn)) staged_main(const struct spawn *s, int announced[2])
+static void __attribute__((noreturn)) staged_main(const struct spawn *s)
 {
 	struct error err = { 0 };
 
-	close(announced[1]);
-	while (read(announced[0], &(char){ 0 }, 1) < 0 && errno == EINTR)
+	close(s->announced[1]);
+	while (read(s->announced[0], &(char){ 0 }, 1) < 0 && errno == EINTR)
 		;
-	close(announced[0]);
+	close(s->announced[0]);
 	die_with_caller();
 	if (make_late(s, &err) < 0)
 		spawn_fail(s->sync, MSG_ERROR, &err);
@@ -347,7 +369,6 @@ static void __attribute__((noreturn)) intermediate_main(struct spawn *s)
 		s->namespaces ? s->namespaces->new_flags & ~(LATE_FLAGS | CLONE_NEWUSER) : 0;
 	struct error err = { 0 };
 	struct spawned spawned;
-	int announced[2];
 
 	close(s->caller_end);
 	reset_signals();
@@ -355,16 +376,12 @@ static void __attribute__((noreturn)) intermediate_main(struct spawn *s)
 	if (intermediate_setup(s, &err) < 0)
 		spawn_fail(s->sync, MSG_ERROR, &err);
 	if (s->prepare)
-		s->prepare(s->data);
-	if (pipe2(announced, O_CLOEXEC) < 0) {
-		error_errno(&err, errno, "pipe");
-		spawn_fail(s->sync, MSG_ERROR, &err);
-	}
+		s->prepare(s->data, s->announced, ARRAY_SIZE(s->announced));
 	s->in_cgroup = false; /* it is born where we are */
 	/* A sibling of ours: a child of the caller's, who may wait for it and leave it to its own parent. */
 	spawned.pid = clone_process(s, flags | CLONE_PARENT, 0);
 	if (spawned.pid == 0)
-		staged_main(s, announced);
+		staged_main(s);
 	if (spawned.pid < 0) {
 		error_errno(&err, errno, "clone3 a process into new namespaces");
 		spawn_fail(s->sync, MSG_ERROR, &err);
@@ -375,17 +392,24 @@ static void __attribute__((noreturn)) intermediate_main(struct spawn *s)
 
 static int spawn_staged(struct spawn *s, pid_t *pid, struct error *err)
 {
+	int failure;
+
+	/* Made here: what is left of the workload's limits shall not be needed for it. */
+	if (pipe2(s->announced, O_CLOEXEC) < 0)
+		return error_errno(err, errno, "pipe");
 	*pid = clone_child(s, 0);
 	if (*pid == 0)
 		intermediate_main(s);
-	return *pid < 0 ? error_errno(err, errno, "clone3 a process") : 0;
+	failure = errno;
+	close(s->announced[0]);
+	close(s->announced[1]);
+	return *pid < 0 ? error_errno(err, failure, "clone3 a process") : 0;
 }
 
-int spawn_process(const struct spawn *s, pid_t *pid, struct error *err)
+int spawn_process(const struct spawn *s, pid_t *pid, bool *staged, struct error *err)
 {
 	_cleanup_close_ int program = exe_open_detached();
 	struct spawn own = *s;
-	bool staged;
 
 	own.program = program;
 	if (s->pidfd >= 0)
@@ -393,8 +417,8 @@ int spawn_process(const struct spawn *s, pid_t *pid, struct error *err)
 		 * Into a pid namespace of others only by way of an intermediate process: whoever in there has
 		 * CAP_SYS_PTRACE must never see a process whose root or descriptors are still the host's (CVE-2016-9962).
 		 */
-		staged = (s->pidfd_flags & (CLONE_NEWPID | CLONE_NEWUSER)) != 0;
+		*staged = (s->pidfd_flags & (CLONE_NEWPID | CLONE_NEWUSER)) != 0;
 	else
-		staged = joins_user(s) || (makes_user(s) && s->namespaces->join_flags);
-	return staged ? spawn_staged(&own, pid, err) : spawn_directly(&own, pid, err);
+		*staged = joins_user(s) || (makes_user(s) && s->namespaces->join_flags);
+	return *staged ? spawn_staged(&own, pid, err) : spawn_directly(&own, pid, err);
 }

@@ -235,13 +235,17 @@ make_host_files()
 		| .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
 		| .linux.gidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
 		| .hooks.createContainer = [{path: "/bin/sh", args: ["sh", "-c", "exec sleep 78"], env: ["HULL_TEST=\($id)"]}]'
-	chmod 755 "$TEST_DIR"
-	"$HULL" --root "$ROOT" --cgroup-manager disabled create --bundle "$BUNDLE" "$ID" </dev/null >/dev/null 2>&1 &
+	# The mapped root must be able to reach the bundle.
+	open=$(mktemp -d)
+	chmod 755 "$open"
+	cp -a "$BUNDLE" "$open/bundle"
+	"$HULL" --root "$ROOT" --cgroup-manager disabled create --bundle "$open/bundle" "$ID" </dev/null >"$OUT" 2>&1 &
 	create=$!
 	wait_until 5 'pgrep -f "^sleep 78$"'
 	kill -KILL $create
 	wait_until 5 '! pgrep -f "^sleep 78$"'
 	h delete --force "$ID"
+	rm -rf "$open"
 	expect_nothing_left
 }
 
@@ -252,4 +256,36 @@ make_host_files()
 	h kill --all "$ID-other" KILL || true
 	h delete --force "$ID-other"
 	[ "$(container_status)" = running ]
+}
+
+# bats test_tags=quick
+@test "hooks see the host, not the image, behind a .. that ends at the root" {
+	printf '#!/bin/sh\necho IMAGE\n' >"$BUNDLE/rootfs/evil"
+	chmod +x "$BUNDLE/rootfs/evil"
+	update_config '.hooks.createContainer = [{path: "/bin/sh", args: ["sh", "-c", "/etc/../evil; ls -d /etc/../evil; true"]}]'
+	set_args true
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_status 0
+	expect_no_match IMAGE
+	expect_no_match '^/etc/../evil$'
+}
+
+# bats test_tags=quick
+@test "what a createContainer hook mounts in the root file system is the container's" {
+	mkdir "$BUNDLE/rootfs/injected"
+	update_config --arg dir "$BUNDLE/rootfs/injected" '.hooks.createContainer = [{path: "/bin/sh",
+		args: ["sh", "-c", "mount -t tmpfs none \($dir) && touch \($dir)/by-hook"]}]'
+	set_args ls /injected
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_status 0
+	expect_output by-hook
+	[ ! -e "$BUNDLE/rootfs/injected/by-hook" ]
+}
+
+# bats test_tags=quick
+@test "exec needs no more processes of the user than the workload is allowed" {
+	update_config '.process.user = {uid: 12345, gid: 12345} | .process.rlimits = [{type: "RLIMIT_NPROC", hard: 2, soft: 2}]'
+	set_args sleep 60
+	start_container
+	[ "$(h exec "$ID" sh -c 'ulimit -p 2>/dev/null || ulimit -u')" = 2 ]
 }
