@@ -43,7 +43,8 @@ static int set_attributes(int tree, const struct mount_options *opts, unsigned l
 	return 0;
 }
 
-int mount_open_source(const struct rootfs *rootfs, size_t index, struct error *err)
+/* The detached source of one bind mount; -EBADF, without a message, where the mount is none. */
+static int open_source(const struct rootfs *rootfs, size_t index, struct error *err)
 {
 	const struct oci_mount *m = &rootfs->config->mounts.items[index];
 	_cleanup_close_ int tree = -EBADF;
@@ -81,7 +82,7 @@ int mount_open_source(const struct rootfs *rootfs, size_t index, struct error *e
 int mount_open_sources(struct rootfs *rootfs, struct error *err)
 {
 	for (size_t i = 0; i < rootfs->config->mounts.len; i++) {
-		int fd = mount_open_source(rootfs, i, err);
+		int fd = open_source(rootfs, i, err);
 
 		if (fd < 0 && fd != -EBADF)
 			return fd;

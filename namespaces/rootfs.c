@@ -42,6 +42,14 @@ static int open_root_tree(struct rootfs *rootfs, struct error *err)
 	return 0;
 }
 
+/* What goes into the root: the bind mounts' sources, and with a user namespace the device nodes. */
+static int open_sources(struct rootfs *rootfs, struct error *err)
+{
+	int r = mount_open_sources(rootfs, err);
+
+	return r == 0 && rootfs->user_namespace ? devices_open_sources(rootfs, err) : r;
+}
+
 int rootfs_open(struct rootfs *rootfs, struct error *err)
 {
 	size_t mounts = rootfs->config->mounts.len;
@@ -60,11 +68,7 @@ int rootfs_open(struct rootfs *rootfs, struct error *err)
 		rootfs->deferred = true;
 		return 0;
 	}
-	if (r == 0)
-		r = mount_open_sources(rootfs, err);
-	if (r == 0 && rootfs->user_namespace)
-		r = devices_open_sources(rootfs, err);
-	return r;
+	return r < 0 ? r : open_sources(rootfs, err);
 }
 
 void rootfs_close(struct rootfs *rootfs)
@@ -119,9 +123,7 @@ static int attach_root(struct rootfs *rootfs, struct error *err)
 	if (r == 0 && rootfs->deferred) {
 		r = open_root_tree(rootfs, err);
 		if (r == 0)
-			r = mount_open_sources(rootfs, err);
-		if (r == 0 && rootfs->user_namespace)
-			r = devices_open_sources(rootfs, err);
+			r = open_sources(rootfs, err);
 	}
 	if (r < 0)
 		return r;

@@ -46,7 +46,6 @@ struct rootfs {
 	enum rootfs_mode mode;
 	const char *path;       /* of the root directory, absolute */
 	int bundle;             /* descriptor of the bundle, for relative sources */
-	int proc;               /* descriptor of the host's /proc */
 	bool user_namespace;    /* the container has one: device nodes are bound, not made */
 	bool private_cgroup_ns; /* a cgroup namespace of its own: cgroup mounts may be writable */
 	const struct rootfs_cgroup *cgroups;
@@ -97,8 +96,7 @@ int net_loopback_up(struct error *err);
 
 /* ---- between the files of this folder ------------------------------------------------------ */
 
-/* Opens the detached source tree of mount index, in the current mount namespace. -EPERM: not privileged for it. */
-int mount_open_source(const struct rootfs *rootfs, size_t index, struct error *err);
+/* Opens the detached source trees of all bind mounts, in the current mount namespace. */
 int mount_open_sources(struct rootfs *rootfs, struct error *err);
 
 /* Makes all mounts of the configuration. */

@@ -136,7 +136,6 @@ static int plan_rootfs(struct container_plan *plan, struct error *err)
 	plan->rootfs.mode = !mount_ns ? ROOTFS_SHARED : mount_ns->path ? ROOTFS_JOINED : ROOTFS_NEW;
 	plan->rootfs.path = plan->sb->rootfs;
 	plan->rootfs.bundle = plan->bundle;
-	plan->rootfs.proc = plan->proc;
 	plan->rootfs.user_namespace =
 		((plan->namespaces.new_flags | plan->namespaces.join_flags) & CLONE_NEWUSER) != 0;
 	plan->rootfs.private_cgroup_ns = (plan->namespaces.new_flags & CLONE_NEWCGROUP) != 0;
