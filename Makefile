@@ -79,6 +79,7 @@ LIB := $(BUILD)/libhull.a
 IMAGE_LIB := $(BUILD)/libimage.a
 HULL := $(BUILD)/bin/hull
 HULL_IMAGE := $(BUILD)/libexec/hull/hull-image
+KERNEL := $(BUILD)/libexec/hull/vmlinux
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH_SRCS))
 HELPERS := $(patsubst tests/integration/helpers/%.c,$(BUILD)/helpers/%,$(HELPER_SRCS))
@@ -159,12 +160,25 @@ TEST_ENV = HULL=$(abspath $(HULL)) HULL_BUILD=$(abspath $(BUILD)) HULL_SANITIZE=
 check: all $(UNIT_TESTS) $(HELPERS) ## quick tests: unit tests and a part of the integration tests
 	@$(TEST_ENV) tests/run --quick
 
+# The lab has Debian's libraries and no sanitizers' ones; a host that offers what it offers needs none.
+TEST_VIEWS := native,$(if $(filter 1,$(SANITIZE) $(NATIVE)),v2,lab)
+
 .PHONY: test
-test: ## every test, on this host's cgroups and again in a pure cgroup v2 view
-	@scripts/deps.sh build test
-	@$(MAKE) --no-print-directory all $(UNIT_TESTS) $(HELPERS)
+test: ## every test, on this host and in the lab (NATIVE=1: without the lab)
+	@scripts/deps.sh build test $(if $(findstring lab,$(TEST_VIEWS)),kernel lab)
+	@$(MAKE) --no-print-directory all $(UNIT_TESTS) $(HELPERS) $(if $(findstring lab,$(TEST_VIEWS)),kernel lab)
 	@$(MAKE) --no-print-directory VALGRIND=1 SANITIZE= all
-	@$(TEST_ENV) tests/run
+	@$(TEST_ENV) tests/run --view $(TEST_VIEWS)
+
+# The guest kernel of microVMs, from the cache or built into it.
+.PHONY: kernel
+kernel: ## the guest kernel of microVMs (minutes, once)
+	@mkdir -p $(dir $(KERNEL))
+	@made=$$(microvm/kernel/build.sh) && { cmp -s $$made $(KERNEL) || install -m644 $$made $(KERNEL); }
+
+.PHONY: lab
+lab: ## the machine that tests run in: tests/lab/run -- COMMAND (minutes, once)
+	@tests/lab/build
 
 .PHONY: unit
 unit: all $(UNIT_TESTS) ## unit tests only
@@ -189,8 +203,8 @@ fuzz: $(FUZZERS) ## run each fuzzer for FUZZ_SECONDS=60
 # ---- lint, format -----------------------------------------------------------------------------
 
 C_FILES = $(shell find . -path ./.git -prune -o -path ./build -prune -o -name '*.[ch]' -print | sed 's,^\./,,' | sort)
-SHELL_FILES = $(shell find .ci scripts tests -name '*.sh' -o -name '*.bash' -o -name '*.bats' \
-	-o -path tests/run -o -path .ci/run)
+SHELL_FILES = $(shell find .ci scripts tests microvm -name '*.sh' -o -name '*.bash' -o -name '*.bats' \
+	-o -path tests/run -o -path .ci/run -o -path 'tests/lab/*' -type f ! -path '*/packages')
 LINTS := lint-format lint-tidy lint-cppcheck lint-house lint-man lint-shell lint-hardening
 
 .PHONY: lint $(LINTS)
@@ -240,13 +254,18 @@ format: ## apply .clang-format to every C file
 
 # ---- installing -------------------------------------------------------------------------------
 
-INSTALLED = $(BINDIR)/hull $(LIBEXECDIR)/hull-image $(COMPLETIONDIR)/hull \
+INSTALLED = $(BINDIR)/hull $(LIBEXECDIR)/hull-image $(LIBEXECDIR)/vmlinux $(COMPLETIONDIR)/hull \
 	$(foreach p,$(MAN_PAGES),$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)))
 
 .PHONY: install
-install: all ## install to DESTDIR and PREFIX=/usr/local
+install: all install-files ## install to DESTDIR and PREFIX=/usr/local
+
+# What is built already, and the guest kernel where `make kernel` has made it.
+.PHONY: install-files
+install-files:
 	install -Dm755 $(HULL) $(DESTDIR)$(BINDIR)/hull
 	install -Dm755 $(HULL_IMAGE) $(DESTDIR)$(LIBEXECDIR)/hull-image
+	$(if $(wildcard $(KERNEL)),install -Dm644 $(KERNEL) $(DESTDIR)$(LIBEXECDIR)/vmlinux)
 	install -Dm644 scripts/completion.bash $(DESTDIR)$(COMPLETIONDIR)/hull
 	$(foreach p,$(MAN_PAGES),install -Dm644 $(p) $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)) &&) true
 
@@ -266,7 +285,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo 'Variables: V=1 (show commands), SANITIZE=1 (address and undefined-behaviour sanitizers, in build/sanitize), DESTDIR, PREFIX,'
-	@echo 'CC, CFLAGS, LDFLAGS, FUZZ_SECONDS.'
+	@echo 'CC, CFLAGS, LDFLAGS, FUZZ_SECONDS, NATIVE=1 (tests without the lab).'
 
 .DEFAULT_GOAL := all
 .SECONDARY:

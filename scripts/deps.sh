@@ -3,11 +3,13 @@
 # Installs what hull needs on Debian and Ubuntu, by group. What is installed already costs one
 # dpkg-query and no network, so `make deps` may run before everything else, every time.
 #
-# usage: scripts/deps.sh [build|test|lint|all]...      (default: all)
+# usage: scripts/deps.sh [build|test|kernel|lab|lint|all]...      (default: all)
 set -euo pipefail
 
 build=(gcc make pkg-config libyajl-dev libseccomp-dev libarchive-dev libssl-dev libzstd-dev)
 test=(libcmocka-dev bats jq busybox-static procps runc crun containerd umoci skopeo strace valgrind)
+kernel=(linux-source-6.12 xz-utils flex bison bc libelf-dev)
+lab=(mmdebstrap qemu-system-x86 qemu-utils openssh-client e2fsprogs erofs-utils zstd socat util-linux)
 # libclang-rt-14-dev holds the sanitizers' and the fuzzer's runtime for clang 14.
 lint=(clang clang-format clang-tidy cppcheck mandoc shellcheck libclang-rt-14-dev)
 
@@ -21,9 +23,11 @@ wanted=()
 for group in "${@:-all}"; do
 	case $group in
 	build) wanted+=("${build[@]}") ;;
+	kernel) wanted+=("${kernel[@]}") ;;
+	lab) wanted+=("${lab[@]}") ;;
 	test) wanted+=("${test[@]}") ;;
 	lint) wanted+=("${lint[@]}") ;;
-	all) wanted+=("${build[@]}" "${test[@]}" "${lint[@]}") ;;
+	all) wanted+=("${build[@]}" "${test[@]}" "${kernel[@]}" "${lab[@]}" "${lint[@]}") ;;
 	*) usage ;;
 	esac
 done

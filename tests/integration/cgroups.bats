@@ -141,7 +141,7 @@ limit()
 
 @test "blkio weight and throttle" {
 	require_controller blkio
-	device=$(lsblk -dno MAJ:MIN 2>/dev/null | head -n 1 | tr -d ' ')
+	device=$(lsblk -dno MAJ:MIN,NAME 2>/dev/null | awk '$2 !~ /zram|loop/ { print $1; exit }')
 	[ -n "$device" ] || device=$(awk '$3 ~ /:/ && $9 ~ /ext4|xfs|btrfs/ { print $3; exit }' /proc/self/mountinfo)
 	[ -n "$device" ] || skip "no block device here"
 	update_config --argjson major "${device%:*}" --argjson minor "${device#*:}" \

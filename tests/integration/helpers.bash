@@ -41,8 +41,11 @@ cgroup_is_v2()
 has_controller()
 {
 	if cgroup_is_v2; then
-		# Freezing and device filters (by eBPF) belong to cgroup v2 itself.
-		[ "$1" = freezer ] || [ "$1" = devices ] || grep -qw "$1" /sys/fs/cgroup/cgroup.controllers
+		case $1 in
+		freezer | devices) true ;; # these (the latter by eBPF) belong to cgroup v2 itself
+		blkio) grep -qw io /sys/fs/cgroup/cgroup.controllers ;;
+		*) grep -qw "$1" /sys/fs/cgroup/cgroup.controllers ;;
+		esac
 	else
 		sed -n 's/.* - cgroup [^ ]* //p' /proc/self/mountinfo | tr , '\n' | grep -qx "$1" ||
 			grep -qw "$1" /sys/fs/cgroup/unified/cgroup.controllers 2>/dev/null
