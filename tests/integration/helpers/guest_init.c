@@ -32,6 +32,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <termios.h>
 #include <unistd.h>
 
 static void report(const char *name, int worked)
@@ -232,7 +233,7 @@ int main(void)
 		     LIST("virtio_blk", "virtio_net", "virtio_console", "virtio_rng",
 			  "virtio_balloon", "virtiofs", "virtio_mem",
 			  "vmw_vsock_virtio_transport"));
-	report_paths("driver", "/sys/bus/acpi/drivers", LIST("vmgenid"));
+	report_paths("driver", "/sys/bus/platform/drivers", LIST("vmgenid"));
 	report_paths(
 		"device", "/dev",
 		LIST("vda", "hvc0", "hwrng", "fuse", "net/tun", "ptmx", "vsock", "loop-control"));
@@ -241,7 +242,7 @@ int main(void)
 	calls();
 	puts("done");
 	fflush(stdout);
-	sync();
+	tcdrain(STDOUT_FILENO);
 	reboot(RB_AUTOBOOT);
 	return 1;
 }
