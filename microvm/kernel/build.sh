@@ -89,7 +89,7 @@ tar -C "$work/source" --strip-components=1 -xJf "$tarball" \
 	--exclude='*/arch/arm*/*.[chS]' --exclude='*/arch/arm*/*.dts*' --exclude='*/arch/mips/*.[chS]' --exclude='*/arch/powerpc/*.[chS]'
 cd "$work/source"
 configure || { cat "$work/log" >&2; die 'its configuration failed'; }
-if ! make -s -j"$(nproc)" KCFLAGS=-pipe LDFLAGS_vmlinux="$link_flags" vmlinux >"$work/log" 2>&1; then
+if ! make -s -j"$(($(nproc) + 1))" KCFLAGS="-pipe -w" LDFLAGS_vmlinux="$link_flags" vmlinux >"$work/log" 2>&1; then
 	tail -n 30 "$work/log" >&2
 	die 'its build failed; the last lines are above'
 fi

@@ -104,8 +104,9 @@ lab_qemu()
 		-serial "file:$lab/console.log" -monitor "unix:$lab/monitor,server=on,wait=off" "$@" \
 		</dev/null >"$lab/qemu.log" 2>&1 &
 	echo $! >"$lab/pid"
+	disown $! # bash need not tell of its end
 	# Until it is QEMU that has this pid, nothing can say whether the lab is alive.
-	while kill -0 $! 2>/dev/null && ! lab_alive; do
+	while kill -0 "$(cat "$lab/pid")" 2>/dev/null && ! lab_alive; do
 		sleep 0.01
 	done
 }
@@ -137,6 +138,12 @@ lab_find_port()
 
 # lab_ssh USER [OPTION...] -- COMMAND...
 lab_ssh()
+{
+	lab_ssh_input "$@" </dev/null
+}
+
+# The same, and the command reads this shell's standard input.
+lab_ssh_input()
 {
 	local user=$1 options=() image
 	shift
