@@ -265,7 +265,7 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 	}
 	if (r < 0 || exec->detach)
 		return r;
-	r = foreground_wait(request.pid, request.terminal, &status, err);
+	r = foreground_wait(request.pid, request.terminal, -1, &status, err);
 	if (r == 0)
 		exec->exit_status = process_exit_status(status);
 	return r;

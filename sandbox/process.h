@@ -15,6 +15,8 @@ struct process_plan {
 	struct privileges privileges;
 	struct seccomp_program filter;
 	unsigned preserve_fds;
+	unsigned listen_fds; /* see struct sandbox_io; set by the caller */
+	const char *listen_names;
 	char path[4096];  /* the program, once process_prepare() found it */
 	char **envp;      /* process.env, with HOME */
 	bool exec_failed; /* an error is about the workload's program or directory, not about hull */

@@ -42,6 +42,8 @@ struct sandbox_hooks {
 struct sandbox_io {
 	int console_socket;    /* a connected socket that receives the terminal, or -1 */
 	unsigned preserve_fds; /* descriptors 3 to 2 + preserve_fds are passed on */
+	unsigned listen_fds; /* the first of them are sockets that the process is told of as sd_listen_fds(3) has it */
+	const char *listen_names; /* LISTEN_FDNAMES; NULL: none */
 };
 
 struct sandbox;
