@@ -41,8 +41,8 @@ int log_open(struct log_config *wanted, const char *target, struct error *err)
 	if (name) {
 		wanted->kind = journal ? LOG_TO_JOURNAL : LOG_TO_SYSLOG;
 		wanted->identifier = *name ? name : wanted->program;
-		wanted->fd = message_connect(journal ? JOURNAL_SOCKET : SYSLOG_SOCKET, SOCK_DGRAM,
-					     err);
+		wanted->fd =
+			message_connect(journal ? JOURNAL_SOCKET : SYSLOG_SOCKET, SOCK_DGRAM, err);
 		return wanted->fd < 0 ? error_wrap(err, "--log `%s`", target) : 0;
 	}
 	wanted->kind = LOG_TO_FILE;

@@ -21,13 +21,13 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 enum log_kind { LOG_TO_FILE, LOG_TO_JOURNAL, LOG_TO_SYSLOG };
 
 struct log_config {
-	int fd;               /* where records go besides standard error; -1: nowhere */
-	enum log_kind kind;   /* what fd is */
+	int fd;                 /* where records go besides standard error; -1: nowhere */
+	enum log_kind kind;     /* what fd is */
 	const char *identifier; /* journal, syslog: by what name the records are found */
-	bool json;            /* records in a file are JSON objects, not text */
-	bool quiet;           /* print nothing on standard error */
-	enum log_level level; /* records above this level are dropped */
-	const char *program;  /* the name in front of messages on standard error */
+	bool json;              /* records in a file are JSON objects, not text */
+	bool quiet;             /* print nothing on standard error */
+	enum log_level level;   /* records above this level are dropped */
+	const char *program;    /* the name in front of messages on standard error */
 };
 
 /*

@@ -202,10 +202,7 @@ static int loop(struct foreground *f, struct error *err)
 
 int foreground_wait(pid_t pid, int terminal, int notify, int *status, struct error *err)
 {
-	struct foreground f = { .pid = pid,
-				.terminal = terminal,
-				.notify = notify,
-				.input = true };
+	struct foreground f = { .pid = pid, .terminal = terminal, .notify = notify, .input = true };
 	_cleanup_close_ int signals = -EBADF;
 	sigset_t all;
 	int r;

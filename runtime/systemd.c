@@ -104,8 +104,9 @@ static const char *make_notify_dir(struct container *c, struct error *err)
  */
 static int add_mount(struct container *c, const char *source, struct error *err)
 {
-	static const char *const wanted[] = { "bind",  "ro",	 "nosuid",
-					      "nodev", "noexec", "private" };
+	static const char *const wanted[] = {
+		"bind", "ro", "nosuid", "nodev", "noexec", "private"
+	};
 	size_t len = c->config->mounts.len;
 	struct oci_mount *mounts = arena_array(&c->arena, len + 1, sizeof(*mounts));
 	const char **options = arena_memdup(&c->arena, wanted, sizeof(wanted));
@@ -207,9 +208,8 @@ static int connect_to_host(const char *path, struct error *err)
 		return error_set(err, EINVAL, "it is neither a path nor an abstract name");
 	memcpy(addr.sun_path + 1, path + 1, len - 1);
 	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (sock < 0 ||
-	    connect(sock, (struct sockaddr *)&addr,
-		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+	if (sock < 0 || connect(sock, (struct sockaddr *)&addr,
+				(socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
 		return error_errno(err, errno, "connect");
 	return take_fd(&sock);
 }

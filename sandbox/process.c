@@ -108,9 +108,9 @@ static int listen_variables(const struct process_plan *plan, char **envp)
 /* Whether a variable of the configuration gives way to one of ours. */
 static bool is_replaced(const struct process_plan *plan, const char *variable)
 {
-	return plan->listen_fds && (!strncmp(variable, "LISTEN_FDS=", 11) ||
-				    !strncmp(variable, "LISTEN_PID=", 11) ||
-				    !strncmp(variable, "LISTEN_FDNAMES=", 15));
+	return plan->listen_fds &&
+	       (!strncmp(variable, "LISTEN_FDS=", 11) || !strncmp(variable, "LISTEN_PID=", 11) ||
+		!strncmp(variable, "LISTEN_FDNAMES=", 15));
 }
 
 static int build_environment(struct process_plan *plan, struct error *err)

@@ -107,15 +107,15 @@ static void fill(struct document *d)
 						 .intel_rdt = &d->intel_rdt,
 						 .mount_extensions = &d->mount_extensions,
 						 .net_devices = &d->net_devices };
-	d->features = (struct oci_features){ .oci_version_min = "1.0.0",
-					     .oci_version_max = OCI_VERSION,
-					     .hooks = d->hooks.list,
-					     .mount_options = d->mount_options.list,
-					     .linux_ = &d->linux_,
-					     .annotations = { d->annotations,
-							      ARRAY_SIZE(d->annotations) },
-					     .potentially_unsafe_config_annotations =
-						     d->unsafe_annotations.list };
+	d->features = (struct oci_features){
+		.oci_version_min = "1.0.0",
+		.oci_version_max = OCI_VERSION,
+		.hooks = d->hooks.list,
+		.mount_options = d->mount_options.list,
+		.linux_ = &d->linux_,
+		.annotations = { d->annotations, ARRAY_SIZE(d->annotations) },
+		.potentially_unsafe_config_annotations = d->unsafe_annotations.list
+	};
 }
 
 int cmd_features(struct context *ctx _unused_, int argc, char **argv, struct error *err)

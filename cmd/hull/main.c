@@ -174,8 +174,8 @@ static int configure_log(struct context *ctx, const struct globals *g, struct er
 /* What runc takes: a word of Go's strconv.ParseBool, or "auto". */
 static int check_rootless(const char *value, struct error *err)
 {
-	static const char *const words[] = { "auto", "true",  "false", "1", "0", "t",    "f",
-					     "T",    "F", "True",  "False", "TRUE", "FALSE" };
+	static const char *const words[] = { "auto", "true", "false", "1",     "0",    "t",    "f",
+					     "T",    "F",    "True",  "False", "TRUE", "FALSE" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		if (!value || !strcmp(value, words[i]))

@@ -96,9 +96,7 @@ static int print_datagrams(const char *path)
 	/* Descriptors that come along are closed, which is the answer that a barrier waits for. */
 	while ((n = recv(sock, buf, sizeof(buf), 0)) >= 0) {
 		for (ssize_t i = 0; i < n; i++)
-			putchar(buf[i] == '\n'                 ? '|'
-				: buf[i] < ' ' || buf[i] > '~' ? '?'
-							       : buf[i]);
+			putchar(buf[i] == '\n' ? '|' : buf[i] < ' ' || buf[i] > '~' ? '?' : buf[i]);
 		putchar('\n');
 		fflush(stdout);
 	}
