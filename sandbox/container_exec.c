@@ -153,11 +153,9 @@ static int open_terminal(struct exec_plan *plan, struct error *err)
 	r = console_open(root, &plan->primary, &plan->secondary, err);
 	if (r == 0 && user && user->uid.v && fchown(plan->secondary, user->uid.v, (gid_t)-1) < 0)
 		r = error_errno(err, errno, "give the terminal to user %u", user->uid.v);
-	if (r == 0 && plan->exec->io.console_socket >= 0) {
-		r = message_send_fd(plan->exec->io.console_socket, "/dev/ptmx", plan->primary, err);
-		close_fd(&plan->primary);
-	}
-	return r;
+	return r < 0 ? r
+		     : process_hand_over_terminal(plan->exec->io.console_socket, &plan->primary,
+						  err);
 }
 
 static int enter(struct exec_plan *plan, struct error *err)

@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/message.h"
 #include "base/number.h"
 #include "base/syscalls.h"
 
@@ -297,6 +298,17 @@ int process_prepare(struct process_plan *plan, int proc, bool set_limits, const 
 		return r;
 	r = find_program(plan, err);
 	plan->exec_failed = r < 0;
+	return r;
+}
+
+int process_hand_over_terminal(int console_socket, int *primary, struct error *err)
+{
+	int r = 0;
+
+	if (console_socket >= 0) {
+		r = message_send_fd(console_socket, "/dev/ptmx", *primary, err);
+		close_fd(primary);
+	}
 	return r;
 }
 

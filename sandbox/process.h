@@ -39,6 +39,9 @@ void process_plan_free(struct process_plan *plan);
 int process_prepare(struct process_plan *plan, int proc, bool set_limits, const int *keep,
 		    size_t keep_count, struct error *err);
 
+/* Sends a terminal's primary side over a console socket, if there is one (-1: none), and closes it then. */
+int process_hand_over_terminal(int console_socket, int *primary, struct error *err);
+
 /* Makes terminal the controlling terminal and standard input, output and error of a new session's leader. */
 int process_take_terminal(int terminal, const struct oci_process *process, struct error *err);
 
