@@ -18,12 +18,12 @@ teardown()
 	hull_teardown
 }
 
-# listen [PATH]: what arrives at the host's socket is in $TEST_DIR/told.
+# What arrives at the host's socket is in $TEST_DIR/told.
 listen()
 {
-	"$HELPERS/sockets" datagrams "${1:-$NOTIFY_SOCKET}" >"$TEST_DIR/told" 2>&1 3>&- &
+	"$HELPERS/sockets" datagrams "$NOTIFY_SOCKET" >"$TEST_DIR/told" 2>&1 3>&- &
 	listener=$!
-	wait_until 10 "grep -q -F '${1:-$NOTIFY_SOCKET}' /proc/net/unix"
+	wait_until 10 'grep -q -F "$NOTIFY_SOCKET" /proc/net/unix'
 }
 
 told()
@@ -123,6 +123,27 @@ MAINPID=1" RELOADING=1; sleep 0.1'
 	expect_match '^ok$'
 	[ "$(told)" = "READY=1" ]
 	[ -z "$(ls "$TEST_DIR/victim")" ]
+}
+
+# With CAP_SYS_ADMIN a container can write to the directory, which is in hull's own on the host.
+@test "a container that may mount keeps neither start from its socket nor delete from its work" {
+	listen
+	update_config '.process.capabilities |= map_values(. + ["CAP_SYS_ADMIN"])
+		| .mounts |= map(select(.type != "cgroup"))'
+	set_args sh -c 'until [ -e /tmp/go ]; do sleep 0.05; done; probe notify READY=1
+		mkdir -p /run/notify/d/e; touch /run/notify/d/e/f; ln -s /etc /run/notify/l; exec sleep 1000'
+	create_container
+	run h exec "$ID" sh -c 'mount -o remount,bind,rw /run/notify && ln -s /etc/passwd /run/notify/notify.sock &&
+		touch /tmp/go'
+	expect_status 0
+	before=$(stat -c '%a %Y' /etc/passwd)
+	h start "$ID"
+	wait_until 10 '[ -L "$ROOT/$ID/notify/l" ]'
+	[ "$(told | head -n 1)" = "MAINPID=$(container_pid)|READY=1" ]
+	[ "$(stat -c '%a %Y' /etc/passwd)" = "$before" ]
+	h delete --force "$ID"
+	[ ! -e "$ROOT/$ID" ]
+	[ -e /etc/passwd ]
 }
 
 @test "an abstract address of the host's works" {

@@ -227,8 +227,7 @@ count_calls()
 	set_args true
 	start_container
 	wait_stopped
-	pid=$(jq .pid "$ROOT/$ID/state.json")
-	wait_until 10 '[ ! -e "/proc/$pid" ]' # a zombie takes another look
+	wait_until 10 '[ ! -e "/proc/$(jq .pid "$ROOT/$ID/state.json")" ]' # a zombie takes another look
 	state_alone=$(count_calls state "$ID")
 	clones 1 20
 	few=$(count_calls list)

@@ -52,7 +52,7 @@ static void print_pid(int fd)
 	info = fopen(path, "re");
 	while (info && fgets(line, sizeof(line), info))
 		if (!strncmp(line, "Pid:", 4))
-			printf("%d\n", atoi(line + 4));
+			fputs(line + 4 + strspn(line + 4, "\t"), stdout);
 	if (info)
 		fclose(info);
 }
