@@ -17,11 +17,13 @@
 #include "base/process.h"
 #include "runtime/runtime.h"
 
-#define LISTEN_FDS_MAX  4096
-#define NOTIFY_DIR      "notify" /* in the state directory */
-#define NOTIFY_NAME     "notify.sock"
-#define NOTIFY_PLACE    "/run/notify" /* in the container, where runc has it */
-#define DATAGRAM_MAX    4096
+#define LISTEN_FDS_MAX 4096
+#define NOTIFY_DIR     "notify" /* in the state directory */
+#define NOTIFY_NAME    "notify.sock"
+#define NOTIFY_PLACE   "/run/notify" /* in the container, where runc has it */
+#define DATAGRAM_MAX   4096
+#define DATAGRAMS_MAX \
+	64 /* read at a time: a workload that floods us must not keep us from its signals and its end */
 #define BARRIER_TIMEOUT 5000 /* milliseconds that systemd may take to read what we said */
 
 /* ---- sockets ---------------------------------------------------------------------------------------- */
@@ -263,7 +265,10 @@ bool systemd_notify_forward(int sock, pid_t main_pid)
 	ssize_t n;
 
 	/* Descriptors that come along are closed by the kernel, as nobody asks for them: that also answers a barrier. */
-	while ((n = recv(sock, text, DATAGRAM_MAX, MSG_DONTWAIT)) >= 0) {
+	for (int i = 0; i < DATAGRAMS_MAX; i++) {
+		n = recv(sock, text, DATAGRAM_MAX, MSG_DONTWAIT);
+		if (n < 0)
+			return false;
 		text[n] = '\0';
 		if (!says_ready(text))
 			continue;
