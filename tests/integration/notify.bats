@@ -211,6 +211,22 @@ MAINPID=1" RELOADING=1; sleep 0.1'
 	[ "$(told)" = "READY=1" ]
 }
 
+@test "readiness without root" {
+	require_cmd setpriv
+	setpriv --reuid 1000 --regid 1000 --clear-groups unshare --user --map-root-user true 2>/dev/null ||
+		skip "ordinary users may make no user namespaces here"
+	chmod 777 "$TEST_DIR"
+	chown -R -h 1000:1000 "$BUNDLE"
+	rm "$BUNDLE/config.json"
+	as_user=(setpriv --reuid 1000 --regid 1000 --clear-groups "$HULL" --root "$TEST_DIR/rootless")
+	"${as_user[@]}" spec --rootless --bundle "$BUNDLE"
+	update_config '.process.terminal = false | .process.args = ["sh", "-c", "probe notify READY=1; sleep 0.1"]'
+	listen
+	run without_bats "${as_user[@]}" --cgroup-manager disabled run --bundle "$BUNDLE" "$ID"
+	expect_output ok
+	[ "$(told)" = "READY=1" ]
+}
+
 @test "systemd starts a service of the type notify when the workload is ready" {
 	[ -d /run/systemd/system ] || skip "systemd does not run here"
 	require_cmd systemd-run systemctl
