@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
@@ -20,8 +21,10 @@
 #include "runtime/foreground.h"
 #include "runtime/hooks.h"
 #include "runtime/runtime.h"
+#include "runtime/systemd.h"
 
 #define ANNOTATION_SANDBOX "run.hull.sandbox"
+#define STOP_TIMEOUT       10000 /* milliseconds that a killed init process may take to go */
 
 /* ---- before anything is made --------------------------------------------------------------------- */
 
@@ -128,7 +131,7 @@ static int prepare(struct container *c, const char *id, const struct runtime_cre
 		r = absolute_rootfs(c->record.bundle, c->config, &c->arena, &c->record.rootfs, err);
 	if (r == 0)
 		r = container_plan_cgroup(c, id, o->without_cgroups, err);
-	return r < 0 ? r : check_preserved_fds(o->preserve_fds, err);
+	return r;
 }
 
 /* ---- making ----------------------------------------------------------------------------------------- */
@@ -175,10 +178,9 @@ static int save_config(struct container *c, const char *json, size_t len, struct
 }
 
 /* From an empty state directory to an init process that waits. */
-static int make(struct container *c, const struct runtime_create *o, bool detach_later, int console,
-		struct error *err)
+static int make(struct container *c, const struct runtime_create *o, bool detach_later,
+		const struct sandbox_io *io, struct error *err)
 {
-	struct sandbox_io io = { .console_socket = console, .preserve_fds = o->preserve_fds };
 	struct sandbox_hooks hooks = wanted_hooks(c);
 	int r = record_write(c->dir, &c->record, err);
 
@@ -189,7 +191,7 @@ static int make(struct container *c, const struct runtime_create *o, bool detach
 		return r;
 	c->sandbox.no_pivot = o->no_pivot;
 	c->status = OCI_CREATING;
-	r = c->sandbox.ops->create(&c->sandbox, &hooks, &io, detach_later, err);
+	r = c->sandbox.ops->create(&c->sandbox, &hooks, io, detach_later, err);
 	if (r < 0)
 		return r;
 	c->record.pid = c->sandbox.pid;
@@ -228,6 +230,7 @@ static int create(const struct store *store, const char *id, const struct runtim
 {
 	_cleanup_free_ char *json = NULL;
 	_cleanup_close_ int console = -EBADF;
+	struct sandbox_io io = { .preserve_fds = o->preserve_fds };
 	bool terminal;
 	size_t len = 0;
 	int r;
@@ -236,11 +239,16 @@ static int create(const struct store *store, const char *id, const struct runtim
 	r = store_check_id(id, err);
 	if (r == 0)
 		r = prepare(c, id, o, &json, &len, err);
+	if (r == 0)
+		r = systemd_sockets(&io, err);
+	if (r == 0)
+		r = check_preserved_fds(io.preserve_fds, err);
 	if (r < 0)
 		return r;
 	assert(json && c->config && c->config->process); /* prepare() read and checked them */
 	terminal = c->config->process->terminal.v;
-	console = open_console_socket(o->console_socket, terminal, detach_later, err);
+	io.console_socket = console =
+		open_console_socket(o->console_socket, terminal, detach_later, err);
 	if (console < 0 && (o->console_socket || (terminal && detach_later)))
 		return console;
 	if (terminal && !detach_later)
@@ -252,7 +260,9 @@ static int create(const struct store *store, const char *id, const struct runtim
 		return c->dir;
 	r = save_config(c, json, len, err);
 	if (r == 0)
-		r = make(c, o, detach_later, console, err);
+		r = systemd_notify_offer(c, err);
+	if (r == 0)
+		r = make(c, o, detach_later, &io, err);
 	if (r < 0)
 		unmake(store, c);
 	return r;
@@ -294,11 +304,29 @@ static int run_poststart(struct container *c, struct error *err)
 	return r;
 }
 
-/* Executes the workload and runs the poststart hooks, whose failure stops the container (runtime-spec 1.3.0). */
-static int start(struct container *c, struct error *err)
+/* Until the killed init process is gone, so that whoever looks next sees a container that has stopped. */
+static void await_end(const struct container *c)
 {
-	int r = c->sandbox.ops->start(&c->sandbox, err);
+	struct pollfd end = { .fd = process_open(c->record.pid, c->record.start_time, NULL),
+			      .events = POLLIN };
 
+	if (end.fd < 0)
+		return;
+	while (poll(&end, 1, STOP_TIMEOUT) < 0 && errno == EINTR)
+		;
+	close(end.fd);
+}
+
+/*
+ * Executes the workload and runs the poststart hooks, whose failure stops the container (runtime-spec 1.3.0). *notify: the
+ * workload's readiness socket, the caller's to close, or -1.
+ */
+static int start(struct container *c, int *notify, struct error *err)
+{
+	int r = systemd_notify_listen(c, notify, err);
+
+	if (r == 0)
+		r = c->sandbox.ops->start(&c->sandbox, err);
 	if (r < 0)
 		return r;
 	c->status = OCI_RUNNING;
@@ -306,14 +334,26 @@ static int start(struct container *c, struct error *err)
 	r = record_write(c->dir, &c->record, err);
 	if (r == 0 && c->config->hooks && c->config->hooks->poststart.len)
 		r = run_poststart(c, err);
-	if (r < 0 && !is_deleted(c))
+	if (r < 0 && !is_deleted(c)) {
 		c->sandbox.ops->signal(&c->sandbox, SIGKILL, false, NULL);
+		await_end(c);
+	}
 	return r;
+}
+
+/* Without the lock: that may take as long as the workload likes. */
+static void await_readiness(struct container *c, int notify)
+{
+	if (notify < 0)
+		return;
+	close_fd(&c->dir);
+	systemd_notify_wait(notify, c->record.pid, c->record.start_time);
 }
 
 int runtime_start(const struct store *store, const char *id, struct error *err)
 {
 	_cleanup_container_ struct container c;
+	_cleanup_close_ int notify = -1;
 	int r = container_open(store, id, CONTAINER_WRITE, &c, err);
 
 	if (r < 0)
@@ -324,13 +364,17 @@ int runtime_start(const struct store *store, const char *id, struct error *err)
 		return error_set(err, EINVAL, "cannot start container `%s`: it is %s already", id,
 				 oci_status_name(c.status));
 	r = container_load_config(&c, err);
-	return r < 0 ? r : start(&c, err);
+	if (r == 0)
+		r = start(&c, &notify, err);
+	if (r == 0)
+		await_readiness(&c, take_fd(&notify));
+	return r;
 }
 
 /* ---- run -------------------------------------------------------------------------------------------- */
 
-static int run_foreground(const struct store *store, struct container *c, struct runtime_run *run,
-			  struct error *err)
+static int run_foreground(const struct store *store, struct container *c, int notify,
+			  struct runtime_run *run, struct error *err)
 {
 	char *id = strdup(c->record.id);
 	struct container again;
@@ -338,7 +382,8 @@ static int run_foreground(const struct store *store, struct container *c, struct
 
 	/* The lock is given up while the workload runs, so that others can exec, kill and look. */
 	close_fd(&c->dir);
-	r = id ? foreground_wait(c->sandbox.pid, take_fd(&c->sandbox.terminal), &status, err)
+	r = id ? foreground_wait(c->sandbox.pid, take_fd(&c->sandbox.terminal), notify, &status,
+				 err)
 	       : error_errno(err, ENOMEM, "run");
 	if (r == 0)
 		run->exit_status = process_exit_status(status);
@@ -364,6 +409,7 @@ int runtime_run(const struct store *store, const char *id, struct runtime_run *r
 		struct error *err)
 {
 	_cleanup_container_ struct container c = { .dir = -EBADF };
+	_cleanup_close_ int notify = -1;
 	bool foreground = !run->detach;
 	int r;
 
@@ -376,12 +422,14 @@ int runtime_run(const struct store *store, const char *id, struct runtime_run *r
 	}
 	r = create(store, id, &run->create, run->detach, &c, err);
 	if (r == 0) {
-		r = start(&c, err);
+		r = start(&c, &notify, err);
 		if (r < 0 && !is_deleted(&c))
 			unmake(store, &c);
 	}
 	run->exec_failed = c.sandbox.exec_failed;
+	if (r == 0 && !foreground)
+		await_readiness(&c, take_fd(&notify));
 	if (r < 0 || !foreground)
 		return r;
-	return run_foreground(store, &c, run, err);
+	return run_foreground(store, &c, take_fd(&notify), run, err);
 }

@@ -225,7 +225,7 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 {
 	_cleanup_container_ struct container c = { .dir = -EBADF };
 	_cleanup_close_ int console = -EBADF;
-	struct sandbox_exec request = { .cgroup = exec->cgroup, .terminal = -1 };
+	struct sandbox_exec request = { .cgroups = exec->cgroups, .terminal = -1 };
 	struct oci_process process = { 0 };
 	struct oci_console_size size;
 	int r = exec->detach ? 0 : foreground_begin(err), status;
@@ -265,7 +265,7 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 	}
 	if (r < 0 || exec->detach)
 		return r;
-	r = foreground_wait(request.pid, request.terminal, &status, err);
+	r = foreground_wait(request.pid, request.terminal, -1, &status, err);
 	if (r == 0)
 		exec->exit_status = process_exit_status(status);
 	return r;

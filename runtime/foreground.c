@@ -17,11 +17,13 @@
 
 #include "base/file.h"
 #include "oci/config.h"
+#include "runtime/systemd.h"
 
 struct foreground {
 	pid_t pid;
 	int signals;
 	int terminal; /* primary side, or -1 */
+	int notify;   /* the readiness socket until the workload is ready, or -1 */
 	bool input;   /* standard input is still read */
 	bool raw;     /* our terminal is raw and must be restored */
 	struct termios saved;
@@ -169,12 +171,13 @@ static int loop(struct foreground *f, struct error *err)
 	bool output = f->terminal >= 0;
 
 	while (!f->ended) {
-		struct pollfd fds[3] = {
+		struct pollfd fds[4] = {
 			{ .fd = f->signals, .events = POLLIN },
 			{ .fd = output ? f->terminal : -1,
 			  .events = (short)(POLLIN | (f->pending_len ? POLLOUT : 0)) },
 			{ .fd = output && f->input && !f->pending_len ? STDIN_FILENO : -1,
 			  .events = POLLIN },
+			{ .fd = f->notify, .events = POLLIN },
 		};
 
 		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
@@ -187,6 +190,8 @@ static int loop(struct foreground *f, struct error *err)
 			output = false;
 		if (fds[2].revents)
 			pump_input(f);
+		if (fds[3].revents && systemd_notify_forward(f->notify, 0))
+			close_fd(&f->notify);
 	}
 	/* What it printed before its end is still in the terminal. */
 	while (output && poll(&(struct pollfd){ .fd = f->terminal, .events = POLLIN }, 1, 0) > 0 &&
@@ -195,23 +200,26 @@ static int loop(struct foreground *f, struct error *err)
 	return 0;
 }
 
-int foreground_wait(pid_t pid, int terminal, int *status, struct error *err)
+int foreground_wait(pid_t pid, int terminal, int notify, int *status, struct error *err)
 {
-	struct foreground f = { .pid = pid, .terminal = terminal, .input = true };
+	struct foreground f = { .pid = pid, .terminal = terminal, .notify = notify, .input = true };
 	_cleanup_close_ int signals = -EBADF;
 	sigset_t all;
 	int r;
 
 	sigfillset(&all);
 	f.signals = signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (signals < 0)
+	if (signals < 0) {
+		close_fd(&f.notify);
 		return error_errno(err, errno, "signalfd");
+	}
 	if (terminal >= 0) {
 		fcntl(terminal, F_SETFL, O_NONBLOCK);
 		make_raw(&f);
 	}
 	reap(&f); /* it may have ended before its SIGCHLD could wait for us */
 	r = loop(&f, err);
+	close_fd(&f.notify);
 	if (f.raw)
 		tcsetattr(STDIN_FILENO, TCSADRAIN, &f.saved);
 	if (terminal >= 0)

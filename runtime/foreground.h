@@ -21,8 +21,9 @@ bool foreground_window_size(struct oci_console_size *size);
  * Waits for the child pid, forwarding to it the signals that we get. terminal: the primary side of
  * its terminal, or -1; with one, standard input and output are connected to it, and where standard
  * input is a terminal that is raw meanwhile and restored at the end. Other children that end are reaped.
- * *status: as waitpid(2) gives it. Closes terminal.
+ * notify: the workload's readiness socket (systemd_notify_listen()), or -1. *status: as waitpid(2) gives it.
+ * Closes terminal and notify.
  */
-int foreground_wait(pid_t pid, int terminal, int *status, struct error *err);
+int foreground_wait(pid_t pid, int terminal, int notify, int *status, struct error *err);
 
 #endif

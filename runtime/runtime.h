@@ -98,7 +98,8 @@ struct runtime_exec {
 	const char *const *capabilities;    /* to add, NULL-terminated, or NULL */
 	const char *cwd, *user;             /* user: "UID[:GID]" */
 	const char *const *additional_gids; /* each "GID" or "GID,GID", NULL-terminated, or NULL */
-	const char *apparmor, *process_label, *cgroup;
+	const char *const *cgroups;         /* NULL-terminated, or NULL: see struct sandbox_exec */
+	const char *apparmor, *process_label;
 	const char *console_socket, *pid_file, *pidfd_socket;
 	bool tty, no_new_privs, detach, ignore_paused;
 	unsigned preserve_fds;

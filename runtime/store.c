@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/remove.h"
+
 #define LOCK_POLL_NS 10000000 /* between two tries for a lock with a limit: 10 ms */
 
 static const char *const files[] = { "init.sock", "config.json", ".config.json.new",
@@ -183,6 +185,11 @@ int store_remove(const struct store *store, const char *id, int dir, struct erro
 		if (unlinkat(dir, files[i], 0) < 0 && errno != ENOENT)
 			return error_errno(err, errno, "remove `%s` of container `%s`", files[i],
 					   id);
+	if (unlinkat(store->dir, id, AT_REMOVEDIR) == 0 || errno == ENOENT)
+		return 0;
+	/* What is left is the directory of the readiness socket, which the container saw. */
+	if (errno == ENOTEMPTY && path_remove_tree(dir, "notify", err) < 0)
+		return error_wrap(err, "remove the state of container `%s`", id);
 	if (unlinkat(store->dir, id, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		return error_errno(err, errno, "remove the state directory of container `%s`", id);
 	return 0;

@@ -6,6 +6,7 @@
  *	state.json    the record (record.h), replaced atomically
  *	config.json   the configuration as it was at creation
  *	init.sock     while the container is created and not started
+ *	notify/       where hull was started with NOTIFY_SOCKET: see systemd.h
  *
  * Commands on one container exclude one another by a lock (flock(2)) on its directory. The lock
  * falls with the process that holds it.

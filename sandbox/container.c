@@ -179,6 +179,8 @@ static int plan_open(struct container_plan *plan, bool detach_later, struct erro
 	if (r == 0)
 		r = process_plan(&plan->process, sb->config->process, l ? l->seccomp : NULL,
 				 plan->io.preserve_fds, err);
+	plan->process.listen_fds = plan->io.listen_fds;
+	plan->process.listen_names = plan->io.listen_names;
 	if (r == 0)
 		r = plan_cgroup(plan, err);
 	if (r == 0)

@@ -70,22 +70,72 @@ static int open_init(struct exec_plan *plan, struct error *err)
 	return plan->root < 0 ? error_errno(err, errno, "open the container's root directory") : 0;
 }
 
+/* Whether a hierarchy of cgroup v1 is meant by "CONTROLLER,CONTROLLER": by one that it has. */
+static bool is_named(const struct cgroup_hierarchy *h, const char *names, size_t len)
+{
+	for (const char *name = names; name < names + len;) {
+		size_t n = strcspn(name, ",:");
+
+		for (const char *c = h->controllers; *c; c += strcspn(c, ","), c += *c == ',') {
+			const char *own = strncmp(c, "name=", 5) ? c : c + 5;
+
+			if (n && strcspn(own, ",") == n && !strncmp(own, name, n))
+				return true;
+		}
+		name += n + 1;
+	}
+	return false;
+}
+
+/*
+ * Takes the cgroup that spec names in the place of the container's own. It must be there wherever it is asked for: in a
+ * hierarchy without it the process would be left in its caller's, outside the container's limits.
+ */
+static int enter_below(struct exec_plan *plan, const char *spec, struct error *err)
+{
+	const char *colon = plan->host.layout == CGROUP_V2 ? NULL : strchr(spec, ':');
+	const char *below = colon ? colon + 1 : spec;
+	_cleanup_cgroup_ struct cgroup found = { 0 };
+	char path[CGROUP_PATH_MAX];
+	bool any = false;
+	int r = cgroup_path(below + strspn(below, "/"), plan->sb->cgroup_path, "", path,
+			    sizeof(path), err);
+
+	if (r == 0)
+		r = cgroup_open(&plan->host, path, &found, err);
+	for (size_t i = 0; r == 0 && i < plan->host.count; i++) {
+		const struct cgroup_hierarchy *h = &plan->host.hierarchies[i];
+
+		if (plan->cgroup.dirs[i] < 0 ||
+		    (colon && !is_named(h, spec, (size_t)(colon - spec))))
+			continue;
+		if (found.dirs[i] < 0)
+			return error_set(err, ENOENT, "--cgroup `%s`: does not exist in `%s`", spec,
+					 h->mount);
+		any = true;
+		close_fd(&plan->cgroup.dirs[i]);
+		plan->cgroup.dirs[i] = take_fd(&found.dirs[i]);
+	}
+	if (r == 0 && !any)
+		return error_set(err, EINVAL, "--cgroup `%s`: names no controller of this host",
+				 spec);
+	return r < 0 ? error_wrap(err, "--cgroup `%s`", spec) : 0;
+}
+
 static int open_exec_cgroup(struct exec_plan *plan, struct error *err)
 {
-	char path[CGROUP_PATH_MAX];
+	const char *const *specs = plan->exec->cgroups;
+	bool asked = specs && *specs;
 	int r;
 
 	if (!plan->sb->cgroup_path || !*plan->sb->cgroup_path)
-		return 0;
-	if (!plan->exec->cgroup)
-		return container_open_cgroup(plan->sb, &plan->host, &plan->cgroup, err);
-	r = cgroup_path(plan->exec->cgroup + strspn(plan->exec->cgroup, "/"), plan->sb->cgroup_path,
-			"", path, sizeof(path), err);
-	if (r == 0)
-		r = cgroup_host_detect(&plan->host, err);
-	if (r == 0)
-		r = cgroup_open(&plan->host, path, &plan->cgroup, err);
-	return r < 0 ? error_wrap(err, "--cgroup") : 0;
+		return asked ? error_set(err, ENOTSUP, "--cgroup `%s`: the container has no cgroup",
+					 *specs)
+			     : 0;
+	r = container_open_cgroup(plan->sb, &plan->host, &plan->cgroup, err);
+	for (; r == 0 && specs && *specs; specs++)
+		r = enter_below(plan, *specs, err);
+	return r;
 }
 
 /* Opens a terminal of the container's, for the user of the process. */
@@ -103,11 +153,9 @@ static int open_terminal(struct exec_plan *plan, struct error *err)
 	r = console_open(root, &plan->primary, &plan->secondary, err);
 	if (r == 0 && user && user->uid.v && fchown(plan->secondary, user->uid.v, (gid_t)-1) < 0)
 		r = error_errno(err, errno, "give the terminal to user %u", user->uid.v);
-	if (r == 0 && plan->exec->io.console_socket >= 0) {
-		r = message_send_fd(plan->exec->io.console_socket, "/dev/ptmx", plan->primary, err);
-		close_fd(&plan->primary);
-	}
-	return r;
+	return r < 0 ? r
+		     : process_hand_over_terminal(plan->exec->io.console_socket, &plan->primary,
+						  err);
 }
 
 static int enter(struct exec_plan *plan, struct error *err)

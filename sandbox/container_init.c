@@ -84,11 +84,7 @@ static int set_up_terminal(struct container_plan *plan, int *primary, int *secon
 	r = console_open(plan->rootfs.tree, primary, secondary, err);
 	if (r == 0)
 		r = console_mount(plan->rootfs.tree, *secondary, err);
-	if (r == 0 && plan->io.console_socket >= 0) {
-		r = message_send_fd(plan->io.console_socket, "/dev/ptmx", *primary, err);
-		close_fd(primary);
-	}
-	return r;
+	return r < 0 ? r : process_hand_over_terminal(plan->io.console_socket, primary, err);
 }
 
 static int set_up(struct container_plan *plan, int *primary, struct error *err)

@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/message.h"
 #include "base/number.h"
 #include "base/syscalls.h"
 
@@ -89,20 +90,52 @@ static char *home_variable(uid_t uid)
 	return variable;
 }
 
+/*
+ * The variables of sd_listen_fds(3), in the process that they are for: LISTEN_PID is its own id as it sees it, which is 1 in a
+ * pid namespace of its own. Returns how many, or -ENOMEM.
+ */
+static int listen_variables(const struct process_plan *plan, char **envp)
+{
+	int n = 0;
+
+	if (asprintf(&envp[n++], "LISTEN_FDS=%u", plan->listen_fds) < 0 ||
+	    asprintf(&envp[n++], "LISTEN_PID=%d", getpid()) < 0 ||
+	    (plan->listen_names &&
+	     asprintf(&envp[n++], "LISTEN_FDNAMES=%s", plan->listen_names) < 0))
+		return -ENOMEM;
+	return n;
+}
+
+/* Whether a variable of the configuration gives way to one of ours. */
+static bool is_replaced(const struct process_plan *plan, const char *variable)
+{
+	return plan->listen_fds &&
+	       (!strncmp(variable, "LISTEN_FDS=", 11) || !strncmp(variable, "LISTEN_PID=", 11) ||
+		!strncmp(variable, "LISTEN_FDNAMES=", 15));
+}
+
 static int build_environment(struct process_plan *plan, struct error *err)
 {
 	const struct oci_process *p = plan->process;
 	const char *home = get_env(p, "HOME");
 	size_t n = 0;
+	int more;
 
-	plan->envp = calloc(p->env.len + 2, sizeof(char *));
+	plan->envp = calloc(p->env.len + 2 + 3, sizeof(char *)); /* NULL, HOME, LISTEN_… */
 	if (!plan->envp)
 		return error_errno(err, ENOMEM, "/process/env");
 	for (size_t i = 0; i < p->env.len; i++) {
 		/* An empty HOME is as good as none: replaced, as shells expect one. */
 		if (home && !*home && !strncmp(p->env.items[i], "HOME=", 5))
 			continue;
-		plan->envp[n++] = (char *)(uintptr_t)p->env.items[i];
+		if (!is_replaced(plan, p->env.items[i]))
+			plan->envp[n++] = (char *)(uintptr_t)p->env.items[i];
+	}
+	if (plan->listen_fds) {
+		more = listen_variables(plan, plan->envp + n);
+		if (more < 0)
+			return error_errno(err, ENOMEM, "/process/env");
+		n += (size_t)more;
 	}
 	if (!home || !*home) {
 		plan->envp[n] = home_variable(p->user ? p->user->uid.v : 0);
@@ -265,6 +298,17 @@ int process_prepare(struct process_plan *plan, int proc, bool set_limits, const 
 		return r;
 	r = find_program(plan, err);
 	plan->exec_failed = r < 0;
+	return r;
+}
+
+int process_hand_over_terminal(int console_socket, int *primary, struct error *err)
+{
+	int r = 0;
+
+	if (console_socket >= 0) {
+		r = message_send_fd(console_socket, "/dev/ptmx", *primary, err);
+		close_fd(primary);
+	}
 	return r;
 }
 

@@ -15,6 +15,8 @@ struct process_plan {
 	struct privileges privileges;
 	struct seccomp_program filter;
 	unsigned preserve_fds;
+	unsigned listen_fds; /* see struct sandbox_io; set by the caller */
+	const char *listen_names;
 	char path[4096];  /* the program, once process_prepare() found it */
 	char **envp;      /* process.env, with HOME */
 	bool exec_failed; /* an error is about the workload's program or directory, not about hull */
@@ -36,6 +38,9 @@ void process_plan_free(struct process_plan *plan);
  */
 int process_prepare(struct process_plan *plan, int proc, bool set_limits, const int *keep,
 		    size_t keep_count, struct error *err);
+
+/* Sends a terminal's primary side over a console socket, if there is one (-1: none), and closes it then. */
+int process_hand_over_terminal(int console_socket, int *primary, struct error *err);
 
 /* Makes terminal the controlling terminal and standard input, output and error of a new session's leader. */
 int process_take_terminal(int terminal, const struct oci_process *process, struct error *err);

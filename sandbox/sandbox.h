@@ -42,6 +42,9 @@ struct sandbox_hooks {
 struct sandbox_io {
 	int console_socket;    /* a connected socket that receives the terminal, or -1 */
 	unsigned preserve_fds; /* descriptors 3 to 2 + preserve_fds are passed on */
+	unsigned
+		listen_fds; /* the first of them are sockets that the process is told of as sd_listen_fds(3) has it */
+	const char *listen_names; /* LISTEN_FDNAMES; NULL: none */
 };
 
 struct sandbox;
@@ -50,7 +53,11 @@ struct sandbox;
 struct sandbox_exec {
 	const struct oci_process *process;
 	struct sandbox_io io;
-	const char *cgroup; /* below the container's own cgroup; NULL: that itself */
+	/*
+	 * Cgroups below the container's own, NULL-terminated, or NULL: "PATH" in every hierarchy, "CONTROLLER[,CONTROLLER…]:PATH" in
+	 * those of cgroup v1. In the others it is the container's own.
+	 */
+	const char *const *cgroups;
 	/* results */
 	pid_t pid;
 	int terminal; /* the terminal's primary side where there is no console socket, else -1 */

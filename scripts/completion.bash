@@ -21,7 +21,24 @@ _hull()
 		esac
 	done
 
+	# Global options are the words before the command, command options those behind it.
 	case $command:$prev in
+	:--log-format)
+		mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur")
+		return
+		;;
+	:--log-level)
+		mapfile -t COMPREPLY < <(compgen -W 'error warning info debug' -- "$cur")
+		return
+		;;
+	:--rootless)
+		mapfile -t COMPREPLY < <(compgen -W 'true false auto' -- "$cur")
+		return
+		;;
+	list:-f | ps:-f | list:--format | ps:--format)
+		mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$cur")
+		return
+		;;
 	*:-b | *:--bundle | *:--root | *:--cwd)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		return

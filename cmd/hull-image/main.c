@@ -34,7 +34,7 @@ static const char help[] =
 	"  --rootless           do not keep owners, skip devices, make a configuration for a user\n"
 	"                       namespace (the default where you are not root)\n"
 	"  --quiet              print neither progress nor warnings\n"
-	"  --log FILE           append messages to FILE\n"
+	"  --log FILE           append messages to FILE, or journald:NAME or syslog:NAME\n"
 	"  --log-format FORMAT  text (default) or json\n"
 	"  --debug              print more\n"
 	"  --help               print this\n"
@@ -185,19 +185,19 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 
 static int configure_log(const struct arguments *a, int *fd)
 {
-	*fd = -1;
-	if (a->log) {
-		*fd = open(a->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644);
-		if (*fd < 0)
-			return usage_error("cannot open the log `%s`", a->log);
-	}
-	log_configure(&(struct log_config){
-		.fd = *fd,
+	struct log_config config = {
+		.fd = -1,
 		.json = a->log_json,
 		.quiet = a->quiet,
 		.level = a->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING,
 		.program = "hull",
-	});
+	};
+	struct error err = { 0 };
+
+	if (a->log && log_open(&config, a->log, &err) < 0)
+		return usage_error("%s", err.text);
+	*fd = config.fd;
+	log_configure(&config);
 	return 0;
 }
 

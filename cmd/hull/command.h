@@ -53,7 +53,12 @@ int command_begin(const struct context *ctx, const struct usage *usage,
 /* The exit status for an error r; exec_failed: it is the workload's program: 127 not found, 126 otherwise, as shells have it. */
 int failure_status(int r, bool exec_failed);
 
-/* The user's name or number, in buf. */
-const char *user_name(unsigned uid, char *buf, size_t size);
+/* The name of one user, or its number, kept: the next question about the same user reads no file. All zero to begin with. */
+struct user_name {
+	bool known;
+	unsigned uid;
+	char text[64];
+};
+const char *user_name(struct user_name *name, unsigned uid);
 
 #endif

@@ -7,29 +7,51 @@
 #include "base/number.h"
 #include "cmd/hull/command.h"
 
-/* "KILL", "SIGKILL", "sigkill", "9", "RTMIN+3". */
+/* "RTMIN", "RTMIN+3", "RTMAX-2" without "SIG": the signal, or -1. SIGRTMIN is the C library's, 34, as engines count. */
+static int realtime_signal(const char *name)
+{
+	bool from_end = !strncasecmp(name, "RTMAX", 5);
+	uint64_t offset = 0;
+
+	if (!from_end && strncasecmp(name, "RTMIN", 5) != 0)
+		return -1;
+	if (name[5] && (name[5] != (from_end ? '-' : '+') ||
+			!parse_u64(name + 6, (uint64_t)(SIGRTMAX - SIGRTMIN), &offset)))
+		return -1;
+	return from_end ? SIGRTMAX - (int)offset : SIGRTMIN + (int)offset;
+}
+
+static int named_signal(const char *name)
+{
+	static const struct {
+		const char *name;
+		int sig;
+	} others[] = { { "IOT", SIGABRT }, { "CLD", SIGCHLD }, { "IO", SIGIO } };
+
+	for (int n = 1; n < 32; n++) {
+		const char *abbreviation = sigabbrev_np(n);
+
+		if (abbreviation && !strcasecmp(name, abbreviation))
+			return n;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		if (!strcasecmp(name, others[i].name))
+			return others[i].sig;
+	return realtime_signal(name);
+}
+
+/* "KILL", "SIGKILL", "sigkill", "9", "RTMIN+3", "SIGRTMAX-1". */
 static int parse_signal(const char *text, int *sig, struct error *err)
 {
-	const char *name = strncasecmp(text, "SIG", 3) ? text : text + 3;
 	uint64_t number;
 
 	if (parse_u64(text, 64, &number)) { /* 0 sends nothing and tells whether it could be sent */
 		*sig = (int)number;
 		return 0;
 	}
-	if (!strncasecmp(name, "RTMIN", 5) &&
-	    (!name[5] || (name[5] == '+' && parse_u64(name + 6, 30, &number)))) {
-		*sig = SIGRTMIN + (name[5] ? (int)number : 0);
+	*sig = named_signal(strncasecmp(text, "SIG", 3) ? text : text + 3);
+	if (*sig > 0)
 		return 0;
-	}
-	for (int n = 1; n < 32; n++) {
-		const char *abbreviation = sigabbrev_np(n);
-
-		if (abbreviation && !strcasecmp(name, abbreviation)) {
-			*sig = n;
-			return 0;
-		}
-	}
 	return error_set(err, EINVAL, "unknown signal `%s`: use a name as KILL or a number as 9",
 			 text);
 }

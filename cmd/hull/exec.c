@@ -8,6 +8,7 @@ int cmd_exec(struct context *ctx, int argc, char **argv, struct error *err)
 {
 	struct runtime_exec e = { .process_file = NULL };
 	struct option_strings env = { .len = 0 }, caps = { .len = 0 }, gids = { .len = 0 };
+	struct option_strings cgroups = { .len = 0 };
 	const struct option options[] = {
 		{ "tty", 't', OPTION_FLAG, &e.tty, NULL, "give the process a terminal" },
 		{ "detach", 'd', OPTION_FLAG, &e.detach, NULL, "return once the process runs" },
@@ -26,7 +27,7 @@ int cmd_exec(struct context *ctx, int argc, char **argv, struct error *err)
 		{ "process-label", 0, OPTION_STRING, &e.process_label, "LABEL",
 		  "the SELinux label" },
 		{ "apparmor", 0, OPTION_STRING, &e.apparmor, "PROFILE", "the AppArmor profile" },
-		{ "cgroup", 0, OPTION_STRING, &e.cgroup, "PATH",
+		{ "cgroup", 0, OPTION_STRINGS, &cgroups, "[CONTROLLER,…:]PATH",
 		  "a cgroup below the container's own" },
 		{ "console-socket", 0, OPTION_STRING, &e.console_socket, "PATH",
 		  "a Unix socket that receives the terminal" },
@@ -58,6 +59,7 @@ int cmd_exec(struct context *ctx, int argc, char **argv, struct error *err)
 		return error_set(err, EINVAL, "usage: hull exec [OPTIONS] %s", usage.words);
 	e.args = (const char *const *)(argv + 1 + (r > 1 && !strcmp(argv[1], "--")));
 	e.env = env.items;
+	e.cgroups = cgroups.items;
 	e.additional_gids = gids.items;
 	e.capabilities = caps.items;
 	r = runtime_exec(&store, argv[0], &e, err);

@@ -2,6 +2,8 @@
 /* hull features: what this build can do, whatever the host (runtime-spec features.md). */
 #include "oci/features.h"
 
+#include <seccomp.h>
+
 #include "base/file.h"
 #include "cmd/hull/command.h"
 #include "namespaces/mount_options.h"
@@ -27,14 +29,15 @@ static const struct opt_bool yes = { true, true }, no = { true, false };
 /* Everything that lists are made of, on one stack frame. */
 struct document {
 	struct names hooks, mount_options, namespaces, capabilities, actions, operators, archs,
-		flags;
+		flags, unsafe_annotations;
 	struct oci_features_cgroup cgroup;
 	struct oci_features_seccomp seccomp;
 	struct oci_feature apparmor, selinux, net_devices, idmap;
 	struct oci_features_mount_extensions mount_extensions;
 	struct oci_features_intel_rdt intel_rdt;
 	struct oci_features_linux linux_;
-	struct oci_map_entry annotations[1];
+	struct oci_map_entry annotations[2];
+	char seccomp_version[32];
 	struct oci_features features;
 };
 
@@ -60,11 +63,26 @@ static void collect_names(struct document *d)
 		add(&d->archs, name);
 	for (unsigned i = 0; (name = seccomp_flag_name(i)); i++)
 		add(&d->flags, name);
+	/* Ours choose the isolation: an engine that passes on users' annotations should keep them to itself. */
+	add(&d->unsafe_annotations, "run.hull.");
+}
+
+/* Versions, under the names that others use, too. */
+static void collect_annotations(struct document *d)
+{
+	const struct scmp_version *v = seccomp_version();
+
+	snprintf(d->seccomp_version, sizeof(d->seccomp_version), "%u.%u.%u", v ? v->major : 0,
+		 v ? v->minor : 0, v ? v->micro : 0);
+	d->annotations[0] = (struct oci_map_entry){ "run.hull.version", HULL_VERSION };
+	d->annotations[1] = (struct oci_map_entry){ "io.github.seccomp.libseccomp.version",
+						    d->seccomp_version };
 }
 
 static void fill(struct document *d)
 {
 	collect_names(d);
+	collect_annotations(d);
 	d->cgroup = (struct oci_features_cgroup){
 		.v1 = yes, .v2 = yes, .systemd = no, .systemd_user = no, .rdma = yes
 	};
@@ -89,13 +107,15 @@ static void fill(struct document *d)
 						 .intel_rdt = &d->intel_rdt,
 						 .mount_extensions = &d->mount_extensions,
 						 .net_devices = &d->net_devices };
-	d->annotations[0] = (struct oci_map_entry){ "run.hull.version", HULL_VERSION };
-	d->features = (struct oci_features){ .oci_version_min = "1.0.0",
-					     .oci_version_max = OCI_VERSION,
-					     .hooks = d->hooks.list,
-					     .mount_options = d->mount_options.list,
-					     .linux_ = &d->linux_,
-					     .annotations = { d->annotations, 1 } };
+	d->features = (struct oci_features){
+		.oci_version_min = "1.0.0",
+		.oci_version_max = OCI_VERSION,
+		.hooks = d->hooks.list,
+		.mount_options = d->mount_options.list,
+		.linux_ = &d->linux_,
+		.annotations = { d->annotations, ARRAY_SIZE(d->annotations) },
+		.potentially_unsafe_config_annotations = d->unsafe_annotations.list
+	};
 }
 
 int cmd_features(struct context *ctx _unused_, int argc, char **argv, struct error *err)

@@ -117,18 +117,22 @@ int failure_status(int r, bool exec_failed)
 	return r == -ENOENT ? 127 : 126;
 }
 
-const char *user_name(unsigned uid, char *buf, size_t size)
+const char *user_name(struct user_name *name, unsigned uid)
 {
-	_cleanup_fclose_ FILE *passwd = fopen("/etc/passwd", "re");
+	_cleanup_fclose_ FILE *passwd = NULL;
 	struct passwd *entry;
 
-	snprintf(buf, size, "%u", uid);
+	if (name->known && name->uid == uid)
+		return name->text;
+	*name = (struct user_name){ .known = true, .uid = uid };
+	snprintf(name->text, sizeof(name->text), "%u", uid);
+	passwd = fopen("/etc/passwd", "re");
 	while (passwd && (entry = fgetpwent(passwd)))
 		if (entry->pw_uid == uid) {
-			snprintf(buf, size, "%s", entry->pw_name);
+			snprintf(name->text, sizeof(name->text), "%s", entry->pw_name);
 			break;
 		}
-	return buf;
+	return name->text;
 }
 
 /* ---- global options ------------------------------------------------------------------------------------ */
@@ -151,7 +155,6 @@ static int configure_log(struct context *ctx, const struct globals *g, struct er
 	struct log_config config = { .fd = -1,
 				     .level = ctx->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING,
 				     .program = ctx->microvm ? "hull-vm" : "hull" };
-	const char *path = ctx->log;
 	int r = g->log_level ? parse_level(g->log_level, &config.level, err) : 0;
 
 	if (r < 0)
@@ -161,23 +164,32 @@ static int configure_log(struct context *ctx, const struct globals *g, struct er
 	else if (ctx->log_format && strcmp(ctx->log_format, "text"))
 		return error_set(err, EINVAL, "--log-format `%s`: must be text or json",
 				 ctx->log_format);
-	if (path && !strncmp(path, "file:", 5))
-		path += 5;
-	if (path && (!strncmp(path, "journald:", 9) || !strncmp(path, "syslog:", 7)))
-		return error_set(err, ENOTSUP, "--log `%s`: only files are supported yet", path);
-	if (path) {
-		config.fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
-		if (config.fd < 0)
-			return error_errno(err, errno, "--log `%s`", path);
-	}
+	r = ctx->log ? log_open(&config, ctx->log, err) : 0;
+	if (r < 0)
+		return r;
 	log_configure(&config);
 	return 0;
+}
+
+/* What runc takes: a word of Go's strconv.ParseBool, or "auto". */
+static int check_rootless(const char *value, struct error *err)
+{
+	static const char *const words[] = { "auto", "true", "false", "1",     "0",    "t",    "f",
+					     "T",    "F",    "True",  "False", "TRUE", "FALSE" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (!value || !strcmp(value, words[i]))
+			return 0;
+	return error_set(err, EINVAL, "--rootless `%s`: must be true, false or auto", value);
 }
 
 static int apply_globals(struct context *ctx, const struct globals *g, struct error *err)
 {
 	const char *manager = g->systemd_cgroup ? "systemd" : g->cgroup_manager;
 	int r = configure_log(ctx, g, err);
+
+	if (r == 0)
+		r = check_rootless(g->rootless, err);
 
 	if (r < 0 || !manager || !strcmp(manager, "cgroupfs"))
 		return r;
@@ -208,7 +220,7 @@ static int run(struct context *ctx, int argc, char **argv, struct error *err)
 		{ "root", 0, OPTION_STRING, &ctx->root, "DIR",
 		  "where state is kept (/run/hull; for users $XDG_RUNTIME_DIR/hull)" },
 		{ "log", 0, OPTION_STRING, &ctx->log, "FILE",
-		  "write errors and warnings also to FILE" },
+		  "write errors and warnings also to FILE, journald:NAME or syslog:NAME" },
 		{ "log-format", 0, OPTION_STRING, &ctx->log_format, "FORMAT",
 		  "of the log: text or json" },
 		{ "log-level", 0, OPTION_STRING, &g.log_level, "LEVEL",
@@ -218,7 +230,7 @@ static int run(struct context *ctx, int argc, char **argv, struct error *err)
 		  "cgroupfs, or disabled for no cgroup at all" },
 		{ "systemd-cgroup", 0, OPTION_HIDDEN_FLAG, &g.systemd_cgroup, NULL, NULL },
 		{ "rootless", 0, OPTION_STRING, &g.rootless, "VALUE",
-		  "accepted and ignored: who calls decides" },
+		  "true, false or auto: without effect, who calls decides" },
 		{ "version", 'v', OPTION_FLAG, &g.version, NULL, "print versions" },
 		{ "help", 'h', OPTION_FLAG, &g.help, NULL, "print this help" },
 		{ "usage", 'V', OPTION_HIDDEN_FLAG, &g.usage, NULL, NULL },

@@ -135,8 +135,11 @@ int cmd_ps(struct context *ctx, int argc, char **argv, struct error *err)
 	count = runtime_pids(&store, argv[0], &pids, err);
 	if (count < 0)
 		return (int)count;
-	if (!strcmp(format, "table"))
-		return print_table(pids, count, argv + 1, words - 1, err);
+	if (!strcmp(format, "table")) {
+		int skip = words > 1 && !strcmp(argv[1], "--"); /* as exec does */
+
+		return print_table(pids, count, argv + 1 + skip, words - 1 - skip, err);
+	}
 	print_json(pids, count);
 	return 0;
 }

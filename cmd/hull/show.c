@@ -8,13 +8,12 @@
 #include "cmd/hull/command.h"
 #include "oci/spec.h"
 
-static int print_state(const struct container *c, bool indent, struct strbuf *out,
-		       struct error *err)
+static int print_state(const struct container *c, bool indent, struct user_name *owner,
+		       struct strbuf *out, struct error *err)
 {
 	struct oci_state state = container_state(c);
-	char owner[64];
 
-	state.owner = user_name(c->record.owner, owner, sizeof(owner));
+	state.owner = user_name(owner, c->record.owner);
 	return oci_state_print(&state, indent, out, err);
 }
 
@@ -35,12 +34,13 @@ int cmd_state(struct context *ctx, int argc, char **argv, struct error *err)
 	_cleanup_store_ struct store store = { .dir = -EBADF };
 	_cleanup_container_ struct container c = { .dir = -EBADF };
 	_cleanup_strbuf_ struct strbuf out = { 0 };
+	struct user_name owner = { .known = false };
 	int r = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err);
 
 	if (r >= 0)
 		r = container_open(&store, argv[0], CONTAINER_READ, &c, err);
 	if (r == 0)
-		r = print_state(&c, true, &out, err);
+		r = print_state(&c, true, &owner, &out, err);
 	strbuf_addc(&out, '\n');
 	return r < 0 ? r : write_stdout(&out, err);
 }
@@ -48,10 +48,8 @@ int cmd_state(struct context *ctx, int argc, char **argv, struct error *err)
 enum list_format { LIST_TABLE, LIST_JSON, LIST_IDS };
 
 static int list_one(const struct container *c, enum list_format format, bool first,
-		    struct strbuf *out, struct error *err)
+		    struct user_name *owner, struct strbuf *out, struct error *err)
 {
-	char owner[64];
-
 	if (format == LIST_IDS) {
 		strbuf_addf(out, "%s\n", c->record.id);
 		return 0;
@@ -59,18 +57,18 @@ static int list_one(const struct container *c, enum list_format format, bool fir
 	if (format == LIST_JSON) {
 		if (!first)
 			strbuf_addc(out, ',');
-		return print_state(c, false, out, err);
+		return print_state(c, false, owner, out, err);
 	}
 	strbuf_addf(out, "%-24s %-8d %-9s %-32s %-31s %s\n", c->record.id,
 		    c->status == OCI_STOPPED ? 0 : c->record.pid, oci_status_name(c->status),
-		    c->record.bundle, c->record.created,
-		    user_name(c->record.owner, owner, sizeof(owner)));
+		    c->record.bundle, c->record.created, user_name(owner, c->record.owner));
 	return 0;
 }
 
 static int list_all(const struct store *store, char **ids, enum list_format format,
 		    struct strbuf *out, struct error *err)
 {
+	struct user_name owner = { .known = false }; /* nearly always one and the same */
 	bool first = true;
 	int r = 0;
 
@@ -88,7 +86,7 @@ static int list_all(const struct store *store, char **ids, enum list_format form
 			r = 0;
 			continue;
 		}
-		r = list_one(&c, format, first, out, err);
+		r = list_one(&c, format, first, &owner, out, err);
 		first = false;
 		container_close(&c);
 	}

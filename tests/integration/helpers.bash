@@ -15,6 +15,7 @@ top=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 : "${HULL_TEST_WORK:=${BATS_RUN_TMPDIR:-/tmp}}"
 : "${HULL_VIEW:=native}"
 HELPERS=$HULL_BUILD/helpers
+unset NOTIFY_SOCKET LISTEN_FDS LISTEN_PID LISTEN_FDNAMES # of whoever runs the tests
 
 # ---- what a test needs ------------------------------------------------------------------------
 

@@ -107,11 +107,53 @@ add_hook()
 	expect_no_match '^never$'
 }
 
+# runtime.md, Lifecycle 9: an error, and the container is stopped.
+# bats test_tags=quick
+@test "a failing poststart hook is an error and stops the container" {
+	add_hook poststart "echo complaint >&2; exit 3"
+	add_hook poststop "echo poststop >>$TEST_DIR/log"
+	set_args sleep 1000
+	create_container
+	run h start "$ID"
+	expect_status 1
+	expect_error '/hooks/poststart/0: .* failed with status 3'
+	[ "$(container_status)" = stopped ] # at once, not some time later
+	h delete "$ID"
+	[ "$(cat "$TEST_DIR/log")" = poststop ]
+	for detach in false true; do
+		run h run --detach=$detach --bundle "$BUNDLE" "$ID"
+		expect_status 1
+		expect_error '/hooks/poststart/0'
+		expect_nothing_left
+	done
+}
+
+@test "a poststart hook sees the workload running, and those behind a failed one do not run" {
+	state="$HULL --root $ROOT state $ID"
+	add_hook poststart "$state >$TEST_DIR/seen; cat /proc/\$(jq .pid $TEST_DIR/seen)/comm >$TEST_DIR/comm"
+	add_hook poststart "exit 1"
+	add_hook poststart "touch $TEST_DIR/third"
+	set_args sleep 1000
+	create_container
+	run h start "$ID"
+	expect_error '/hooks/poststart/1'
+	[ "$(jq -r .status "$TEST_DIR/seen")" = running ]
+	[ "$(cat "$TEST_DIR/comm")" = sleep ]
+	[ ! -e "$TEST_DIR/third" ]
+}
+
 @test "a failing poststop hook is a warning" {
 	add_hook poststop "exit 3"
 	set_args true
 	run h run --bundle "$BUNDLE" "$ID"
 	expect_status 0
+	expect_match 'warning: /hooks/poststop/0: .* failed with status 3'
+	expect_nothing_left
+	start_container
+	wait_stopped
+	run h delete "$ID"
+	expect_status 0
+	expect_match 'warning: /hooks/poststop/0'
 	expect_nothing_left
 }
 

@@ -34,8 +34,13 @@ $ID-b"
 }
 
 @test "list and state agree" {
+	update_config '.annotations = {"org.example": "value"}'
 	start_sleeper
 	[ "$(h list --format json | jq '.[0].pid')" = "$(container_pid)" ]
+	[ "$(h list --format json | jq -S '.[0]')" = "$(h state "$ID" | jq -S .)" ]
+	h state "$ID" | jq -e --arg b "$BUNDLE" --arg id "$ID" '(keys == ["annotations", "bundle", "created", "id",
+		"ociVersion", "owner", "pid", "rootfs", "status"]) and .id == $id and .bundle == $b
+		and .rootfs == $b + "/rootfs" and .owner == "root" and .annotations == {"org.example": "value"}'
 	h kill "$ID" KILL
 	wait_stopped
 	[ "$(h list --format json | jq -r '.[0].status')" = stopped ]

@@ -6,6 +6,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -498,6 +501,83 @@ static void log_records_are_json_lines(void **state)
 	assert_null(strstr(data, "dropped"));
 }
 
+/* What one log_warning(text) sends to a log daemon, in buf; returns its length. */
+static ssize_t sent_to_daemon(enum log_kind kind, const char *text, char *buf, size_t size)
+{
+	struct log_config config = {
+		.kind = kind, .identifier = "engine", .quiet = true, .level = LOG_LEVEL_WARNING
+	};
+	int ends[2];
+	ssize_t n;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends), 0);
+	config.fd = ends[0];
+	log_configure(&config);
+	log_warning("%s", text);
+	log_configure(&(struct log_config){ .fd = -1, .quiet = true, .program = "t" });
+	n = recv(ends[1], buf, size, MSG_DONTWAIT);
+	close(ends[0]);
+	close(ends[1]);
+	return n;
+}
+
+/* https://systemd.io/JOURNAL_NATIVE_PROTOCOL/: a value of several lines has its length in front, 64 bits, little endian. */
+static void log_speaks_the_journals_protocol(void **state _unused_)
+{
+	static const char one[] = "PRIORITY=4\nSYSLOG_IDENTIFIER=engine\nMESSAGE=a=b\n";
+	static const char two[] = "PRIORITY=4\nSYSLOG_IDENTIFIER=engine\n"
+				  "MESSAGE\n\x03\0\0\0\0\0\0\0a\nb\n";
+	char buf[256];
+
+	assert_int_equal(sent_to_daemon(LOG_TO_JOURNAL, "a=b", buf, sizeof(buf)), sizeof(one) - 1);
+	assert_memory_equal(buf, one, sizeof(one) - 1);
+	assert_int_equal(sent_to_daemon(LOG_TO_JOURNAL, "a\nb", buf, sizeof(buf)), sizeof(two) - 1);
+	assert_memory_equal(buf, two, sizeof(two) - 1);
+}
+
+static void log_speaks_syslog(void **state _unused_)
+{
+	static const char pattern[] = "<12>Aaa ?0 00:00:00"; /* facility user, severity warning */
+	char buf[256] = "", end[64];
+
+	assert_true(sent_to_daemon(LOG_TO_SYSLOG, "text", buf, sizeof(buf) - 1) > 0);
+	for (size_t i = 0; i < sizeof(pattern) - 1; i++)
+		switch (pattern[i]) {
+		case '0':
+			assert_in_range(buf[i], '0', '9');
+			break;
+		case 'A':
+			assert_in_range(buf[i], 'A', 'Z');
+			break;
+		case 'a':
+			assert_in_range(buf[i], 'a', 'z');
+			break;
+		case '?':
+			assert_true(buf[i] == ' ' || (buf[i] >= '1' && buf[i] <= '3'));
+			break;
+		default:
+			assert_int_equal(buf[i], pattern[i]);
+		}
+	snprintf(end, sizeof(end), " engine[%d]: text", getpid());
+	assert_string_equal(buf + sizeof(pattern) - 1, end);
+}
+
+static void log_targets_are_checked(void **state)
+{
+	struct dir *dir = *state;
+	struct log_config config = { .fd = -1, .program = "t" };
+	_cleanup_free_ char *path = NULL;
+	struct error err = { 0 };
+
+	assert_true(asprintf(&path, "file:/proc/self/fd/%d/log", dir->fd) > 0);
+	assert_int_equal(log_open(&config, path, &err), 0);
+	assert_true(config.kind == LOG_TO_FILE && config.fd >= 0);
+	close(config.fd);
+	assert_int_equal(log_open(&config, "", &err), -ENOENT);
+	assert_int_equal(log_open(&config, "/no/such/directory/log", &err), -ENOENT);
+	assert_non_null(strstr(err.text, "--log `/no/such/directory/log`"));
+}
+
 #define dir_test(f) cmocka_unit_test_setup_teardown(f, dir_setup, dir_teardown)
 
 int main(void)
@@ -525,6 +605,9 @@ int main(void)
 		cmocka_unit_test(process_name_may_hold_anything),
 		cmocka_unit_test(exit_status_is_as_a_shell_shows_it),
 		dir_test(log_records_are_json_lines),
+		cmocka_unit_test(log_speaks_the_journals_protocol),
+		cmocka_unit_test(log_speaks_syslog),
+		dir_test(log_targets_are_checked),
 	};
 
 	return cmocka_run_group_tests_name("base", tests, NULL, NULL);

@@ -9,6 +9,8 @@
  *   probe umask                prints the umask
  *   probe memory MIB           touches so many MiB of memory and prints "ok"
  *   probe sleep                sleeps for ever, ignoring SIGTERM, SIGINT and SIGHUP
+ *   probe notify TEXT...       sends each TEXT to $NOTIFY_SOCKET; "ok" or the error's name
+ *   probe activated            prints the variables of socket activation and what the descriptors from 3 on are
  *   probe session              prints whether the process leads its session and process group
  */
 #include <errno.h>
@@ -19,8 +21,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int report(long result)
@@ -97,6 +101,48 @@ static int memory(const char *mib)
 	return 0;
 }
 
+static int notify(int argc, char **argv)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	const char *path = getenv("NOTIFY_SOCKET");
+	int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path ? path : "");
+	for (int i = 0; i < argc; i++)
+		if (sendto(sock, argv[i], strlen(argv[i]), 0, (struct sockaddr *)&addr,
+			   sizeof(addr)) < 0)
+			return report(-1);
+	return report(0);
+}
+
+static const char *variable(const char *name)
+{
+	const char *value = getenv(name);
+
+	return value ? value : "unset";
+}
+
+static int activated(void)
+{
+	struct stat st;
+
+	printf("fds %s pid %s names %s me %d\n", variable("LISTEN_FDS"), variable("LISTEN_PID"),
+	       variable("LISTEN_FDNAMES"), getpid());
+	for (int fd = 3; fd < 16; fd++) {
+		int listening = 0;
+		socklen_t size = sizeof(listening);
+
+		if (fstat(fd, &st) < 0)
+			continue;
+		getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size);
+		printf("%d %s\n", fd,
+		       listening              ? "listens"
+		       : S_ISSOCK(st.st_mode) ? "socket"
+					      : "file");
+	}
+	return 0;
+}
+
 static _Noreturn void sleep_for_ever(void)
 {
 	signal(SIGTERM, SIG_IGN);
@@ -123,6 +169,10 @@ int main(int argc, char **argv)
 		return signals();
 	if (!strcmp(what, "memory") && argc > 2)
 		return memory(argv[2]);
+	if (!strcmp(what, "notify"))
+		return notify(argc - 2, argv + 2);
+	if (!strcmp(what, "activated"))
+		return activated();
 	if (!strcmp(what, "sleep"))
 		sleep_for_ever();
 	if (!strcmp(what, "umask")) {

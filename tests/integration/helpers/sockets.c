@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The other end of hull's sockets, as an engine, systemd or a log daemon is.
+ *
+ *   sockets pidfd PATH       listens at PATH, takes the descriptor that arrives there, and prints what was sent with
+ *                            it and the process that it is a pidfd of
+ *   sockets datagrams PATH   binds PATH ("@name": an abstract one) and prints what arrives, a datagram a line, with
+ *                            line breaks as "|" and other bytes that are no text as "?". Until it is killed
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static void die(const char *what)
+{
+	fprintf(stderr, "sockets: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static int bound(const char *path, int type)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int sock = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+	size_t len = strlen(path);
+
+	if (len >= sizeof(addr.sun_path))
+		die("path too long");
+	memcpy(addr.sun_path, path, len);
+	if (path[0] == '@')
+		addr.sun_path[0] = '\0';
+	else
+		len++;
+	if (bind(sock, (struct sockaddr *)&addr,
+		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+		die(path);
+	return sock;
+}
+
+/* Prints the line "Pid:" of what the kernel says about a pidfd. */
+static void print_pid(int fd)
+{
+	char path[64], line[128];
+	FILE *info;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	info = fopen(path, "re");
+	while (info && fgets(line, sizeof(line), info))
+		if (!strncmp(line, "Pid:", 4))
+			fputs(line + 4 + strspn(line + 4, "\t"), stdout);
+	if (info)
+		fclose(info);
+}
+
+static int receive_pidfd(const char *path)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} control;
+	char name[256];
+	struct iovec iov = { name, sizeof(name) - 1 };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control.buf,
+			      .msg_controllen = sizeof(control.buf) };
+	int listener = bound(path, SOCK_STREAM), peer, fd;
+	ssize_t n;
+
+	if (listen(listener, 1) < 0)
+		die(path);
+	peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	n = recvmsg(peer, &msg, MSG_CMSG_CLOEXEC);
+	if (peer < 0 || n <= 0 || !CMSG_FIRSTHDR(&msg))
+		die("receive the pidfd");
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+	name[n] = '\0';
+	printf("%s ", name);
+	print_pid(fd);
+	return 0;
+}
+
+static int print_datagrams(const char *path)
+{
+	int sock = bound(path, SOCK_DGRAM);
+	char buf[8192];
+	ssize_t n;
+
+	if (path[0] != '@' && chmod(path, 0777) < 0)
+		die(path);
+	/* Descriptors that come along are closed, which is the answer that a barrier waits for. */
+	while ((n = recv(sock, buf, sizeof(buf), 0)) >= 0) {
+		for (ssize_t i = 0; i < n; i++)
+			putchar(buf[i] == '\n' ? '|' : buf[i] < ' ' || buf[i] > '~' ? '?' : buf[i]);
+		putchar('\n');
+		fflush(stdout);
+	}
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 3 && !strcmp(argv[1], "pidfd"))
+		return receive_pidfd(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "datagrams"))
+		return print_datagrams(argv[2]);
+	fprintf(stderr, "usage: sockets pidfd|datagrams PATH\n");
+	return 2;
+}

@@ -1,0 +1,70 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# `hull ps` with options for ps(1): the lines of the container, and the header as ps printed it.
+
+load helpers
+
+setup()
+{
+	hull_setup
+	require_cmd ps
+	ps -ef >/dev/null 2>&1 || skip "this ps has no -ef"
+	set_args sh -c 'sleep 1000 & sleep 1000 & echo ready; wait'
+	start_container
+	wait_until 5 'grep -q ready "$OUT"'
+}
+
+# The lines behind the header, as a sorted list of what is in the column.
+column()
+{
+	awk -v n="$1" 'NR > 1 { print $n }' | sort -n
+}
+
+# bats test_tags=quick
+@test "the processes are those of --format json" {
+	pids=$(h ps --format json "$ID" | jq -r '.[]' | sort -n)
+	[ "$(wc -l <<<"$pids")" -eq 3 ]
+	[ "$(h ps "$ID" | column 2)" = "$pids" ]
+	[ "$(h ps --format table "$ID" | head -n 1)" = "$(ps -ef | head -n 1)" ]
+}
+
+# bats test_tags=quick
+@test "options choose the columns, wherever PID is" {
+	pids=$(h ps -f json "$ID" | jq -r '.[]' | sort -n)
+	[ "$(h ps "$ID" -eo pid,comm | column 1)" = "$pids" ]
+	[ "$(h ps "$ID" -eo ppid,rss,pid,args | column 3)" = "$pids" ]
+	[ "$(h ps "$ID" aux | column 2)" = "$pids" ]
+	[ "$(h ps "$ID" -e -o comm,pid | head -n 1)" = "$(ps -e -o comm,pid | head -n 1)" ]
+	[ "$(h ps "$ID" -- -eo pid | column 1)" = "$pids" ]
+	# What ps leaves out stays out.
+	[ "$(h ps "$ID" -o pid -p "$(container_pid)" | column 1)" = "$(container_pid)" ]
+}
+
+@test "a column that only ends in PID is another" {
+	pids=$(h ps -f json "$ID" | jq -r '.[]' | sort -n)
+	[ "$(h ps "$ID" -eo ppid,spid,pid | column 3 | sort -un)" = "$pids" ]
+}
+
+@test "options without a column PID, and wrong ones, are errors" {
+	run h ps "$ID" -eo comm
+	expect_error 'no column PID'
+	run h ps "$ID" -eo pid=
+	expect_error 'no column PID'
+	run h ps "$ID" --no-such-option
+	expect_error 'ps'
+}
+
+@test "a process of the container cannot forge a line" {
+	h exec --detach "$ID" sh -c 'exec -a "x
+root 1 0 0 forged" sleep 1000' </dev/null >/dev/null 2>&1
+	run h ps "$ID"
+	expect_no_match '^root +1 '
+}
+
+@test "json takes no notice of options, and of ps" {
+	PATH=/none run -0 "$HULL" --root "$ROOT" ps --format json "$ID"
+	jq -e 'length == 3 and all(type == "number")' <<<"$output"
+	PATH=/none run -0 "$HULL" --root "$ROOT" ps "$ID"
+	[ "${lines[0]}" = PID ]
+	[ "${#lines[@]}" -eq 4 ]
+}
