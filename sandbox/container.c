@@ -138,6 +138,7 @@ static int plan_rootfs(struct container_plan *plan, struct error *err)
 	plan->rootfs.bundle = plan->bundle;
 	plan->rootfs.user_namespace =
 		((plan->namespaces.new_flags | plan->namespaces.join_flags) & CLONE_NEWUSER) != 0;
+	plan->rootfs.user_ns = plan->namespaces.join_fds[OCI_NS_USER];
 	plan->rootfs.private_cgroup_ns = (plan->namespaces.new_flags & CLONE_NEWCGROUP) != 0;
 	plan->rootfs.no_pivot = plan->sb->no_pivot;
 	return rootfs_open(&plan->rootfs, err);
@@ -205,7 +206,7 @@ int container_privileged(int channel, pid_t pid, const struct oci_process *proce
 	if (r == 0)
 		r = privileges_set_rlimits(process, pid, err);
 	if (r == 0 && map)
-		r = ns_write_id_mappings(dir, pid, map, err);
+		r = ns_write_id_mappings(dir, pid, &map->uid_mappings, &map->gid_mappings, err);
 	return r < 0 ? r : message_send(channel, MSG_GO, NULL, 0, NULL, 0, err);
 }
 

@@ -94,10 +94,12 @@ static int check_mounts(const struct oci_config *config, struct error *err)
 
 		if (r < 0)
 			return r;
-		if (m->uid_mappings.len || m->gid_mappings.len)
+		if (opts.idmap && !opts.idmap_spec && !m->uid_mappings.len &&
+		    !oci_namespace_find(config, OCI_NS_USER))
 			return error_set(
-				err, ENOTSUP,
-				"/mounts/%zu/uidMappings: idmapped mounts are not supported yet",
+				err, EINVAL,
+				"/mounts/%zu/uidMappings: `idmap` needs uidMappings and gidMappings, "
+				"of the mount or of a user namespace in /linux/namespaces",
 				i);
 		if (!opts.bind && !opts.remount && !m->type)
 			return error_set(

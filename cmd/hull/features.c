@@ -77,7 +77,7 @@ static void fill(struct document *d)
 	d->apparmor.enabled = yes;
 	d->selinux.enabled = yes;
 	d->net_devices.enabled = no;
-	d->idmap.enabled = no;
+	d->idmap.enabled = yes;
 	d->mount_extensions.idmap = &d->idmap;
 	d->intel_rdt = (struct oci_features_intel_rdt){ .enabled = no };
 	d->linux_ = (struct oci_features_linux){ .namespaces = d->namespaces.list,
