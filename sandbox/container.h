@@ -23,7 +23,8 @@ enum container_message {
 	MSG_HOOKS,   /* to the caller: run the createRuntime hooks. Answer: MSG_GO */
 	MSG_READY,   /* to the caller: set up; maybe the terminal's descriptor */
 	MSG_GO,
-	MSG_START,  /* to the process: execute the workload */
+	MSG_START, /* to the process: execute the workload */
+	MSG_NET_DEVICES, /* to the caller: move linux.netDevices to my network namespace. Answer: MSG_GO */
 	MSG_COMMIT, /* to the process: wait for MSG_START on the listening socket */
 };
 

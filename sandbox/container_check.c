@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "namespaces/link.h"
 #include "namespaces/mount_options.h"
 #include "sandbox/container.h"
 
@@ -68,8 +69,9 @@ static int check_linux(const struct oci_config *config, struct error *err)
 
 	if (r < 0)
 		return r;
-	if (l->net_devices.len)
-		return refuse("/linux/netDevices", err);
+	r = link_check_devices(config, err);
+	if (r < 0)
+		return r;
 	if (l->intel_rdt)
 		return refuse("/linux/intelRdt", err);
 	if (l->memory_policy)
@@ -132,5 +134,9 @@ int container_check_shared(const struct oci_config *config, unsigned long own_na
 		return error_set(
 			err, EINVAL,
 			"/hostname: needs a uts namespace in /linux/namespaces that is not the host's");
+	if (config->linux_ && config->linux_->net_devices.len && !(own_namespaces & CLONE_NEWNET))
+		return error_set(
+			err, EINVAL,
+			"/linux/netDevices: needs a network namespace in /linux/namespaces that is not the host's");
 	return rootfs_check_sysctl(config, own_namespaces, err);
 }

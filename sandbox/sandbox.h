@@ -97,6 +97,7 @@ struct sandbox {
 	int terminal;        /* after create(): the terminal's primary side for the caller, or -1 */
 	int channel; /* between create() and commit() or start(): to the init process; else -1 */
 	bool exec_failed;
+	int net_namespace; /* the container's, while it has network devices of the host's and is ours; else -1 */
 };
 
 /* The operations of a kind; NULL with a message where it is not in this build. */

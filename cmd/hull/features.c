@@ -76,7 +76,7 @@ static void fill(struct document *d)
 						    .supported_flags = d->flags.list };
 	d->apparmor.enabled = yes;
 	d->selinux.enabled = yes;
-	d->net_devices.enabled = no;
+	d->net_devices.enabled = yes;
 	d->idmap.enabled = yes;
 	d->mount_extensions.idmap = &d->idmap;
 	d->intel_rdt = (struct oci_features_intel_rdt){ .enabled = no };
