@@ -78,6 +78,24 @@ int rootfs_assemble(struct rootfs *rootfs, struct error *err);
 int rootfs_enter(struct rootfs *rootfs, struct error *err);
 
 /*
+ * For a container that runs already (rootfs->running, tree and sources -EBADF and NULL): checks the mounts of rootfs->config and
+ * opens, on the host, the sources of those that are bind mounts. rootfs_close() releases them.
+ */
+int rootfs_open_added(struct rootfs *rootfs, struct error *err);
+
+/*
+ * In the container's namespaces, but not in its pid namespace: makes the mounts of rootfs->config beneath rootfs->tree, its root
+ * directory. Its processes may rename and link what they like meanwhile: nothing is looked up twice, nor in its /proc.
+ */
+int rootfs_add_mounts(struct rootfs *rootfs, struct error *err);
+
+/*
+ * As rootfs_add_mounts(): unmounts the topmost mount on each destination, the last first. -EINVAL where none is mounted exactly
+ * there, or it is the root. proc: descriptor of the host's /proc.
+ */
+int rootfs_remove_mounts(const struct rootfs *rootfs, int proc, struct error *err);
+
+/*
  * Allocates a terminal from the devpts of the root file system behind root. *primary and *secondary are the caller's to close.
  */
 int console_open(int root, int *primary, int *secondary, struct error *err);

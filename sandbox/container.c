@@ -623,6 +623,7 @@ static const struct sandbox_ops container_ops = {
 	.resume = container_resume,
 	.paused = container_paused,
 	.pids = container_pids,
+	.mount = container_mount,
 	.destroy = container_destroy,
 };
 

@@ -77,6 +77,12 @@ struct sandbox_ops {
 	int (*paused)(struct sandbox *sb, struct error *err); /* 1, 0 or a negative errno */
 	/* The processes, as the host sees them: the caller frees *pids. Returns how many. */
 	ssize_t (*pids)(struct sandbox *sb, pid_t **pids, struct error *err);
+	/*
+	 * Adds mounts to a running sandbox, in their order; or unmounts what is mounted on their destinations, in the reverse
+	 * order. On an error those before it are done.
+	 */
+	int (*mount)(struct sandbox *sb, const struct oci_mounts *mounts, bool add,
+		     struct error *err);
 	/* Kills what runs and removes all that create() made outside the state directory. Can be repeated. */
 	int (*destroy)(struct sandbox *sb, struct error *err);
 };
