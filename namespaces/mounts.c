@@ -214,8 +214,15 @@ static int classic_mount(const struct rootfs *rootfs, const struct oci_mount *m,
 				 "mount(2), which cannot be used safely in a running container",
 				 m->destination, FSCONFIG_VALUE_MAX);
 
-	for (size_t i = 0; i < opts->data_count; i++)
-		strbuf_addf(&data, "%s%s", i ? "," : "", opts->data[i]);
+	for (size_t i = 0; i < opts->data_count; i++) {
+		/* A label has commas in it, and is one option only in quotes. */
+		bool label = !strncmp(opts->data[i], "context=", 8) && !strchr(opts->data[i], '"');
+
+		if (label)
+			strbuf_addf(&data, "%scontext=\"%s\"", i ? "," : "", opts->data[i] + 8);
+		else
+			strbuf_addf(&data, "%s%s", i ? "," : "", opts->data[i]);
+	}
 	if (strbuf_failed(&data))
 		return error_errno(err, ENOMEM, "mount on `%s`", m->destination);
 	if (opts->read_only && (!m->type || !is_pseudo(m->type)))
@@ -573,6 +580,30 @@ static void inherit_mode(const struct oci_mount *m, struct mount_options *opts, 
 	opts->data[opts->data_count++] = buf;
 }
 
+/*
+ * linux.mountLabel: the label of everything in a new file system. Not of those whose files have labels of their own from the
+ * policy, as in runc; nor where the mount itself says something else. The text is kept in buf.
+ */
+static int add_label(const struct rootfs *rootfs, const struct oci_mount *m,
+		     struct mount_options *opts, char *buf, size_t size, struct error *err)
+{
+	static const char *const own[] = { "proc", "sysfs", "mqueue", "cgroup", "cgroup2" };
+
+	if (!rootfs->mount_label)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		if (!strcmp(m->type, own[i]))
+			return 0;
+	for (size_t i = 0; i < opts->data_count; i++)
+		if (strstr(opts->data[i], "context="))
+			return 0;
+	if (opts->data_count == MOUNT_DATA_MAX ||
+	    (size_t)snprintf(buf, size, "context=%s", rootfs->mount_label) >= size)
+		return error_set(err, EINVAL, "/linux/mountLabel: too long");
+	opts->data[opts->data_count++] = buf;
+	return 0;
+}
+
 static int mount_one(struct rootfs *rootfs, size_t index, struct error *err)
 {
 	const struct oci_mount *m = &rootfs->config->mounts.items[index];
@@ -581,7 +612,7 @@ static int mount_one(struct rootfs *rootfs, size_t index, struct error *err)
 	struct mount_options opts;
 	mode_t existing_mode;
 	struct stat st;
-	char mode[16];
+	char mode[16], label[FSCONFIG_VALUE_MAX];
 	int r = mount_options_parse(&opts, m, index, err);
 
 	if (r < 0)
@@ -603,7 +634,8 @@ static int mount_one(struct rootfs *rootfs, size_t index, struct error *err)
 	inherit_mode(m, &opts, existing_mode, mode, sizeof(mode));
 	if (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2"))
 		return mount_cgroups(rootfs, m, &opts, target, err);
-	return mount_fs(rootfs, m, &opts, target, err);
+	r = add_label(rootfs, m, &opts, label, sizeof(label), err);
+	return r < 0 ? r : mount_fs(rootfs, m, &opts, target, err);
 }
 
 int mount_all(struct rootfs *rootfs, struct error *err)

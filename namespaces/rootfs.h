@@ -51,7 +51,9 @@ struct rootfs {
 	const struct rootfs_cgroup *cgroups;
 	size_t cgroup_count;
 	int user_ns; /* descriptor of the user namespace that is joined, or -EBADF: for idmapped mounts */
-	bool running;  /* the container runs already: its /proc is not to be trusted */
+	bool running; /* the container runs already: its /proc is not to be trusted */
+	const char *
+		mount_label; /* SELinux context of new file systems, of rootfs_mount_label(); NULL: none */
 	bool no_pivot; /* move the root over "/" and chroot (for a host on an initramfs) */
 
 	/* filled by rootfs_open() */
@@ -94,6 +96,12 @@ int rootfs_add_mounts(struct rootfs *rootfs, struct error *err);
  * there, or it is the root. proc: descriptor of the host's /proc.
  */
 int rootfs_remove_mounts(const struct rootfs *rootfs, int proc, struct error *err);
+
+/*
+ * linux.mountLabel, where this host has SELinux enabled; else NULL, for there is nothing that it could mean: engines write it in any
+ * case, and runc and crun ignore it there, too.
+ */
+const char *rootfs_mount_label(const struct oci_config *config);
 
 /*
  * Allocates a terminal from the devpts of the root file system behind root. *primary and *secondary are the caller's to close.

@@ -140,6 +140,7 @@ static int plan_rootfs(struct container_plan *plan, struct error *err)
 	plan->rootfs.user_namespace =
 		((plan->namespaces.new_flags | plan->namespaces.join_flags) & CLONE_NEWUSER) != 0;
 	plan->rootfs.user_ns = plan->namespaces.join_fds[OCI_NS_USER];
+	plan->rootfs.mount_label = rootfs_mount_label(plan->sb->config);
 	plan->rootfs.private_cgroup_ns = (plan->namespaces.new_flags & CLONE_NEWCGROUP) != 0;
 	plan->rootfs.no_pivot = plan->sb->no_pivot;
 	return rootfs_open(&plan->rootfs, err);

@@ -65,6 +65,7 @@ static int check_mount_namespace(const struct oci_config *config, struct error *
 static int check_linux(const struct oci_config *config, struct error *err)
 {
 	const struct oci_linux *l = config->linux_;
+	const struct oci_namespace *time;
 	int r = check_user_namespace(config, err);
 
 	if (r < 0)
@@ -78,11 +79,13 @@ static int check_linux(const struct oci_config *config, struct error *err)
 		return refuse("/linux/memoryPolicy", err);
 	if (l->personality)
 		return refuse("/linux/personality", err);
-	if (l->mount_label && *l->mount_label)
-		return refuse("/linux/mountLabel", err);
-	if (l->time_offsets && !oci_namespace_find(config, OCI_NS_TIME))
-		return error_set(err, EINVAL,
-				 "/linux/timeOffsets: needs a time namespace in /linux/namespaces");
+	if (l->mount_label && strpbrk(l->mount_label, "\"\n"))
+		return error_set(err, EINVAL, "/linux/mountLabel: is not a label");
+	time = oci_namespace_find(config, OCI_NS_TIME);
+	if (l->time_offsets && (!time || time->path))
+		return error_set(
+			err, EINVAL,
+			"/linux/timeOffsets: needs a new time namespace in /linux/namespaces");
 	return 0;
 }
 

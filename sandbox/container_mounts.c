@@ -96,6 +96,7 @@ static int plan_open(struct mounts_plan *plan, const struct oci_mounts *mounts, 
 	plan->rootfs.bundle = plan->bundle;
 	plan->rootfs.user_namespace = (plan->flags & CLONE_NEWUSER) != 0;
 	plan->rootfs.user_ns = plan->user_ns;
+	plan->rootfs.mount_label = rootfs_mount_label(&plan->view);
 	plan->rootfs.running = true;
 	return plan->add ? rootfs_open_added(&plan->rootfs, err) : 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* namespaces/: mount options and the mappings of idmapped mounts, as far as they are text. */
-#include "unit.h"
+#include "tests/unit/unit.h"
 
 #include <sys/mount.h>
 
