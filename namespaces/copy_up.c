@@ -69,11 +69,16 @@ static int copy_metadata(struct copy *c, int from, int to, const struct stat *st
 			 struct error *err)
 {
 	struct timespec times[2] = { st->st_atim, st->st_mtim };
+	mode_t mode = st->st_mode & 07777;
 	int r;
 
-	if (fchown(to, st->st_uid, st->st_gid) < 0 && !is_tolerable(errno))
-		return error_errno(err, errno, "set the owner of `%s`", name);
-	if (fchmod(to, st->st_mode & 07777) < 0)
+	/* A file of somebody who has no id here must not become a program that runs as us. */
+	if (fchown(to, st->st_uid, st->st_gid) < 0) {
+		if (!is_tolerable(errno))
+			return error_errno(err, errno, "set the owner of `%s`", name);
+		mode &= ~(mode_t)(S_ISUID | S_ISGID);
+	}
+	if (fchmod(to, mode) < 0)
 		return error_errno(err, errno, "set the mode of `%s`", name);
 	r = copy_xattrs(c, from, to, name, err);
 	if (r == 0 && futimens(to, times) < 0)

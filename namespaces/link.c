@@ -154,11 +154,14 @@ static int find_link(int sock, const char *name, int index, struct link *link)
 {
 	struct ifinfomsg info = { .ifi_family = AF_UNSPEC, .ifi_index = name ? 0 : index };
 	struct request q;
+	int r;
 
+	*link = (struct link){ .index = 0 };
 	request_init(&q, RTM_GETLINK, 0, &info, sizeof(info));
 	if (name)
 		request_add(&q, IFLA_IFNAME, name, strlen(name) + 1);
-	return transact(sock, &q, read_link, link);
+	r = transact(sock, &q, read_link, link);
+	return r == 0 && link->index <= 0 ? -EPROTO : r;
 }
 
 static int set_namespace(int sock, int index, int netns, const char *name)

@@ -259,6 +259,24 @@ lacks()
 	h exec "$ID" ls /new
 }
 
+@test "tmpcopyup: in a user namespace, and what belongs to nobody there is no program of root's" {
+	update_config '.linux.namespaces += [{type: "user"}]
+		| .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 1000}]
+		| .linux.gidMappings = [{containerID: 0, hostID: 100000, size: 1000}]'
+	chmod 755 "$HULL_TEST_WORK" "$TEST_DIR" "$BUNDLE"
+	mkdir "$BUNDLE/rootfs/data"
+	touch "$BUNDLE/rootfs/data/mine" "$BUNDLE/rootfs/data/foreign"
+	chown -R -h 100000:100000 "$BUNDLE/rootfs"
+	chown 100012:100034 "$BUNDLE/rootfs/data/mine"
+	chown 5:5 "$BUNDLE/rootfs/data/foreign" # has no id in the container
+	chmod 6755 "$BUNDLE/rootfs/data/mine" "$BUNDLE/rootfs/data/foreign"
+	add_mount '{"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}'
+	run_script 'stat -c "%n %a %u %g" /data/mine /data/foreign'
+	expect_status 0
+	expect_match '^/data/mine 6755 12 34$'
+	expect_match '^/data/foreign 755 0 0$'
+}
+
 @test "tmpcopyup: links in the image show nothing of the host, and devices are not opened" {
 	mkdir -p "$TEST_DIR/host" "$BUNDLE/rootfs/data"
 	touch "$TEST_DIR/host/secret"

@@ -110,6 +110,10 @@ copied" ]
 0
 0"
 	[ "$(stat -c %u "/proc/$(container_pid)/root/t")" = 100000 ]
+	remove '[{"destination": "/plain"}, {"destination": "/mapped"}, {"destination": "/t"}]'
+	expect_status 0
+	inside 'ls /plain; grep -c " /t " /proc/self/mountinfo'
+	expect_output 0
 }
 
 # bats test_tags=quick
