@@ -50,6 +50,7 @@ static inline long native_syscall_(long number, long a, long b, long c, long d, 
 #define move_mount(from, path, to, to_path, flags) \
 	((int)native_syscall(SYS_move_mount, from, path, to, to_path, flags))
 #define fsopen(name, flags)       ((int)native_syscall(SYS_fsopen, name, flags, 0, 0, 0))
+#define fspick(dir, path, flags)  ((int)native_syscall(SYS_fspick, dir, path, flags, 0, 0))
 #define fsmount(fs, flags, attrs) ((int)native_syscall(SYS_fsmount, fs, flags, attrs, 0, 0))
 #define fsconfig(fs, cmd, key, value, aux) \
 	((int)native_syscall(SYS_fsconfig, fs, cmd, key, value, aux))

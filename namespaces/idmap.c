@@ -71,20 +71,19 @@ static int write_map(int proc_dir, pid_t pid, const char *file, const char *help
 	return r < 0 ? error_wrap(err, "map ids into the user namespace") : 0;
 }
 
-int ns_write_id_mappings(int proc_dir, pid_t pid, const struct oci_linux *linux_, struct error *err)
+int ns_write_id_mappings(int proc_dir, pid_t pid, const struct oci_id_mappings *uids,
+			 const struct oci_id_mappings *gids, struct error *err)
 {
 	int r;
 
 	/* Without privilege setgroups(2) must be given up first, or a group's denial could be shed. */
-	if (geteuid() != 0 && linux_->gid_mappings.len == 1 &&
-	    linux_->gid_mappings.items[0].size == 1) {
+	if (geteuid() != 0 && gids->len == 1 && gids->items[0].size == 1) {
 		r = file_write_existing(proc_dir, "setgroups", "deny", err);
 		if (r < 0 && r != -ENOENT)
 			return r;
 	}
-	r = write_map(proc_dir, pid, "gid_map", "newgidmap", &linux_->gid_mappings, getegid(), err);
+	r = write_map(proc_dir, pid, "gid_map", "newgidmap", gids, getegid(), err);
 	if (r < 0)
 		return r;
-	return write_map(proc_dir, pid, "uid_map", "newuidmap", &linux_->uid_mappings, geteuid(),
-			 err);
+	return write_map(proc_dir, pid, "uid_map", "newuidmap", uids, geteuid(), err);
 }

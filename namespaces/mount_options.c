@@ -5,6 +5,7 @@
  */
 #include "namespaces/mount_options.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/syscalls.h"
@@ -17,8 +18,13 @@ enum option_kind {
 	OPT_ATTR,  /* mount attribute */
 	OPT_RATTR, /* recursive mount attribute */
 	OPT_PROPAGATION,
-	OPT_SB,      /* superblock flag, also MS_… for mount(2) */
-	OPT_REFUSED, /* known, and not done yet */
+	OPT_SB,     /* superblock flag, also MS_… for mount(2) */
+	OPT_LEGACY, /* a flag that only mount(2) has */
+	OPT_IDMAP,  /* set: enum mount_idmap */
+	OPT_TMPCOPYUP,
+	OPT_COPY_SYMLINK,
+	OPT_SRC_NOFOLLOW,
+	OPT_DEST_NOFOLLOW,
 };
 
 #define ATIME_MASK MOUNT_ATTR__ATIME
@@ -31,21 +37,23 @@ static const struct option {
 	{ "async", OPT_SB, 0, MS_SYNCHRONOUS },
 	{ "atime", OPT_ATTR, 0, MOUNT_ATTR_NOATIME },
 	{ "bind", OPT_BIND, 0, 0 },
+	{ "copy-symlink", OPT_COPY_SYMLINK, 0, 0 },
 	{ "defaults", OPT_IGNORED, 0, 0 },
+	{ "dest-nofollow", OPT_DEST_NOFOLLOW, 0, 0 },
 	{ "dev", OPT_ATTR, 0, MOUNT_ATTR_NODEV },
 	{ "diratime", OPT_ATTR, 0, MOUNT_ATTR_NODIRATIME },
 	{ "dirsync", OPT_SB, MS_DIRSYNC, 0 },
 	{ "exec", OPT_ATTR, 0, MOUNT_ATTR_NOEXEC },
-	{ "idmap", OPT_REFUSED, 0, 0 },
-	{ "iversion", OPT_SB, MS_I_VERSION, 0 },
+	{ "idmap", OPT_IDMAP, IDMAP_TOP, 0 },
+	{ "iversion", OPT_LEGACY, MS_I_VERSION, 0 },
 	{ "lazytime", OPT_SB, MS_LAZYTIME, 0 },
-	{ "loud", OPT_IGNORED, 0, 0 },
+	{ "loud", OPT_LEGACY, 0, MS_SILENT },
 	{ "mand", OPT_SB, MS_MANDLOCK, 0 },
 	{ "noatime", OPT_ATTR, MOUNT_ATTR_NOATIME, 0 },
 	{ "nodev", OPT_ATTR, MOUNT_ATTR_NODEV, 0 },
 	{ "nodiratime", OPT_ATTR, MOUNT_ATTR_NODIRATIME, 0 },
 	{ "noexec", OPT_ATTR, MOUNT_ATTR_NOEXEC, 0 },
-	{ "noiversion", OPT_SB, 0, MS_I_VERSION },
+	{ "noiversion", OPT_LEGACY, 0, MS_I_VERSION },
 	{ "nolazytime", OPT_SB, 0, MS_LAZYTIME },
 	{ "nomand", OPT_SB, 0, MS_MANDLOCK },
 	{ "norelatime", OPT_ATTR, 0, MOUNT_ATTR_RELATIME },
@@ -60,7 +68,7 @@ static const struct option {
 	{ "relatime", OPT_ATTR, MOUNT_ATTR_RELATIME, 0 },
 	{ "remount", OPT_REMOUNT, 0, 0 },
 	{ "rexec", OPT_RATTR, 0, MOUNT_ATTR_NOEXEC },
-	{ "ridmap", OPT_REFUSED, 0, 0 },
+	{ "ridmap", OPT_IDMAP, IDMAP_RECURSIVE, 0 },
 	{ "rnoatime", OPT_RATTR, MOUNT_ATTR_NOATIME, 0 },
 	{ "rnodev", OPT_RATTR, MOUNT_ATTR_NODEV, 0 },
 	{ "rnodiratime", OPT_RATTR, MOUNT_ATTR_NODIRATIME, 0 },
@@ -82,13 +90,14 @@ static const struct option {
 	{ "runbindable", OPT_PROPAGATION, MS_UNBINDABLE | MS_REC, 0 },
 	{ "rw", OPT_ATTR, 0, MOUNT_ATTR_RDONLY },
 	{ "shared", OPT_PROPAGATION, MS_SHARED, 0 },
-	{ "silent", OPT_IGNORED, 0, 0 },
+	{ "silent", OPT_LEGACY, MS_SILENT, 0 },
 	{ "slave", OPT_PROPAGATION, MS_SLAVE, 0 },
+	{ "src-nofollow", OPT_SRC_NOFOLLOW, 0, 0 },
 	{ "strictatime", OPT_ATTR, MOUNT_ATTR_STRICTATIME, 0 },
 	{ "suid", OPT_ATTR, 0, MOUNT_ATTR_NOSUID },
 	{ "symfollow", OPT_ATTR, 0, MOUNT_ATTR_NOSYMFOLLOW },
 	{ "sync", OPT_SB, MS_SYNCHRONOUS, 0 },
-	{ "tmpcopyup", OPT_REFUSED, 0, 0 },
+	{ "tmpcopyup", OPT_TMPCOPYUP, 0, 0 },
 	{ "unbindable", OPT_PROPAGATION, MS_UNBINDABLE, 0 },
 };
 
@@ -113,7 +122,7 @@ static const struct option *option_find(const char *name)
 const char *mount_option_name(size_t index)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
-		if (options[i].kind != OPT_REFUSED && index-- == 0)
+		if (index-- == 0)
 			return options[i].name;
 	return NULL;
 }
@@ -148,17 +157,23 @@ static void apply_attr(uint64_t *set, uint64_t *clear, const struct option *o)
 
 static void apply_sb(struct mount_options *opts, const struct option *o)
 {
+	size_t kept = 0;
+
 	opts->legacy_flags =
 		(opts->legacy_flags & ~(unsigned long)o->clear) | (unsigned long)o->set;
-	/* The kernel has no word for this one in fsconfig(2), only a bit of mount(2). */
-	if ((o->set | o->clear) & MS_I_VERSION)
+	/* fsconfig(2) takes words; for iversion and silent there is none, only a bit of mount(2). */
+	if (o->kind == OPT_LEGACY)
 		return;
-	if (opts->sb_flag_count < ARRAY_SIZE(opts->sb_flags))
-		opts->sb_flags[opts->sb_flag_count++] = o->name;
+	/* Each once, in the order of their last mention: there is room for all that there are. */
+	for (size_t i = 0; i < opts->sb_flag_count; i++)
+		if (opts->sb_flags[i] != o->name)
+			opts->sb_flags[kept++] = opts->sb_flags[i];
+	assert(kept < ARRAY_SIZE(opts->sb_flags));
+	opts->sb_flags[kept++] = o->name;
+	opts->sb_flag_count = kept;
 }
 
-static int apply_option(struct mount_options *opts, const struct option *o, const char *where,
-			struct error *err)
+static void apply_option(struct mount_options *opts, const struct option *o)
 {
 	switch (o->kind) {
 	case OPT_BIND:
@@ -182,14 +197,71 @@ static int apply_option(struct mount_options *opts, const struct option *o, cons
 		opts->propagation = mount_propagation(o->name, &opts->propagation_recursive);
 		break;
 	case OPT_SB:
+	case OPT_LEGACY:
 		apply_sb(opts, o);
 		break;
-	case OPT_REFUSED:
-		return error_set(err, ENOTSUP, "%s: mount option `%s` is not supported yet", where,
-				 o->name);
+	case OPT_IDMAP:
+		opts->idmap = (enum mount_idmap)o->set;
+		break;
+	case OPT_TMPCOPYUP:
+		opts->tmpcopyup = true;
+		break;
+	case OPT_COPY_SYMLINK:
+		opts->copy_symlink = true;
+		break;
+	case OPT_SRC_NOFOLLOW:
+		opts->src_nofollow = true;
+		break;
+	case OPT_DEST_NOFOLLOW:
+		opts->dest_nofollow = true;
+		break;
 	case OPT_IGNORED:
 		break;
 	}
+}
+
+/* "idmap=uids=…;gids=…", crun's way to give a mount its own mapping. */
+static bool apply_idmap_spec(struct mount_options *opts, const char *text)
+{
+	size_t r = text[0] == 'r';
+
+	if (strncmp(text + r, "idmap=", 6))
+		return false;
+	opts->idmap = r ? IDMAP_RECURSIVE : IDMAP_TOP;
+	opts->idmap_spec = text + r + 6;
+	return true;
+}
+
+static int refuse(size_t index, const char *what, struct error *err)
+{
+	return error_set(err, EINVAL, "/mounts/%zu/options: %s", index, what);
+}
+
+/* What contradicts itself, or would be without effect. */
+static int check_options(struct mount_options *opts, const struct oci_mount *mount, size_t index,
+			 struct error *err)
+{
+	bool own = mount->uid_mappings.len || mount->gid_mappings.len;
+
+	if (!mount->uid_mappings.len != !mount->gid_mappings.len)
+		return error_set(err, EINVAL,
+				 "/mounts/%zu/%s: is missing, and both mappings are needed", index,
+				 mount->uid_mappings.len ? "gidMappings" : "uidMappings");
+	/* Mappings without the option mean the same: engines of before 1.2 write that. */
+	if (own && !opts->idmap)
+		opts->idmap = IDMAP_TOP;
+	if (own && opts->idmap_spec)
+		return refuse(index, "`idmap=…` and uidMappings exclude one another", err);
+	if (opts->idmap && (!opts->bind || opts->remount))
+		return refuse(index, "`idmap` and mappings are for bind mounts", err);
+	if (opts->tmpcopyup &&
+	    (opts->bind || opts->remount || !mount->type || strcmp(mount->type, "tmpfs")))
+		return refuse(index, "`tmpcopyup` is for mounts of type tmpfs", err);
+	if ((opts->copy_symlink || opts->src_nofollow) && (!opts->bind || opts->remount))
+		return refuse(index, "`copy-symlink` and `src-nofollow` are for bind mounts", err);
+	if (opts->copy_symlink && (opts->src_nofollow || opts->dest_nofollow))
+		return refuse(index, "`copy-symlink` excludes `src-nofollow` and `dest-nofollow`",
+			      err);
 	return 0;
 }
 
@@ -202,20 +274,11 @@ int mount_options_parse(struct mount_options *opts, const struct oci_mount *moun
 		opts->bind = true;
 	for (size_t i = 0; i < mount->options.len; i++) {
 		const struct option *o = option_find(mount->options.items[i]);
-		char where[64];
-		int r;
 
-		snprintf(where, sizeof(where), "/mounts/%zu/options/%zu", index, i);
-		if (o) {
-			r = apply_option(opts, o, where, err);
-			if (r < 0)
-				return r;
+		if (o)
+			apply_option(opts, o);
+		if (o || apply_idmap_spec(opts, mount->options.items[i]))
 			continue;
-		}
-		if (!strncmp(mount->options.items[i], "idmap=", 6) ||
-		    !strncmp(mount->options.items[i], "ridmap=", 7))
-			return error_set(err, ENOTSUP, "%s: idmapped mounts are not supported yet",
-					 where);
 		if (opts->data_count == MOUNT_DATA_MAX)
 			return error_set(
 				err, E2BIG,
@@ -224,5 +287,5 @@ int mount_options_parse(struct mount_options *opts, const struct oci_mount *moun
 		opts->data[opts->data_count++] = mount->options.items[i];
 	}
 	opts->read_only = (opts->attr_set & MOUNT_ATTR_RDONLY) != 0;
-	return 0;
+	return check_options(opts, mount, index, err);
 }

@@ -14,8 +14,19 @@
 
 #define MOUNT_DATA_MAX 64 /* options for the file system itself, a mount */
 
+enum mount_idmap {
+	IDMAP_NONE,
+	IDMAP_TOP,       /* "idmap": of this mount only */
+	IDMAP_RECURSIVE, /* "ridmap": of all mounts below it, too */
+};
+
 struct mount_options {
 	bool bind, recursive_bind, remount;
+	bool tmpcopyup;                   /* a tmpfs gets a copy of what it covers */
+	bool copy_symlink;                /* a source that is a symbolic link is made anew */
+	bool src_nofollow, dest_nofollow; /* a link in the last place is itself what is meant */
+	enum mount_idmap idmap;
+	const char *idmap_spec;          /* what follows "idmap=", borrowed; NULL without */
 	uint64_t attr_set, attr_clear;   /* MOUNT_ATTR_…, of this mount */
 	uint64_t rattr_set, rattr_clear; /* the same of this mount and all below it */
 	unsigned long propagation;       /* MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE or 0 */

@@ -43,6 +43,15 @@ static int set_attributes(int tree, const struct mount_options *opts, unsigned l
 	return 0;
 }
 
+/* The symbolic link at a source of `copy-symlink`, as a descriptor; -EBADF where it is none. */
+static int open_link(const struct rootfs *rootfs, const struct oci_mount *m)
+{
+	_cleanup_close_ int fd = openat(rootfs->bundle, m->source, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISLNK(st.st_mode) ? take_fd(&fd) : -EBADF;
+}
+
 /* The detached source of one bind mount; -EBADF, without a message, where the mount is none. */
 static int open_source(const struct rootfs *rootfs, size_t index, struct error *err)
 {
@@ -60,14 +69,23 @@ static int open_source(const struct rootfs *rootfs, size_t index, struct error *
 	if (!m->source)
 		return error_set(err, EINVAL, "/mounts/%zu/source: a bind mount needs a source",
 				 index);
+	if (opts.copy_symlink) {
+		tree = open_link(rootfs, m);
+		if (tree >= 0)
+			return take_fd(&tree);
+	}
 	/* The host's /sys holds mounts of its own, the cgroups: read-only must not stop at the top (CVE-2023-25809). */
 	if (opts.recursive_bind && opts.read_only && !strcmp(m->source, "/sys"))
 		opts.rattr_set |= MOUNT_ATTR_RDONLY;
 	tree = open_tree(rootfs->bundle, m->source,
 			 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
-				 (opts.recursive_bind ? AT_RECURSIVE : 0));
+				 (opts.recursive_bind ? AT_RECURSIVE : 0) |
+				 (opts.src_nofollow ? AT_SYMLINK_NOFOLLOW : 0));
 	if (tree < 0)
 		return error_errno(err, errno, "/mounts/%zu/source: bind `%s`", index, m->source);
+	r = opts.idmap ? mount_set_idmap(rootfs, index, &opts, tree, err) : 0;
+	if (r < 0)
+		return r;
 	/* The tree is a peer of its source: unless sharing is asked for, cut what would flow back. */
 	propagation = opts.propagation;
 	recursive = opts.propagation_recursive;
@@ -99,13 +117,13 @@ static int fs_error(int fs, int code, const struct oci_mount *m, const char *wha
 {
 	char message[256];
 	ssize_t n = read(fs, message, sizeof(message) - 1);
+	const char *type = m->type ? m->type : "remount";
 
 	if (n <= 2 || message[0] != 'e')
-		return error_errno(err, code, "mount `%s` on `%s`: %s", m->type, m->destination,
-				   what);
+		return error_errno(err, code, "mount `%s` on `%s`: %s", type, m->destination, what);
 	message[n] = '\0';
 	message[strcspn(message, "\n")] = '\0';
-	return error_errno(err, code, "mount `%s` on `%s`: %s: %s", m->type, m->destination, what,
+	return error_errno(err, code, "mount `%s` on `%s`: %s: %s", type, m->destination, what,
 			   message + 2);
 }
 
@@ -121,38 +139,55 @@ static bool is_pseudo(const char *type)
 	return false;
 }
 
+/* One option of the file system's own: "key" or "key=value". */
+static int set_data(int fs, const struct oci_mount *m, const char *option, struct error *err)
+{
+	const char *equals = strchr(option, '=');
+	char key[64];
+	int r;
+
+	if (equals && (size_t)(equals - option) >= sizeof(key))
+		return error_set(err, EINVAL, "mount `%s` on `%s`: unknown option `%.80s`", m->type,
+				 m->destination, option);
+	if (equals) {
+		memcpy(key, option, (size_t)(equals - option));
+		key[equals - option] = '\0';
+		r = fsconfig(fs, FSCONFIG_SET_STRING, key, equals + 1, 0);
+	} else {
+		r = fsconfig(fs, FSCONFIG_SET_FLAG, option, NULL, 0);
+	}
+	return r < 0 ? fs_error(fs, errno, m, option, err) : 0;
+}
+
+static int set_fs_options(int fs, const struct oci_mount *m, const struct mount_options *opts,
+			  struct error *err)
+{
+	for (size_t i = 0; i < opts->sb_flag_count; i++)
+		if (fsconfig(fs, FSCONFIG_SET_FLAG, opts->sb_flags[i], NULL, 0) < 0)
+			return fs_error(fs, errno, m, opts->sb_flags[i], err);
+	for (size_t i = 0; i < opts->data_count; i++) {
+		int r = set_data(fs, m, opts->data[i], err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int configure_fs(int fs, const struct oci_mount *m, const struct mount_options *opts,
 			struct error *err)
 {
+	int r;
+
 	if (m->source && fsconfig(fs, FSCONFIG_SET_STRING, "source", m->source, 0) < 0)
 		return fs_error(fs, errno, m, "set the source", err);
 	if (opts->read_only && !is_pseudo(m->type) &&
 	    fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
 		return fs_error(fs, errno, m, "set read-only", err);
-	for (size_t i = 0; i < opts->sb_flag_count; i++)
-		if (fsconfig(fs, FSCONFIG_SET_FLAG, opts->sb_flags[i], NULL, 0) < 0)
-			return fs_error(fs, errno, m, opts->sb_flags[i], err);
-	for (size_t i = 0; i < opts->data_count; i++) {
-		const char *equals = strchr(opts->data[i], '=');
-		char key[64];
-		int r;
-
-		if (equals && (size_t)(equals - opts->data[i]) >= sizeof(key))
-			return error_set(err, EINVAL, "mount `%s` on `%s`: unknown option `%.80s`",
-					 m->type, m->destination, opts->data[i]);
-		if (equals) {
-			memcpy(key, opts->data[i], (size_t)(equals - opts->data[i]));
-			key[equals - opts->data[i]] = '\0';
-			r = fsconfig(fs, FSCONFIG_SET_STRING, key, equals + 1, 0);
-		} else {
-			r = fsconfig(fs, FSCONFIG_SET_FLAG, opts->data[i], NULL, 0);
-		}
-		if (r < 0)
-			return fs_error(fs, errno, m, opts->data[i], err);
-	}
-	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return fs_error(fs, errno, m, "make the file system", err);
-	return 0;
+	r = set_fs_options(fs, m, opts, err);
+	if (r == 0 && fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		r = fs_error(fs, errno, m, "make the file system", err);
+	return r;
 }
 
 /* Values that fsconfig(2) cannot carry (overlay's long lowerdir) or flags that it does not know. */
@@ -166,13 +201,28 @@ static bool needs_classic_mount(const struct mount_options *opts)
 	return false;
 }
 
-static int classic_mount(const struct oci_mount *m, const struct mount_options *opts,
-			 unsigned long flags, int target, struct error *err)
+static int classic_mount(const struct rootfs *rootfs, const struct oci_mount *m,
+			 const struct mount_options *opts, unsigned long flags, int target,
+			 struct error *err)
 {
 	_cleanup_strbuf_ struct strbuf data = { 0 };
 
-	for (size_t i = 0; i < opts->data_count; i++)
-		strbuf_addf(&data, "%s%s", i ? "," : "", opts->data[i]);
+	/* A running container's /proc is its own, and this call takes only paths. */
+	if (rootfs->running)
+		return error_set(err, ENOTSUP,
+				 "mount on `%s`: `iversion` and options longer than %d bytes need "
+				 "mount(2), which cannot be used safely in a running container",
+				 m->destination, FSCONFIG_VALUE_MAX);
+
+	for (size_t i = 0; i < opts->data_count; i++) {
+		/* A label has commas in it, and is one option only in quotes. */
+		bool label = !strncmp(opts->data[i], "context=", 8) && !strchr(opts->data[i], '"');
+
+		if (label)
+			strbuf_addf(&data, "%scontext=\"%s\"", i ? "," : "", opts->data[i] + 8);
+		else
+			strbuf_addf(&data, "%s%s", i ? "," : "", opts->data[i]);
+	}
 	if (strbuf_failed(&data))
 		return error_errno(err, ENOMEM, "mount on `%s`", m->destination);
 	if (opts->read_only && (!m->type || !is_pseudo(m->type)))
@@ -195,7 +245,7 @@ static int mount_classic(const struct rootfs *rootfs, const struct oci_mount *m,
 			 const struct mount_options *opts, int target, struct error *err)
 {
 	_cleanup_close_ int mounted = -EBADF;
-	int r = classic_mount(m, opts, 0, target, err);
+	int r = classic_mount(rootfs, m, opts, 0, target, err);
 
 	if (r < 0)
 		return r;
@@ -242,19 +292,41 @@ static int bind_host_sysfs(const struct mount_options *opts, struct error *err)
 	return r < 0 ? r : take_fd(&tree);
 }
 
+/* A tmpfs that shall be read-only, too, is filled first. */
+static int fill_tmpfs(const struct mount_options *opts, int mnt, int target, struct error *err)
+{
+	struct mount_attr attr = { .attr_set = opts->attr_set & MOUNT_ATTR_RDONLY };
+	int r = mount_copy_up(target, mnt, opts, err);
+
+	if (r == 0 && attr.attr_set &&
+	    mount_setattr(mnt, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		r = error_errno(err, errno, "set the mount read-only");
+	return r;
+}
+
 static int mount_fs(const struct rootfs *rootfs, const struct oci_mount *m,
 		    const struct mount_options *opts, int target, struct error *err)
 {
 	_cleanup_close_ int mnt = -EBADF;
 	struct mount_attr attr = { .propagation = opts->propagation };
+	struct mount_options writable = *opts;
 
+	if (needs_classic_mount(opts) && opts->tmpcopyup)
+		return error_set(err, ENOTSUP,
+				 "mount on `%s`: `tmpcopyup` and `iversion` exclude one another",
+				 m->destination);
 	if (needs_classic_mount(opts))
 		return mount_classic(rootfs, m, opts, target, err);
-	mnt = make_fs(m, opts, err);
-	if (mnt == -EPERM && rootfs->user_namespace && !strcmp(m->type, "sysfs"))
+	if (opts->tmpcopyup)
+		writable.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+	mnt = make_fs(m, &writable, err);
+	if (mnt == -EPERM && rootfs->user_namespace && !rootfs->running &&
+	    !strcmp(m->type, "sysfs"))
 		mnt = bind_host_sysfs(opts, err);
 	if (mnt < 0)
 		return mnt;
+	if (opts->tmpcopyup && fill_tmpfs(opts, mnt, target, err) < 0)
+		return error_wrap(err, "`tmpcopyup` to `%s`", m->destination);
 	if (attr.propagation && mount_setattr(mnt, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return error_errno(err, errno, "set the attributes of the mount on `%s`",
 				   m->destination);
@@ -371,16 +443,44 @@ static bool wants_plain_place(const struct oci_mount *m)
 	return m->type && (!strcmp(m->type, "proc") || !strcmp(m->type, "sysfs"));
 }
 
+/* With `dest-nofollow`: a symbolic link in the last place is itself what is mounted on. */
+static int open_last(const struct rootfs *rootfs, const char *path, bool directory,
+		     struct error *err)
+{
+	_cleanup_close_ int dir = -EBADF, made = -EBADF;
+	char name[NAME_MAX + 1];
+	int fd;
+
+	dir = path_make_parent_in_root(rootfs->tree, path, name, sizeof(name), err);
+	if (dir < 0)
+		return dir;
+	fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd >= 0 || errno != ENOENT)
+		return fd < 0 ? error_errno(err, errno, "open `%s`", path) : fd;
+	if (directory && mkdirat(dir, name, 0755) < 0)
+		return error_errno(err, errno, "make directory `%s`", path);
+	if (!directory) {
+		made = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			      0644);
+		if (made < 0)
+			return error_errno(err, errno, "make file `%s`", path);
+	}
+	fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? error_errno(err, errno, "open `%s`", path) : fd;
+}
+
 static int open_destination(const struct rootfs *rootfs, const struct oci_mount *m, int source,
-			    struct error *err)
+			    bool nofollow, struct error *err)
 {
 	_cleanup_close_ int target = -EBADF;
-	struct stat st, root;
+	struct stat st = { .st_mode = S_IFDIR }, root;
 
 	if (source >= 0 && fstat(source, &st) < 0)
 		return error_errno(err, errno, "stat the source of the mount on `%s`",
 				   m->destination);
-	if (source >= 0 && !S_ISDIR(st.st_mode))
+	if (nofollow)
+		target = open_last(rootfs, m->destination, S_ISDIR(st.st_mode), err);
+	else if (!S_ISDIR(st.st_mode))
 		target = path_make_file_in_root(rootfs->tree, m->destination, 0644, err);
 	else if (wants_plain_place(m))
 		target = path_make_plain_dir_in_root(rootfs->tree, m->destination, 0755, err);
@@ -398,17 +498,60 @@ static int open_destination(const struct rootfs *rootfs, const struct oci_mount 
 	return take_fd(&target);
 }
 
+/* `copy-symlink`: the link behind source is made anew; what is there already must be the same link. */
+static int copy_link(const struct rootfs *rootfs, const struct oci_mount *m, int source,
+		     struct error *err)
+{
+	char name[NAME_MAX + 1], target[PATH_MAX], there[PATH_MAX];
+	_cleanup_close_ int dir = -EBADF;
+	ssize_t n = readlinkat(source, "", target, sizeof(target) - 1), found;
+
+	if (n < 0)
+		return error_errno(err, errno, "read the link `%s`", m->source);
+	target[n] = '\0';
+	dir = path_make_parent_in_root(rootfs->tree, m->destination, name, sizeof(name), err);
+	if (dir < 0)
+		return dir;
+	if (symlinkat(target, dir, name) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return error_errno(err, errno, "link `%s`", m->destination);
+	found = readlinkat(dir, name, there, sizeof(there) - 1);
+	if (found != n || memcmp(there, target, (size_t)n) != 0)
+		return error_set(err, EEXIST, "`%s` exists and is not a symbolic link to `%.200s`",
+				 m->destination, target);
+	return 0;
+}
+
+/* Changes the options of a mounted file system: only those that are given, unlike mount(2) with MS_REMOUNT. */
+static int reconfigure(const struct oci_mount *m, const struct mount_options *opts, int target,
+		       struct error *err)
+{
+	_cleanup_close_ int fs = fspick(target, "", FSPICK_EMPTY_PATH | FSPICK_CLOEXEC);
+	int r;
+
+	if (fs < 0)
+		return error_errno(err, errno, "open the file system on `%s`", m->destination);
+	r = set_fs_options(fs, m, opts, err);
+	if (r == 0 && fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+		r = fs_error(fs, errno, m, "change the options", err);
+	return r;
+}
+
 static int remount(const struct rootfs *rootfs, const struct oci_mount *m,
 		   const struct mount_options *opts, struct error *err)
 {
-	_cleanup_close_ int target = path_open_in_root(rootfs->tree, m->destination, O_PATH, err);
+	_cleanup_close_ int target = path_open_in_root(
+		rootfs->tree, m->destination, O_PATH | (opts->dest_nofollow ? O_NOFOLLOW : 0), err);
 	int r;
 
 	if (target < 0)
 		return target;
 	r = set_attributes(target, opts, opts->propagation, opts->propagation_recursive, err);
-	if (r == 0 && !opts->bind && (opts->data_count || opts->legacy_flags))
-		r = classic_mount(m, opts, MS_REMOUNT, target, err);
+	if (r == 0 && !opts->bind && needs_classic_mount(opts))
+		r = classic_mount(rootfs, m, opts, MS_REMOUNT, target, err);
+	else if (r == 0 && !opts->bind && (opts->data_count || opts->sb_flag_count))
+		r = reconfigure(m, opts, target, err);
 	return r < 0 ? error_wrap(err, "remount `%s`", m->destination) : 0;
 }
 
@@ -437,6 +580,30 @@ static void inherit_mode(const struct oci_mount *m, struct mount_options *opts, 
 	opts->data[opts->data_count++] = buf;
 }
 
+/*
+ * linux.mountLabel: the label of everything in a new file system. Not of those whose files have labels of their own from the
+ * policy, as in runc; nor where the mount itself says something else. The text is kept in buf.
+ */
+static int add_label(const struct rootfs *rootfs, const struct oci_mount *m,
+		     struct mount_options *opts, char *buf, size_t size, struct error *err)
+{
+	static const char *const own[] = { "proc", "sysfs", "mqueue", "cgroup", "cgroup2" };
+
+	if (!rootfs->mount_label)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		if (!strcmp(m->type, own[i]))
+			return 0;
+	for (size_t i = 0; i < opts->data_count; i++)
+		if (strstr(opts->data[i], "context="))
+			return 0;
+	if (opts->data_count == MOUNT_DATA_MAX ||
+	    (size_t)snprintf(buf, size, "context=%s", rootfs->mount_label) >= size)
+		return error_set(err, EINVAL, "/linux/mountLabel: too long");
+	opts->data[opts->data_count++] = buf;
+	return 0;
+}
+
 static int mount_one(struct rootfs *rootfs, size_t index, struct error *err)
 {
 	const struct oci_mount *m = &rootfs->config->mounts.items[index];
@@ -444,7 +611,8 @@ static int mount_one(struct rootfs *rootfs, size_t index, struct error *err)
 	_cleanup_close_ int target = -EBADF;
 	struct mount_options opts;
 	mode_t existing_mode;
-	char mode[16];
+	struct stat st;
+	char mode[16], label[FSCONFIG_VALUE_MAX];
 	int r = mount_options_parse(&opts, m, index, err);
 
 	if (r < 0)
@@ -456,7 +624,9 @@ static int mount_one(struct rootfs *rootfs, size_t index, struct error *err)
 		return error_set(err, EINVAL,
 				 "/mounts/%zu/type: a mount that is no bind mount needs a type",
 				 index);
-	target = open_destination(rootfs, m, source, err);
+	if (opts.copy_symlink && source >= 0 && fstat(source, &st) == 0 && S_ISLNK(st.st_mode))
+		return copy_link(rootfs, m, source, err);
+	target = open_destination(rootfs, m, source, opts.dest_nofollow, err);
 	if (target < 0)
 		return target;
 	if (source >= 0)
@@ -464,7 +634,8 @@ static int mount_one(struct rootfs *rootfs, size_t index, struct error *err)
 	inherit_mode(m, &opts, existing_mode, mode, sizeof(mode));
 	if (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2"))
 		return mount_cgroups(rootfs, m, &opts, target, err);
-	return mount_fs(rootfs, m, &opts, target, err);
+	r = add_label(rootfs, m, &opts, label, sizeof(label), err);
+	return r < 0 ? r : mount_fs(rootfs, m, &opts, target, err);
 }
 
 int mount_all(struct rootfs *rootfs, struct error *err)

@@ -45,8 +45,8 @@ int ns_make_time(const struct oci_time_offsets *offsets, int proc, struct error 
  * Writes the id mappings of a process in a new user namespace, from outside. proc_dir: a descriptor of its /proc/PID,
  * pid: the same process. A caller without privilege uses newuidmap(1) and newgidmap(1) for more than its own id.
  */
-int ns_write_id_mappings(int proc_dir, pid_t pid, const struct oci_linux *linux_,
-			 struct error *err);
+int ns_write_id_mappings(int proc_dir, pid_t pid, const struct oci_id_mappings *uids,
+			 const struct oci_id_mappings *gids, struct error *err);
 
 #define _cleanup_ns_plan_ __attribute__((cleanup(ns_plan_close)))
 

@@ -16,6 +16,7 @@
 struct masks {
 	int null_device; /* O_PATH of the host's /dev/null */
 	int empty_dir;   /* the tmpfs, once it is mounted somewhere */
+	const char *label;
 };
 
 static int open_null_device(struct error *err)
@@ -30,13 +31,14 @@ static int open_null_device(struct error *err)
 	return take_fd(&fd);
 }
 
-static int make_empty_dir(struct error *err)
+static int make_empty_dir(const char *label, struct error *err)
 {
 	_cleanup_close_ int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
 	int mnt;
 
 	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0555", 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "2", 0) < 0 ||
+	    (label && fsconfig(fs, FSCONFIG_SET_STRING, "context", label, 0) < 0) ||
 	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return error_errno(err, errno, "make an empty directory for masked paths");
 	mnt = fsmount(fs, FSMOUNT_CLOEXEC,
@@ -52,7 +54,7 @@ static int mask_dir(struct masks *masks, int target, const char *path, struct er
 	int r;
 
 	if (masks->empty_dir < 0) {
-		masks->empty_dir = make_empty_dir(err);
+		masks->empty_dir = make_empty_dir(masks->label, err);
 		return masks->empty_dir < 0 ? masks->empty_dir
 					    : mount_attach(masks->empty_dir, target, path, err);
 	}
@@ -119,7 +121,9 @@ static int set_read_only(const struct rootfs *rootfs, const char *path, struct e
 int protect_paths(const struct rootfs *rootfs, struct error *err)
 {
 	const struct oci_linux *linux_ = rootfs->config->linux_;
-	struct masks masks = { .null_device = -EBADF, .empty_dir = -EBADF };
+	struct masks masks = { .null_device = -EBADF,
+			       .empty_dir = -EBADF,
+			       .label = rootfs->mount_label };
 	int r = 0;
 
 	if (!linux_)

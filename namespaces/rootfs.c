@@ -3,8 +3,10 @@
 #include "namespaces/rootfs.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "base/path.h"
 #include "base/syscalls.h"
@@ -20,6 +22,16 @@ unsigned long rootfs_propagation(const struct oci_config *config, bool *recursiv
 		*recursive = true;
 	}
 	return flags;
+}
+
+const char *rootfs_mount_label(const struct oci_config *config)
+{
+	const char *label = config->linux_ ? config->linux_->mount_label : NULL;
+	struct statfs fs;
+
+	if (!label || !*label || statfs("/sys/fs/selinux", &fs) < 0 || fs.f_type != SELINUX_MAGIC)
+		return NULL;
+	return label;
 }
 
 /* The root directory itself: a link in the place of the last component could point anywhere. */

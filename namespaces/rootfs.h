@@ -50,6 +50,10 @@ struct rootfs {
 	bool private_cgroup_ns; /* a cgroup namespace of its own: cgroup mounts may be writable */
 	const struct rootfs_cgroup *cgroups;
 	size_t cgroup_count;
+	int user_ns; /* descriptor of the user namespace that is joined, or -EBADF: for idmapped mounts */
+	bool running; /* the container runs already: its /proc is not to be trusted */
+	const char *
+		mount_label; /* SELinux context of new file systems, of rootfs_mount_label(); NULL: none */
 	bool no_pivot; /* move the root over "/" and chroot (for a host on an initramfs) */
 
 	/* filled by rootfs_open() */
@@ -74,6 +78,30 @@ int rootfs_assemble(struct rootfs *rootfs, struct error *err);
 
 /* Makes rootfs->tree the root of the mount namespace and of the process, detaches all of the host, applies propagation and read-only. */
 int rootfs_enter(struct rootfs *rootfs, struct error *err);
+
+/*
+ * For a container that runs already (rootfs->running, tree and sources -EBADF and NULL): checks the mounts of rootfs->config and
+ * opens, on the host, the sources of those that are bind mounts. rootfs_close() releases them.
+ */
+int rootfs_open_added(struct rootfs *rootfs, struct error *err);
+
+/*
+ * In the container's namespaces, but not in its pid namespace: makes the mounts of rootfs->config beneath rootfs->tree, its root
+ * directory. Its processes may rename and link what they like meanwhile: nothing is looked up twice, nor in its /proc.
+ */
+int rootfs_add_mounts(struct rootfs *rootfs, struct error *err);
+
+/*
+ * As rootfs_add_mounts(): unmounts the topmost mount on each destination, the last first. -EINVAL where none is mounted exactly
+ * there, or it is the root. proc: descriptor of the host's /proc.
+ */
+int rootfs_remove_mounts(const struct rootfs *rootfs, int proc, struct error *err);
+
+/*
+ * linux.mountLabel, where this host has SELinux enabled; else NULL, for there is nothing that it could mean: engines write it in any
+ * case, and runc and crun ignore it there, too.
+ */
+const char *rootfs_mount_label(const struct oci_config *config);
 
 /*
  * Allocates a terminal from the devpts of the root file system behind root. *primary and *secondary are the caller's to close.
@@ -101,6 +129,30 @@ int mount_open_sources(struct rootfs *rootfs, struct error *err);
 
 /* Makes all mounts of the configuration. */
 int mount_all(struct rootfs *rootfs, struct error *err);
+
+/*
+ * Maps the ids of the detached bind mount tree (and of all below it, where `ridmap` says so), as uidMappings and gidMappings
+ * of the mount say, else "idmap=…", else the container's user namespace (mount_setattr(2) MOUNT_ATTR_IDMAP; config.md
+ * "POSIX-platform Mounts"). Needs privilege over the file system. Call on the host, before there is a container.
+ */
+struct mount_options;
+int mount_set_idmap(const struct rootfs *rootfs, size_t index, const struct mount_options *opts,
+		    int tree, struct error *err);
+
+/*
+ * Parses crun's "uids=FS-HOST-SIZE#…;gids=…" to mappings as of config.json, in the arena. A triplet that begins with "@" has an
+ * id of the container's in the place of HOST, which the container's mappings (of linux_, may be NULL) translate.
+ */
+int mount_parse_idmap(const char *spec, const struct oci_linux *linux_, struct arena *arena,
+		      struct oci_id_mappings *uids, struct oci_id_mappings *gids,
+		      struct error *err);
+
+/*
+ * Copies what is in the directory from to the root directory of the detached tmpfs to: modes, owners, times, extended attributes,
+ * links. from is hostile: nothing in it is looked up by a path, and the size of the tmpfs bounds it. What is mounted below from is
+ * left out. The owner of `to` stays where opts has uid= or gid=, the mode in any case.
+ */
+int mount_copy_up(int from, int to, const struct mount_options *opts, struct error *err);
 
 /* Attaches the detached mount behind tree to the place behind target, both descriptors. */
 int mount_attach(int tree, int target, const char *name, struct error *err);

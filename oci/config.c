@@ -64,6 +64,29 @@ int oci_resources_parse(const char *json, size_t len, struct arena *arena,
 	return r;
 }
 
+int oci_mounts_parse(const char *json, size_t len, struct arena *arena, struct oci_mounts *mounts,
+		     struct error *err)
+{
+	struct json_value top = { .type = JSON_OBJECT, .children = 1 };
+	struct oci_config *filled = arena_alloc(arena, oci_mounts_schema.size);
+	int r;
+
+	if (!filled)
+		return error_set(err, ENOMEM, "out of memory");
+	if (len > OCI_CONFIG_MAX)
+		return error_set(err, EFBIG, "%zu bytes of JSON, more than the limit of %zu", len,
+				 OCI_CONFIG_MAX);
+	r = json_parse(json, len, arena, &top.child, err);
+	if (r < 0)
+		return r;
+	/* As if it were a configuration with nothing else in it, so that messages have their path. */
+	top.child->key = "mounts";
+	r = schema_parse(&oci_mounts_schema, &top, arena, filled, err);
+	if (r == 0)
+		*mounts = filled->mounts;
+	return r;
+}
+
 int oci_config_load(int dirfd, const char *path, struct arena *arena, struct oci_config **config,
 		    char **json, size_t *json_len, struct error *err)
 {

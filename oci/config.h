@@ -458,6 +458,10 @@ int oci_process_parse(const char *json, size_t len, struct arena *arena,
 int oci_resources_parse(const char *json, size_t len, struct arena *arena,
 			struct oci_resources **resources, struct error *err);
 
+/* As oci_config_parse(), of an array of mounts alone (`mounts add`); messages call it /mounts. */
+int oci_mounts_parse(const char *json, size_t len, struct arena *arena, struct oci_mounts *mounts,
+		     struct error *err);
+
 /* Prints what oci_config_parse() would read back as the same structures, indented by four blanks. */
 int oci_config_print(const struct oci_config *config, struct strbuf *out, struct error *err);
 

@@ -106,6 +106,12 @@ static const struct schema_member mount_members[] = {
 };
 static const struct schema mount_schema = SCHEMA(struct oci_mount, mount_members);
 
+/* A file of nothing but mounts, as the member that they are elsewhere. */
+static const struct schema_member mounts_members[] = {
+	ARRAY(struct oci_config, mounts, "mounts", mount_schema, .required = true),
+};
+const struct schema oci_mounts_schema = SCHEMA(struct oci_config, mounts_members);
+
 /* ---- process ---------------------------------------------------------------------------------- */
 
 static const struct schema_member console_size_members[] = {

@@ -10,7 +10,7 @@
 
 /* config_tables.c */
 extern const struct schema oci_config_schema, oci_process_schema;
-extern const struct schema oci_id_mapping_schema;
+extern const struct schema oci_id_mapping_schema, oci_mounts_schema;
 extern const struct schema_format oci_absolute_path, oci_some_path;
 
 /* linux_tables.c */

@@ -31,6 +31,7 @@ int container_bind_sandbox(struct container *c, struct error *err)
 		.start_time = c->record.start_time,
 		.terminal = -1,
 		.channel = -1,
+		.net_namespace = -1,
 	};
 	return c->sandbox.ops ? 0 : -ENOTSUP;
 }

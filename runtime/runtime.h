@@ -90,6 +90,13 @@ int runtime_resume(const struct store *store, const char *id, struct error *err)
 /* Removes a stopped (or created) container; force: also a running or half-made one, and one that does not exist is no error. */
 int runtime_delete(const struct store *store, const char *id, bool force, struct error *err);
 
+/*
+ * Adds the mounts that file lists (a JSON array as config.json's mounts; "-": standard input) to a container that has not stopped,
+ * or unmounts what is on their destinations. On an error those before it stay done.
+ */
+int runtime_mount(const struct store *store, const char *id, const char *file, bool add,
+		  struct error *err);
+
 struct runtime_exec {
 	const char *
 		process_file; /* a process object; NULL: the container's own process with what follows changed */

@@ -14,8 +14,9 @@
 
 #define LOCK_POLL_NS 10000000 /* between two tries for a lock with a limit: 10 ms */
 
-static const char *const files[] = { "init.sock", "config.json", ".config.json.new",
-				     ".state.json.new", "state.json" };
+static const char *const files[] = { "init.sock",   "net-devices",      ".net-devices.new",
+				     "config.json", ".config.json.new", ".state.json.new",
+				     "state.json" };
 
 static int default_root(char *path, size_t size, struct error *err)
 {

@@ -16,6 +16,7 @@
 #include "base/path.h"
 #include "base/process.h"
 #include "base/syscalls.h"
+#include "namespaces/link.h"
 
 #define INITIAL_USER_NS \
 	0xEFFFFFFDU /* its inode in nsfs (PROC_USER_INIT_INO in the kernel's proc_ns.h) */
@@ -138,6 +139,8 @@ static int plan_rootfs(struct container_plan *plan, struct error *err)
 	plan->rootfs.bundle = plan->bundle;
 	plan->rootfs.user_namespace =
 		((plan->namespaces.new_flags | plan->namespaces.join_flags) & CLONE_NEWUSER) != 0;
+	plan->rootfs.user_ns = plan->namespaces.join_fds[OCI_NS_USER];
+	plan->rootfs.mount_label = rootfs_mount_label(plan->sb->config);
 	plan->rootfs.private_cgroup_ns = (plan->namespaces.new_flags & CLONE_NEWCGROUP) != 0;
 	plan->rootfs.no_pivot = plan->sb->no_pivot;
 	return rootfs_open(&plan->rootfs, err);
@@ -207,8 +210,26 @@ int container_privileged(int channel, pid_t pid, const struct oci_process *proce
 	if (r == 0)
 		r = privileges_set_rlimits(process, pid, err);
 	if (r == 0 && map)
-		r = ns_write_id_mappings(dir, pid, map, err);
+		r = ns_write_id_mappings(dir, pid, &map->uid_mappings, &map->gid_mappings, err);
 	return r < 0 ? r : message_send(channel, MSG_GO, NULL, 0, NULL, 0, err);
+}
+
+/* Moves linux.netDevices, and keeps the namespace open, so that they can be moved back. */
+static int move_net_devices(struct container_plan *plan, struct error *err)
+{
+	const struct oci_linux *l = plan->sb->config->linux_;
+	struct sandbox *sb = plan->sb;
+	char path[32];
+	int r;
+
+	if (!l || !l->net_devices.len || sb->net_namespace >= 0)
+		return error_errno(err, EPROTO, "talk to the container's process");
+	snprintf(path, sizeof(path), "%d/ns/net", sb->pid);
+	sb->net_namespace = openat(plan->proc, path, O_RDONLY | O_CLOEXEC);
+	if (sb->net_namespace < 0)
+		return error_errno(err, errno, "open the container's network namespace");
+	r = link_move_devices(&l->net_devices, sb->net_namespace, sb->state_dir, err);
+	return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
 }
 
 static int answer(struct container_plan *plan, const struct message *message,
@@ -232,6 +253,8 @@ static int answer(struct container_plan *plan, const struct message *message,
 		plan->hooks_were_run = true;
 		r = plan->hooks->run(plan->hooks->data, SANDBOX_STAGE_CREATE_RUNTIME, sb->pid, err);
 		return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
+	case MSG_NET_DEVICES:
+		return move_net_devices(plan, err);
 	case MSG_READY:
 		sb->terminal = message->fd_count ? message->fds[0] : -1;
 		return 0;
@@ -306,6 +329,26 @@ static int make_init(struct container_plan *plan, struct error *err)
 	return r;
 }
 
+/* Whether the container has a network namespace that ends with it, unlike one that it joined. */
+static bool owns_net_namespace(const struct sandbox *sb)
+{
+	const struct oci_namespace *net =
+		sb->config ? oci_namespace_find(sb->config, OCI_NS_NETWORK) : NULL;
+
+	return net && !net->path;
+}
+
+/* After a creation that failed nothing of the container ran: devices return as they were. Those in another's namespace stay there. */
+static void settle_net_devices(struct sandbox *sb, bool failed)
+{
+	struct error err = { 0 };
+
+	if (failed && link_return_devices(sb->net_namespace, sb->state_dir, true, &err) < 0)
+		log_warning("move network devices back: %s", err.text);
+	if (failed || !owns_net_namespace(sb))
+		close_fd(&sb->net_namespace);
+}
+
 static int container_create(struct sandbox *sb, const struct sandbox_hooks *hooks,
 			    const struct sandbox_io *io, bool detach_later, struct error *err)
 {
@@ -324,6 +367,8 @@ static int container_create(struct sandbox *sb, const struct sandbox_hooks *hook
 	r = plan_open(&plan, detach_later, err);
 	if (r == 0)
 		r = make_init(&plan, err);
+	if (sb->net_namespace >= 0)
+		settle_net_devices(sb, r < 0);
 	plan_close(&plan);
 	return r;
 }
@@ -525,6 +570,30 @@ static int destroy_cgroup(const struct sandbox *sb, bool kill_first, struct erro
 	return r < 0 ? r : cgroup_remove(&host, sb->cgroup_path, err);
 }
 
+/* While somebody is in the container's network namespace it can be opened, and its devices be moved back when all are dead. */
+static void hold_net_namespace(struct sandbox *sb, int pidfd)
+{
+	char path[48];
+
+	if (sb->net_namespace >= 0 || !sb->config || !sb->config->linux_ ||
+	    !sb->config->linux_->net_devices.len || !owns_net_namespace(sb))
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", sb->pid);
+	sb->net_namespace = open(path, O_RDONLY | O_CLOEXEC);
+	/* If the process is gone by now, the id may be another's, and so the namespace. */
+	if (sb->net_namespace >= 0 && sys_pidfd_send_signal(pidfd, 0, NULL, 0) < 0)
+		close_fd(&sb->net_namespace);
+}
+
+static void return_net_devices(struct sandbox *sb)
+{
+	struct error err = { 0 };
+
+	if (link_return_devices(sb->net_namespace, sb->state_dir, false, &err) < 0)
+		log_warning("move network devices back: %s", err.text);
+	close_fd(&sb->net_namespace);
+}
+
 static int container_destroy(struct sandbox *sb, struct error *err)
 {
 	_cleanup_close_ int init = sb->pid > 0 ? process_open(sb->pid, sb->start_time, NULL) : -1;
@@ -533,9 +602,15 @@ static int container_destroy(struct sandbox *sb, struct error *err)
 	int r = 0;
 
 	close_fd(&sb->channel);
-	if (init >= 0)
+	if (init >= 0) {
+		hold_net_namespace(sb, init);
 		r = kill_init(sb, init, err);
-	return r < 0 || !has_cgroup(sb) ? r : destroy_cgroup(sb, kill_first, err);
+	}
+	if (r == 0 && has_cgroup(sb))
+		r = destroy_cgroup(sb, kill_first, err);
+	if (r == 0 && sb->net_namespace >= 0)
+		return_net_devices(sb);
+	return r;
 }
 
 static const struct sandbox_ops container_ops = {
@@ -551,6 +626,7 @@ static const struct sandbox_ops container_ops = {
 	.resume = container_resume,
 	.paused = container_paused,
 	.pids = container_pids,
+	.mount = container_mount,
 	.destroy = container_destroy,
 };
 

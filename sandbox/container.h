@@ -23,7 +23,8 @@ enum container_message {
 	MSG_HOOKS,   /* to the caller: run the createRuntime hooks. Answer: MSG_GO */
 	MSG_READY,   /* to the caller: set up; maybe the terminal's descriptor */
 	MSG_GO,
-	MSG_START,  /* to the process: execute the workload */
+	MSG_START, /* to the process: execute the workload */
+	MSG_NET_DEVICES, /* to the caller: move linux.netDevices to my network namespace. Answer: MSG_GO */
 	MSG_COMMIT, /* to the process: wait for MSG_START on the listening socket */
 };
 
@@ -126,6 +127,8 @@ void spawn_discard(pid_t *pid);
 void container_init_main(void *data);
 int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *err);
 int container_check(const struct oci_config *config, struct error *err);
+int container_mount(struct sandbox *sb, const struct oci_mounts *mounts, bool add,
+		    struct error *err); /* container_mounts.c */
 
 /* Checks that nothing is to be changed in a namespace that is the host's; own_namespaces: CLONE_NEW… of those that are not. */
 int container_check_shared(const struct oci_config *config, unsigned long own_namespaces,

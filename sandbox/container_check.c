@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "namespaces/link.h"
 #include "namespaces/mount_options.h"
 #include "sandbox/container.h"
 
@@ -64,23 +65,27 @@ static int check_mount_namespace(const struct oci_config *config, struct error *
 static int check_linux(const struct oci_config *config, struct error *err)
 {
 	const struct oci_linux *l = config->linux_;
+	const struct oci_namespace *time;
 	int r = check_user_namespace(config, err);
 
 	if (r < 0)
 		return r;
-	if (l->net_devices.len)
-		return refuse("/linux/netDevices", err);
+	r = link_check_devices(config, err);
+	if (r < 0)
+		return r;
 	if (l->intel_rdt)
 		return refuse("/linux/intelRdt", err);
 	if (l->memory_policy)
 		return refuse("/linux/memoryPolicy", err);
 	if (l->personality)
 		return refuse("/linux/personality", err);
-	if (l->mount_label && *l->mount_label)
-		return refuse("/linux/mountLabel", err);
-	if (l->time_offsets && !oci_namespace_find(config, OCI_NS_TIME))
-		return error_set(err, EINVAL,
-				 "/linux/timeOffsets: needs a time namespace in /linux/namespaces");
+	if (l->mount_label && strpbrk(l->mount_label, "\"\n"))
+		return error_set(err, EINVAL, "/linux/mountLabel: is not a label");
+	time = oci_namespace_find(config, OCI_NS_TIME);
+	if (l->time_offsets && (!time || time->path))
+		return error_set(
+			err, EINVAL,
+			"/linux/timeOffsets: needs a new time namespace in /linux/namespaces");
 	return 0;
 }
 
@@ -94,10 +99,12 @@ static int check_mounts(const struct oci_config *config, struct error *err)
 
 		if (r < 0)
 			return r;
-		if (m->uid_mappings.len || m->gid_mappings.len)
+		if (opts.idmap && !opts.idmap_spec && !m->uid_mappings.len &&
+		    !oci_namespace_find(config, OCI_NS_USER))
 			return error_set(
-				err, ENOTSUP,
-				"/mounts/%zu/uidMappings: idmapped mounts are not supported yet",
+				err, EINVAL,
+				"/mounts/%zu/uidMappings: `idmap` needs uidMappings and gidMappings, "
+				"of the mount or of a user namespace in /linux/namespaces",
 				i);
 		if (!opts.bind && !opts.remount && !m->type)
 			return error_set(
@@ -130,5 +137,9 @@ int container_check_shared(const struct oci_config *config, unsigned long own_na
 		return error_set(
 			err, EINVAL,
 			"/hostname: needs a uts namespace in /linux/namespaces that is not the host's");
+	if (config->linux_ && config->linux_->net_devices.len && !(own_namespaces & CLONE_NEWNET))
+		return error_set(
+			err, EINVAL,
+			"/linux/netDevices: needs a network namespace in /linux/namespaces that is not the host's");
 	return rootfs_check_sysctl(config, own_namespaces, err);
 }

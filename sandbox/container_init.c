@@ -38,6 +38,8 @@ static int set_up_kernel_objects(struct container_plan *plan, struct error *err)
 		r = process_new_keyring(plan->sb->id, err);
 	if (r == 0 && (new_namespaces(plan) & CLONE_NEWNET))
 		r = net_loopback_up(err);
+	if (r == 0 && config->linux_ && config->linux_->net_devices.len)
+		r = spawn_ask(plan->sync, MSG_NET_DEVICES, err);
 	if (r == 0)
 		r = set_names(config, err);
 	return r < 0 ? r : rootfs_write_sysctl(config, plan->proc, err);

@@ -84,6 +84,12 @@ struct sandbox_ops {
 	int (*paused)(struct sandbox *sb, struct error *err); /* 1, 0 or a negative errno */
 	/* The processes, as the host sees them: the caller frees *pids. Returns how many. */
 	ssize_t (*pids)(struct sandbox *sb, pid_t **pids, struct error *err);
+	/*
+	 * Adds mounts to a running sandbox, in their order; or unmounts what is mounted on their destinations, in the reverse
+	 * order. On an error those before it are done.
+	 */
+	int (*mount)(struct sandbox *sb, const struct oci_mounts *mounts, bool add,
+		     struct error *err);
 	/* Kills what runs and removes all that create() made outside the state directory. Can be repeated. */
 	int (*destroy)(struct sandbox *sb, struct error *err);
 };
@@ -104,6 +110,7 @@ struct sandbox {
 	int terminal;        /* after create(): the terminal's primary side for the caller, or -1 */
 	int channel; /* between create() and commit() or start(): to the init process; else -1 */
 	bool exec_failed;
+	int net_namespace; /* the container's, while it has network devices of the host's and is ours; else -1 */
 };
 
 /* The operations of a kind; NULL with a message where it is not in this build. */

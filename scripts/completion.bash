@@ -63,6 +63,13 @@ _hull()
 	start | state | kill | delete | exec | ps | pause | resume)
 		mapfile -t COMPREPLY < <(compgen -W "$(hull "${root[@]}" list --quiet 2>/dev/null)" -- "$cur")
 		;;
+	mounts)
+		case $((COMP_CWORD - i)) in
+		1) mapfile -t COMPREPLY < <(compgen -W 'add remove' -- "$cur") ;;
+		2) mapfile -t COMPREPLY < <(compgen -W "$(hull "${root[@]}" list --quiet 2>/dev/null)" -- "$cur") ;;
+		*) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+		esac
+		;;
 	image)
 		if [ "$prev" = image ]; then
 			mapfile -t COMPREPLY < <(compgen -W unpack -- "$cur")

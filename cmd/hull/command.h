@@ -21,7 +21,7 @@ struct context {
 typedef int command_fn(struct context *ctx, int argc, char **argv, struct error *err);
 
 command_fn cmd_check, cmd_create, cmd_delete, cmd_exec, cmd_features, cmd_image, cmd_kill, cmd_list,
-	cmd_pause, cmd_ps, cmd_resume, cmd_run, cmd_spec, cmd_start, cmd_state;
+	cmd_mounts, cmd_pause, cmd_ps, cmd_resume, cmd_run, cmd_spec, cmd_start, cmd_state;
 
 /*
  * Parses a command's options. Returns the number of words that are no options, which are argv[0…] then; -1 where --help

@@ -94,8 +94,8 @@ static void fill(struct document *d)
 						    .supported_flags = d->flags.list };
 	d->apparmor.enabled = yes;
 	d->selinux.enabled = yes;
-	d->net_devices.enabled = no;
-	d->idmap.enabled = no;
+	d->net_devices.enabled = yes;
+	d->idmap.enabled = yes;
 	d->mount_extensions.idmap = &d->idmap;
 	d->intel_rdt = (struct oci_features_intel_rdt){ .enabled = no };
 	d->linux_ = (struct oci_features_linux){ .namespaces = d->namespaces.list,

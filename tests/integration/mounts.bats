@@ -185,13 +185,24 @@ add_mount()
 		"uidMappings": [{"containerID": 10000, "hostID": 0, "size": 1}],
 		"gidMappings": [{"containerID": 10000, "hostID": 0, "size": 1}]}'
 	run_script 'stat -c "%u %g" /m/file'
-	if [[ "$output" == *"not supported yet"* ]]; then
-		expect_error '/mounts/[0-9]+/options/1.*idmap' # refused with its place, not skipped
-		return
-	fi
 	[ "$status" -eq 0 ] || [[ "$output" != *"Invalid argument"* ]] || skip "this file system has no idmapped mounts"
 	expect_status 0
 	expect_match '^(0 0|65534 65534)$'
+}
+
+@test "a mount label is ignored where there is no SELinux, and in force where there is" {
+	update_config '.linux.mountLabel = "system_u:object_r:container_file_t:s0:c1,c2"'
+	add_mount '{"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["size=1m"]}'
+	run_script 'grep " /t " /proc/self/mountinfo'
+	expect_status 0
+	if [ -d /sys/fs/selinux ]; then
+		expect_match 'context="?system_u:object_r:container_file_t:s0:c1,c2'
+	else
+		expect_no_match context
+	fi
+	update_config '.linux.mountLabel = "a\"b"'
+	run_script true
+	expect_error '/linux/mountLabel'
 }
 
 @test "the container's cgroups are seen read-only" {

@@ -110,6 +110,38 @@ example.org"
 	[ "$output" -ge 1000000 ]
 }
 
+@test "offsets of both clocks, also negative ones and with a user namespace, are what the kernel has" {
+	[ -e /proc/self/ns/time ] || skip "this kernel has no time namespaces"
+	update_config '.linux.namespaces += [{type: "time"}]
+		| .linux.timeOffsets = {boottime: {secs: 86400, nanosecs: 5}, monotonic: {secs: -1, nanosecs: 500000000}}'
+	run_script 'cat /proc/1/timens_offsets'
+	expect_status 0
+	expect_match '^monotonic +-1 +500000000$'
+	expect_match '^boottime +86400 +5$'
+	update_config '.linux.namespaces += [{type: "user"}]
+		| .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
+		| .linux.gidMappings = [{containerID: 0, hostID: 100000, size: 65536}]'
+	chown -R -h 100000:100000 "$BUNDLE/rootfs"
+	chmod 755 "$HULL_TEST_WORK" "$TEST_DIR" "$BUNDLE"
+	run_script 'cat /proc/1/timens_offsets'
+	expect_status 0
+	expect_match '^boottime +86400 +5$'
+}
+
+@test "time offsets without a new time namespace, and impossible ones, are refused" {
+	[ -e /proc/self/ns/time ] || skip "this kernel has no time namespaces"
+	update_config '.linux.timeOffsets = {boottime: {secs: 1}}'
+	run_script true
+	expect_error '/linux/timeOffsets'
+	update_config '.linux.namespaces += [{type: "time", path: "/proc/self/ns/time"}]'
+	run_script true
+	expect_error '/linux/timeOffsets'
+	update_config '.linux.namespaces[-1] = {type: "time"} | .linux.timeOffsets.boottime.nanosecs = 1000000000'
+	run_script true
+	expect_error 'boottime offset'
+	expect_nothing_left
+}
+
 @test "sysctls of the container's namespaces are set" {
 	update_config '.linux.sysctl = {"net.ipv4.ip_forward": "1", "kernel.msgmax": "4242"}'
 	before=$(cat /proc/sys/net/ipv4/ip_forward)
