@@ -250,6 +250,7 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 	close_fd(&c.dir);
 	c.sandbox.state_dir = -EBADF;
 	request.process = &process;
+	request.status = c.status;
 	request.io = (struct sandbox_io){ .console_socket = console,
 					  .preserve_fds = exec->preserve_fds };
 	assert(c.sandbox.ops);

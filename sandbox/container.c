@@ -344,20 +344,58 @@ static int connect_to_init(const struct sandbox *sb, int flags, struct error *er
 	return message_connect(path, SOCK_SEQPACKET | flags, err);
 }
 
-static int container_start(struct sandbox *sb, struct error *err)
+void container_notify_agent(const struct sandbox *sb, pid_t pid, enum oci_status status,
+			    struct notify_agent *agent)
 {
+	const struct oci_linux *l = sb->config->linux_;
+
+	*agent = (struct notify_agent){
+		.seccomp = l ? l->seccomp : NULL,
+		.state.pid = pid,
+		.state.state = { .oci_version = OCI_VERSION,
+				 .id = sb->id,
+				 .status = status,
+				 .pid = sb->pid,
+				 .bundle = sb->bundle,
+				 .annotations = &sb->config->annotations },
+		.connection = -EBADF,
+	};
+}
+
+/* Answers the init process until it executes the workload, which closes the channel. */
+static int follow_start(struct sandbox *sb, struct error *err)
+{
+	struct notify_agent agent;
 	struct message message;
 	int r;
 
+	container_notify_agent(sb, sb->pid, OCI_CREATED, &agent);
+	do {
+		r = spawn_receive(sb->channel, &message, NULL, 0, &sb->exec_failed, err);
+		if (r <= 0)
+			break;
+		r = notify_answer(&agent, sb->channel, &message, err);
+		if (r == -EPROTO)
+			error_errno(err, EPROTO, "talk to the container's process");
+	} while (r == 0);
+	notify_close(&agent);
+	return r;
+}
+
+static int container_start(struct sandbox *sb, struct error *err)
+{
+	const struct oci_linux *l = sb->config->linux_;
+	int r = notify_check_path(l ? l->seccomp : NULL, err);
+
+	if (r < 0)
+		return r;
 	if (sb->channel < 0)
 		sb->channel = connect_to_init(sb, 0, err);
 	if (sb->channel < 0)
 		return sb->channel;
 	r = message_send(sb->channel, MSG_START, NULL, 0, NULL, 0, err);
 	if (r == 0)
-		r = spawn_receive(sb->channel, &message, NULL, 0, &sb->exec_failed, err);
-	if (r > 0)
-		r = error_errno(err, EPROTO, "talk to the container's process");
+		r = follow_start(sb, err);
 	close_fd(&sb->channel);
 	return r;
 }

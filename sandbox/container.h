@@ -11,6 +11,7 @@
 #include "cgroups/cgroup.h"
 #include "namespaces/plan.h"
 #include "namespaces/rootfs.h"
+#include "sandbox/notify.h"
 #include "sandbox/process.h"
 #include "sandbox/sandbox.h"
 
@@ -25,6 +26,9 @@ enum container_message {
 	MSG_GO,
 	MSG_START,  /* to the process: execute the workload */
 	MSG_COMMIT, /* to the process: wait for MSG_START on the listening socket */
+	/* After MSG_START, or MSG_READY of an exec; see notify.h. Answer to each: MSG_GO */
+	MSG_LISTEN,   /* to the caller: I am about to load a filter with a listener */
+	MSG_LISTENER, /* to the caller: its descriptor */
 };
 
 struct spawned {
@@ -134,6 +138,10 @@ int container_check_shared(const struct oci_config *config, unsigned long own_na
 /* Does for the process pid what it cannot do inside its user namespace: limits, and (if map) the id mappings. Answers MSG_GO. */
 int container_privileged(int channel, pid_t pid, const struct oci_process *process,
 			 const struct oci_linux *map, struct error *err);
+
+/* What the agent of a seccomp filter is told of the process pid, should that have one. */
+void container_notify_agent(const struct sandbox *sb, pid_t pid, enum oci_status status,
+			    struct notify_agent *agent);
 
 /* Opens the host's cgroups and, where the sandbox has one, its cgroup. */
 int container_open_cgroup(const struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,

@@ -170,41 +170,56 @@ static void exec_main(void *data)
 	spawn_fail(plan->sync, plan->process.exec_failed ? MSG_EXEC_ERROR : MSG_ERROR, &err);
 }
 
+/* What was heard of the new process so far. */
+struct following {
+	bool ready;
+	bool staged; /* the process that we know is the intermediate one */
+	struct notify_agent agent;
+};
+
+/* Takes one message of the new process. */
+static int answer(struct sandbox *sb, struct sandbox_exec *exec, int channel, bool user_namespace,
+		  struct following *f, const struct message *message, const struct spawned *spawned,
+		  struct error *err)
+{
+	switch (message->type) {
+	case MSG_PRIVILEGED:
+		return user_namespace
+			       ? container_privileged(channel, exec->pid, exec->process, NULL, err)
+			       : -EPROTO;
+	case MSG_SPAWNED:
+		return spawn_adopt(&exec->pid, &f->staged, message, spawned, err);
+	case MSG_READY:
+		if (f->ready || f->staged)
+			return -EPROTO;
+		f->ready = true;
+		exec->terminal = message->fd_count ? message->fds[0] : -1;
+		container_notify_agent(sb, exec->pid, exec->status, &f->agent);
+		return 0;
+	default:
+		return f->ready ? notify_answer(&f->agent, channel, message, err) : -EPROTO;
+	}
+}
+
 /* Answers the new process until it executes the workload, which closes the channel. */
 static int follow(struct sandbox *sb, struct sandbox_exec *exec, int channel, bool user_namespace,
 		  bool staged, struct error *err)
 {
+	struct following f = { .staged = staged, .agent.connection = -EBADF };
 	struct message message;
 	struct spawned spawned;
-	bool ready = false;
 	int r;
 
 	while ((r = spawn_receive(channel, &message, &spawned, sizeof(spawned), &sb->exec_failed,
 				  err)) > 0) {
-		switch (message.type) {
-		case MSG_PRIVILEGED:
-			r = user_namespace ? container_privileged(channel, exec->pid, exec->process,
-								  NULL, err)
-					   : -EPROTO;
-			break;
-		case MSG_SPAWNED:
-			r = spawn_adopt(&exec->pid, &staged, &message, &spawned, err);
-			break;
-		case MSG_READY:
-			if (ready || staged)
-				r = -EPROTO;
-			ready = true;
-			exec->terminal = message.fd_count ? message.fds[0] : -1;
-			break;
-		default:
-			r = -EPROTO;
-		}
+		r = answer(sb, exec, channel, user_namespace, &f, &message, &spawned, err);
 		if (r == -EPROTO)
 			error_errno(err, EPROTO, "talk to the new process");
 		if (r < 0)
 			break;
 	}
-	if (r == 0 && !ready)
+	notify_close(&f.agent);
+	if (r == 0 && !f.ready)
 		return spawn_ended(&exec->pid, err);
 	if (r < 0) {
 		spawn_discard(&exec->pid);
@@ -229,6 +244,9 @@ int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *
 	int ends[2], r;
 
 	exec->terminal = -1;
+	r = notify_check_path(sb->config->linux_ ? sb->config->linux_->seccomp : NULL, err);
+	if (r < 0)
+		return r;
 	r = process_plan(&plan.process, exec->process,
 			 sb->config->linux_ ? sb->config->linux_->seccomp : NULL,
 			 exec->io.preserve_fds, err);

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/number.h"
 #include "base/syscalls.h"
+#include "sandbox/notify.h"
 
 #define PASSWD_MAX   (1024 * 1024) /* bytes of the image's /etc/passwd that are read */
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -288,9 +289,22 @@ int process_take_terminal(int terminal, const struct oci_process *process, struc
 	return 0;
 }
 
+/* The filter comes last: whatever hull does behind it, the filter must allow. */
+static int load_filter(struct process_plan *plan, struct notify_handover *handover,
+		       struct error *err)
+{
+	int r = privileges_raise_for_filter(&plan->privileges, err);
+
+	if (r == 0)
+		r = seccomp_has_listener(&plan->filter) ? notify_load(handover, &plan->filter, err)
+							: seccomp_load_program(&plan->filter, err);
+	return r < 0 ? r : privileges_finish(&plan->privileges, err);
+}
+
 int process_execute(struct process_plan *plan, int sync, struct error *err)
 {
 	const struct oci_process *p = plan->process;
+	struct notify_handover handover;
 	_cleanup_free_ char **argv = calloc(p->args.len + 1, sizeof(char *));
 	int r;
 
@@ -300,14 +314,12 @@ int process_execute(struct process_plan *plan, int sync, struct error *err)
 		argv[i] = (char *)(uintptr_t)p->args.items[i];
 	/* Closed, not marked: execve(2) looks up the program, and its interpreter, while marked ones are still open. */
 	r = close_others(3 + plan->preserve_fds, &sync, 1, err);
+	if (r == 0 && seccomp_has_listener(&plan->filter))
+		r = notify_begin(&handover, sync, err);
 	if (r == 0)
 		r = privileges_set_nproc(p, err);
 	if (r == 0)
-		r = privileges_raise_for_filter(&plan->privileges, err);
-	if (r == 0)
-		r = seccomp_load_program(&plan->filter, err);
-	if (r == 0)
-		r = privileges_finish(&plan->privileges, err);
+		r = load_filter(plan, &handover, err);
 	if (r < 0)
 		return r;
 	execve(plan->path, argv, plan->envp);

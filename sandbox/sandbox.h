@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "oci/config.h"
+#include "oci/state.h"
 
 enum sandbox_kind { SANDBOX_CONTAINER, SANDBOX_MICROVM };
 
@@ -50,7 +51,8 @@ struct sandbox;
 struct sandbox_exec {
 	const struct oci_process *process;
 	struct sandbox_io io;
-	const char *cgroup; /* below the container's own cgroup; NULL: that itself */
+	const char *cgroup;     /* below the container's own cgroup; NULL: that itself */
+	enum oci_status status; /* of the container, for agents that are told of the process */
 	/* results */
 	pid_t pid;
 	int terminal; /* the terminal's primary side where there is no console socket, else -1 */
