@@ -16,6 +16,7 @@
 #include "base/path.h"
 #include "base/process.h"
 #include "base/syscalls.h"
+#include "sandbox/scheduling.h"
 
 #define INITIAL_USER_NS \
 	0xEFFFFFFDU /* its inode in nsfs (PROC_USER_INIT_INO in the kernel's proc_ns.h) */
@@ -177,8 +178,8 @@ static int plan_open(struct container_plan *plan, bool detach_later, struct erro
 		r = container_check_shared(
 			sb->config, plan->namespaces.new_flags | plan->namespaces.join_flags, err);
 	if (r == 0)
-		r = process_plan(&plan->process, sb->config->process, l ? l->seccomp : NULL,
-				 plan->io.preserve_fds, err);
+		r = process_plan(&plan->process, sb->config->process, l, plan->io.preserve_fds,
+				 err);
 	if (r == 0)
 		r = plan_cgroup(plan, err);
 	if (r == 0)
@@ -344,6 +345,16 @@ static int connect_to_init(const struct sandbox *sb, int flags, struct error *er
 	return message_connect(path, SOCK_SEQPACKET | flags, err);
 }
 
+int container_schedule(int channel, pid_t pid, const struct oci_process *process, struct error *err)
+{
+	int r;
+
+	if (!scheduling_wanted(process))
+		return -EPROTO;
+	r = scheduling_set(process, pid, err);
+	return r < 0 ? r : message_send(channel, MSG_GO, NULL, 0, NULL, 0, err);
+}
+
 void container_notify_agent(const struct sandbox *sb, pid_t pid, enum oci_status status,
 			    struct notify_agent *agent)
 {
@@ -374,7 +385,9 @@ static int follow_start(struct sandbox *sb, struct error *err)
 		r = spawn_receive(sb->channel, &message, NULL, 0, &sb->exec_failed, err);
 		if (r <= 0)
 			break;
-		r = notify_answer(&agent, sb->channel, &message, err);
+		r = message.type == MSG_SCHEDULE
+			    ? container_schedule(sb->channel, sb->pid, sb->config->process, err)
+			    : notify_answer(&agent, sb->channel, &message, err);
 		if (r == -EPROTO)
 			error_errno(err, EPROTO, "talk to the container's process");
 	} while (r == 0);

@@ -26,7 +26,9 @@ enum container_message {
 	MSG_GO,
 	MSG_START,  /* to the process: execute the workload */
 	MSG_COMMIT, /* to the process: wait for MSG_START on the listening socket */
-	/* After MSG_START, or MSG_READY of an exec; see notify.h. Answer to each: MSG_GO */
+	/* After MSG_START, or MSG_READY of an exec. Answer to each: MSG_GO */
+	MSG_SCHEDULE, /* to the caller: set my scheduling, for which I lack privilege */
+	/* See notify.h. */
 	MSG_LISTEN,   /* to the caller: I am about to load a filter with a listener */
 	MSG_LISTENER, /* to the caller: its descriptor */
 };
@@ -138,6 +140,10 @@ int container_check_shared(const struct oci_config *config, unsigned long own_na
 /* Does for the process pid what it cannot do inside its user namespace: limits, and (if map) the id mappings. Answers MSG_GO. */
 int container_privileged(int channel, pid_t pid, const struct oci_process *process,
 			 const struct oci_linux *map, struct error *err);
+
+/* Sets the scheduling of the process pid, at its MSG_SCHEDULE. Answers MSG_GO. -EPROTO where there is none to set. */
+int container_schedule(int channel, pid_t pid, const struct oci_process *process,
+		       struct error *err);
 
 /* What the agent of a seccomp filter is told of the process pid, should that have one. */
 void container_notify_agent(const struct sandbox *sb, pid_t pid, enum oci_status status,

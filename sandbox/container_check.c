@@ -8,6 +8,9 @@
 
 #include "namespaces/mount_options.h"
 #include "sandbox/container.h"
+#include "sandbox/memory_policy.h"
+#include "sandbox/personality.h"
+#include "sandbox/scheduling.h"
 
 static int refuse(const char *path, struct error *err)
 {
@@ -20,13 +23,7 @@ static int check_process(const struct oci_process *p, struct error *err)
 		return error_set(err, EINVAL, "/process: is missing");
 	if (!p->args.len)
 		return error_set(err, EINVAL, "/process/args: is missing");
-	if (p->scheduler)
-		return refuse("/process/scheduler", err);
-	if (p->io_priority)
-		return refuse("/process/ioPriority", err);
-	if (p->exec_cpu_affinity)
-		return refuse("/process/execCPUAffinity", err);
-	return 0;
+	return scheduling_check(p, err);
 }
 
 static int check_user_namespace(const struct oci_config *config, struct error *err)
@@ -72,12 +69,13 @@ static int check_linux(const struct oci_config *config, struct error *err)
 		return refuse("/linux/netDevices", err);
 	if (l->intel_rdt)
 		return refuse("/linux/intelRdt", err);
-	if (l->memory_policy)
-		return refuse("/linux/memoryPolicy", err);
-	if (l->personality)
-		return refuse("/linux/personality", err);
 	if (l->mount_label && *l->mount_label)
 		return refuse("/linux/mountLabel", err);
+	r = memory_policy_check(l->memory_policy, err);
+	if (r == 0)
+		r = personality_check(l->personality, err);
+	if (r < 0)
+		return r;
 	if (l->time_offsets && !oci_namespace_find(config, OCI_NS_TIME))
 		return error_set(err, EINVAL,
 				 "/linux/timeOffsets: needs a time namespace in /linux/namespaces");

@@ -12,6 +12,7 @@
 #include "base/process.h"
 #include "base/syscalls.h"
 #include "sandbox/container.h"
+#include "sandbox/scheduling.h"
 
 struct exec_plan {
 	const struct sandbox *sb;
@@ -130,7 +131,9 @@ static void exec_prepare(void *data, const int *keep_too, size_t count)
 	int keep[6], r;
 
 	umask(0);
-	r = enter(plan, &err);
+	r = affinity_set_final(plan->exec->process, &err);
+	if (r == 0)
+		r = enter(plan, &err);
 	if (r == 0)
 		r = open_terminal(plan, &err);
 	if (r == 0 && !plan->exec->process->terminal.v)
@@ -196,6 +199,9 @@ static int answer(struct sandbox *sb, struct sandbox_exec *exec, int channel, bo
 		exec->terminal = message->fd_count ? message->fds[0] : -1;
 		container_notify_agent(sb, exec->pid, exec->status, &f->agent);
 		return 0;
+	case MSG_SCHEDULE:
+		return f->ready ? container_schedule(channel, exec->pid, exec->process, err)
+				: -EPROTO;
 	default:
 		return f->ready ? notify_answer(&f->agent, channel, message, err) : -EPROTO;
 	}
@@ -239,23 +245,26 @@ int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *
 				  .sync = -EBADF,
 				  .primary = -EBADF,
 				  .secondary = -EBADF };
+	const struct oci_linux *l = sb->config->linux_;
 	_cleanup_close_ int channel = -EBADF;
 	bool staged = false;
 	int ends[2], r;
 
 	exec->terminal = -1;
-	r = notify_check_path(sb->config->linux_ ? sb->config->linux_->seccomp : NULL, err);
+	r = scheduling_check(exec->process, err);
+	if (r == 0)
+		r = notify_check_path(l ? l->seccomp : NULL, err);
 	if (r < 0)
 		return r;
-	r = process_plan(&plan.process, exec->process,
-			 sb->config->linux_ ? sb->config->linux_->seccomp : NULL,
-			 exec->io.preserve_fds, err);
+	r = process_plan(&plan.process, exec->process, l, exec->io.preserve_fds, err);
 	if (r == 0)
 		r = open_init(&plan, err);
 	if (r == 0)
 		r = open_exec_cgroup(&plan, err);
 	if (r == 0)
 		r = message_pair(ends, err);
+	if (r == 0)
+		r = affinity_set_initial(exec->process, err);
 	if (r == 0) {
 		struct spawn spawn = {
 			.pidfd = plan.pidfd,
