@@ -16,6 +16,7 @@
 #include "base/path.h"
 #include "base/process.h"
 #include "base/syscalls.h"
+#include "sandbox/resctrl.h"
 #include "sandbox/scheduling.h"
 
 #define INITIAL_USER_NS \
@@ -61,6 +62,7 @@ static void plan_close(struct container_plan *plan)
 	arena_free(&plan->strings);
 	close_fd(&plan->bundle);
 	close_fd(&plan->proc);
+	close_fd(&plan->resctrl);
 	close_fd(&plan->listener);
 	close_fd(&plan->sync);
 }
@@ -129,6 +131,18 @@ static int plan_cgroup(struct container_plan *plan, struct error *err)
 	return r < 0 ? r : plan_cgroup_mounts(plan, err);
 }
 
+static int plan_resctrl(struct container_plan *plan, struct error *err)
+{
+	const struct oci_linux *l = plan->sb->config->linux_;
+
+	if (!l || !l->intel_rdt)
+		return 0;
+	plan->resctrl = resctrl_open(err);
+	if (plan->resctrl < 0)
+		return plan->resctrl;
+	return resctrl_make(plan->resctrl, l->intel_rdt, plan->sb->id, plan->sb->state_dir, err);
+}
+
 static int plan_rootfs(struct container_plan *plan, struct error *err)
 {
 	const struct oci_namespace *mount_ns = oci_namespace_find(plan->sb->config, OCI_NS_MOUNT);
@@ -183,10 +197,19 @@ static int plan_open(struct container_plan *plan, bool detach_later, struct erro
 	if (r == 0)
 		r = plan_cgroup(plan, err);
 	if (r == 0)
+		r = plan_resctrl(plan, err);
+	if (r == 0)
 		r = plan_rootfs(plan, err);
 	if (r == 0 && detach_later)
 		r = open_listener(plan, err);
 	return r;
+}
+
+int container_enter_resctrl(const struct sandbox *sb, int resctrl, pid_t pid, struct error *err)
+{
+	const struct oci_linux *l = sb->config->linux_;
+
+	return l && l->intel_rdt ? resctrl_enter(resctrl, l->intel_rdt, sb->id, pid, err) : 0;
 }
 
 /* ---- create ----------------------------------------------------------------------------------------- */
@@ -233,7 +256,7 @@ static int answer(struct container_plan *plan, const struct message *message,
 		return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
 	case MSG_READY:
 		sb->terminal = message->fd_count ? message->fds[0] : -1;
-		return 0;
+		return container_enter_resctrl(sb, plan->resctrl, sb->pid, err);
 	default:
 		break;
 	}
@@ -313,6 +336,7 @@ static int container_create(struct sandbox *sb, const struct sandbox_hooks *hook
 				       .io = *io,
 				       .bundle = -EBADF,
 				       .proc = -EBADF,
+				       .resctrl = -EBADF,
 				       .listener = -EBADF,
 				       .sync = -EBADF };
 	int r;
@@ -574,6 +598,19 @@ static int destroy_cgroup(const struct sandbox *sb, bool kill_first, struct erro
 	return r < 0 ? r : cgroup_remove(&host, sb->cgroup_path, err);
 }
 
+/* A configuration that cannot be read may have had the property. Where resctrl is mounted no more, nothing is left in it. */
+static int destroy_resctrl(const struct sandbox *sb, struct error *err)
+{
+	_cleanup_close_ int root = -EBADF;
+
+	if (sb->config && !(sb->config->linux_ && sb->config->linux_->intel_rdt))
+		return 0;
+	if (!resctrl_noted(sb->state_dir))
+		return 0;
+	root = resctrl_open(err);
+	return root < 0 && root != -ENODEV ? root : resctrl_destroy(root, sb->state_dir, err);
+}
+
 static int container_destroy(struct sandbox *sb, struct error *err)
 {
 	_cleanup_close_ int init = sb->pid > 0 ? process_open(sb->pid, sb->start_time, NULL) : -1;
@@ -584,7 +621,9 @@ static int container_destroy(struct sandbox *sb, struct error *err)
 	close_fd(&sb->channel);
 	if (init >= 0)
 		r = kill_init(sb, init, err);
-	return r < 0 || !has_cgroup(sb) ? r : destroy_cgroup(sb, kill_first, err);
+	if (r == 0 && has_cgroup(sb))
+		r = destroy_cgroup(sb, kill_first, err);
+	return r < 0 ? r : destroy_resctrl(sb, err);
 }
 
 static const struct sandbox_ops container_ops = {

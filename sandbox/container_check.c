@@ -10,6 +10,7 @@
 #include "sandbox/container.h"
 #include "sandbox/memory_policy.h"
 #include "sandbox/personality.h"
+#include "sandbox/resctrl.h"
 #include "sandbox/scheduling.h"
 
 static int refuse(const char *path, struct error *err)
@@ -67,13 +68,13 @@ static int check_linux(const struct oci_config *config, struct error *err)
 		return r;
 	if (l->net_devices.len)
 		return refuse("/linux/netDevices", err);
-	if (l->intel_rdt)
-		return refuse("/linux/intelRdt", err);
 	if (l->mount_label && *l->mount_label)
 		return refuse("/linux/mountLabel", err);
 	r = memory_policy_check(l->memory_policy, err);
 	if (r == 0)
 		r = personality_check(l->personality, err);
+	if (r == 0)
+		r = resctrl_check(l->intel_rdt, err);
 	if (r < 0)
 		return r;
 	if (l->time_offsets && !oci_namespace_find(config, OCI_NS_TIME))

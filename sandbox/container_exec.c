@@ -12,6 +12,7 @@
 #include "base/process.h"
 #include "base/syscalls.h"
 #include "sandbox/container.h"
+#include "sandbox/resctrl.h"
 #include "sandbox/scheduling.h"
 
 struct exec_plan {
@@ -155,6 +156,7 @@ static void exec_prepare(void *data, const int *keep_too, size_t count)
 static void exec_main(void *data)
 {
 	struct exec_plan *plan = data;
+	const struct oci_linux *l = plan->sb->config->linux_;
 	struct error err = { 0 };
 	int r = 0;
 
@@ -169,6 +171,8 @@ static void exec_main(void *data)
 	r = message_send(plan->sync, MSG_READY, NULL, 0, &plan->primary, plan->primary >= 0, &err);
 	if (r < 0)
 		_exit(1);
+	if (l && l->intel_rdt && spawn_ask(plan->sync, MSG_CLASS, &err) < 0)
+		spawn_fail(plan->sync, MSG_ERROR, &err);
 	process_execute(&plan->process, plan->sync, &err);
 	spawn_fail(plan->sync, plan->process.exec_failed ? MSG_EXEC_ERROR : MSG_ERROR, &err);
 }
@@ -179,6 +183,14 @@ struct following {
 	bool staged; /* the process that we know is the intermediate one */
 	struct notify_agent agent;
 };
+
+static int enter_class(const struct sandbox *sb, pid_t pid, int channel, struct error *err)
+{
+	_cleanup_close_ int resctrl = resctrl_open(err);
+	int r = resctrl < 0 ? resctrl : container_enter_resctrl(sb, resctrl, pid, err);
+
+	return r < 0 ? r : message_send(channel, MSG_GO, NULL, 0, NULL, 0, err);
+}
 
 /* Takes one message of the new process. */
 static int answer(struct sandbox *sb, struct sandbox_exec *exec, int channel, bool user_namespace,
@@ -199,6 +211,8 @@ static int answer(struct sandbox *sb, struct sandbox_exec *exec, int channel, bo
 		exec->terminal = message->fd_count ? message->fds[0] : -1;
 		container_notify_agent(sb, exec->pid, exec->status, &f->agent);
 		return 0;
+	case MSG_CLASS:
+		return f->ready ? enter_class(sb, exec->pid, channel, err) : -EPROTO;
 	case MSG_SCHEDULE:
 		return f->ready ? container_schedule(channel, exec->pid, exec->process, err)
 				: -EPROTO;

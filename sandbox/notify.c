@@ -181,7 +181,9 @@ int notify_answer(struct notify_agent *agent, int channel, const struct message 
 	bool has_fd = message->fd_count == 1;
 	int r = -EPROTO;
 
-	if (agent->seccomp && !agent->begun && message->type == MSG_LISTEN && !message->fd_count) {
+	if (!agent->seccomp) {
+		r = -EPROTO;
+	} else if (!agent->begun && message->type == MSG_LISTEN && !message->fd_count) {
 		agent->begun = true;
 		r = connect_to_agent(agent, err);
 	} else if (agent->begun && !agent->done && message->type == MSG_LISTENER && has_fd) {

@@ -85,7 +85,9 @@ static void fill(struct document *d)
 	d->net_devices.enabled = no;
 	d->idmap.enabled = no;
 	d->mount_extensions.idmap = &d->idmap;
-	d->intel_rdt = (struct oci_features_intel_rdt){ .enabled = no };
+	d->intel_rdt = (struct oci_features_intel_rdt){ .enabled = yes,
+							.schemata = yes,
+							.monitoring = yes };
 	d->memory_policy = (struct oci_features_memory_policy){ .modes = d->memory_modes.list,
 								.flags = d->memory_flags.list };
 	d->linux_ = (struct oci_features_linux){ .namespaces = d->namespaces.list,

@@ -126,7 +126,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	sock = listen_at(argv[1]);
-	count = atoi(argv[3]);
+	count = (int)strtol(argv[3], NULL, 10);
 	for (int n = 1; n <= count; n++) {
 		int peer = accept4(sock, NULL, NULL, SOCK_CLOEXEC), listener;
 
