@@ -38,3 +38,39 @@ bool parse_i64(const char *s, int64_t *value)
 	*value = negative ? (int64_t)(0 - v) : (int64_t)v;
 	return true;
 }
+
+/* "3" or "0-3" in the len bytes at s, with blanks around. */
+static bool parse_range(const char *s, size_t len, uint64_t max, uint64_t *first, uint64_t *last)
+{
+	const char *dash;
+
+	while (len && *s == ' ') {
+		s++;
+		len--;
+	}
+	while (len && s[len - 1] == ' ')
+		len--;
+	dash = memchr(s, '-', len);
+	if (!dash)
+		return parse_u64_n(s, len, max, first) && parse_u64_n(s, len, max, last);
+	return parse_u64_n(s, (size_t)(dash - s), max, first) &&
+	       parse_u64_n(dash + 1, (size_t)(s + len - dash - 1), max, last) && *first <= *last;
+}
+
+bool parse_list(const char *s, unsigned long *bits, size_t count)
+{
+	const size_t word = 8 * sizeof(*bits);
+
+	for (;; s++) {
+		size_t len = strcspn(s, ",");
+		uint64_t first, last;
+
+		if (!parse_range(s, len, count - 1, &first, &last))
+			return false;
+		for (uint64_t n = first; n <= last; n++)
+			bits[n / word] |= 1UL << n % word;
+		s += len;
+		if (!*s)
+			return true;
+	}
+}

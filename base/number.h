@@ -7,6 +7,7 @@
 #define HULL_BASE_NUMBER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* True and *value where s is an unsigned decimal number of at most max. No sign, no space, no prefix. */
@@ -17,5 +18,11 @@ bool parse_u64_n(const char *s, unsigned long len, uint64_t max, uint64_t *value
 
 /* As parse_u64(), with a "-" allowed in front. */
 bool parse_i64(const char *s, int64_t *value);
+
+/*
+ * Sets the bits that a list of numbers and ranges as "0-3,7" names; blanks may stand around each. bits is the caller's,
+ * zeroed, with room for count of them. False where it is no such list, or has a number of count or more.
+ */
+bool parse_list(const char *s, unsigned long *bits, size_t count);
 
 #endif

@@ -29,4 +29,17 @@ struct oci_state {
 int oci_state_print(const struct oci_state *state, bool indent, struct strbuf *out,
 		    struct error *err);
 
+/* What an agent is told of a process whose seccomp listener it gets (config-linux.md, "The Container Process State"). */
+struct oci_process_state {
+	pid_t pid;              /* of the process, as the runtime sees it */
+	const char *metadata;   /* linux.seccomp.listenerMetadata; NULL: not printed */
+	struct oci_state state; /* of its container */
+};
+
+#define OCI_SECCOMP_FD "seccompFd" /* the name in `fds` of the one descriptor that goes with it */
+
+/* Adds it as a JSON object on one line. */
+int oci_process_state_print(const struct oci_process_state *process, struct strbuf *out,
+			    struct error *err);
+
 #endif

@@ -213,10 +213,6 @@ static int plan(struct container *c, const struct runtime_exec *exec, struct oci
 	if (r == 0)
 		r = exec->process_file ? process_from_file(c, exec, p, err)
 				       : process_from_options(c, exec, p, err);
-	if (r == 0 && (p->scheduler || p->io_priority || p->exec_cpu_affinity))
-		return error_set(
-			err, ENOTSUP,
-			"/scheduler, /ioPriority and /execCPUAffinity are not supported yet");
 	return r < 0 ? r : check_preserved_fds(exec->preserve_fds, err);
 }
 
@@ -250,6 +246,7 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 	close_fd(&c.dir);
 	c.sandbox.state_dir = -EBADF;
 	request.process = &process;
+	request.status = c.status;
 	request.io = (struct sandbox_io){ .console_socket = console,
 					  .preserve_fds = exec->preserve_fds };
 	assert(c.sandbox.ops);

@@ -17,6 +17,8 @@
 #include "base/process.h"
 #include "base/syscalls.h"
 #include "namespaces/link.h"
+#include "sandbox/resctrl.h"
+#include "sandbox/scheduling.h"
 
 #define INITIAL_USER_NS \
 	0xEFFFFFFDU /* its inode in nsfs (PROC_USER_INIT_INO in the kernel's proc_ns.h) */
@@ -61,6 +63,7 @@ static void plan_close(struct container_plan *plan)
 	arena_free(&plan->strings);
 	close_fd(&plan->bundle);
 	close_fd(&plan->proc);
+	close_fd(&plan->resctrl);
 	close_fd(&plan->listener);
 	close_fd(&plan->sync);
 }
@@ -129,6 +132,18 @@ static int plan_cgroup(struct container_plan *plan, struct error *err)
 	return r < 0 ? r : plan_cgroup_mounts(plan, err);
 }
 
+static int plan_resctrl(struct container_plan *plan, struct error *err)
+{
+	const struct oci_linux *l = plan->sb->config->linux_;
+
+	if (!l || !l->intel_rdt)
+		return 0;
+	plan->resctrl = resctrl_open(err);
+	if (plan->resctrl < 0)
+		return plan->resctrl;
+	return resctrl_make(plan->resctrl, l->intel_rdt, plan->sb->id, plan->sb->state_dir, err);
+}
+
 static int plan_rootfs(struct container_plan *plan, struct error *err)
 {
 	const struct oci_namespace *mount_ns = oci_namespace_find(plan->sb->config, OCI_NS_MOUNT);
@@ -180,17 +195,26 @@ static int plan_open(struct container_plan *plan, bool detach_later, struct erro
 		r = container_check_shared(
 			sb->config, plan->namespaces.new_flags | plan->namespaces.join_flags, err);
 	if (r == 0)
-		r = process_plan(&plan->process, sb->config->process, l ? l->seccomp : NULL,
-				 plan->io.preserve_fds, err);
+		r = process_plan(&plan->process, sb->config->process, l, plan->io.preserve_fds,
+				 err);
 	plan->process.listen_fds = plan->io.listen_fds;
 	plan->process.listen_names = plan->io.listen_names;
 	if (r == 0)
 		r = plan_cgroup(plan, err);
 	if (r == 0)
+		r = plan_resctrl(plan, err);
+	if (r == 0)
 		r = plan_rootfs(plan, err);
 	if (r == 0 && detach_later)
 		r = open_listener(plan, err);
 	return r;
+}
+
+int container_enter_resctrl(const struct sandbox *sb, int resctrl, pid_t pid, struct error *err)
+{
+	const struct oci_linux *l = sb->config->linux_;
+
+	return l && l->intel_rdt ? resctrl_enter(resctrl, l->intel_rdt, sb->id, pid, err) : 0;
 }
 
 /* ---- create ----------------------------------------------------------------------------------------- */
@@ -257,7 +281,7 @@ static int answer(struct container_plan *plan, const struct message *message,
 		return move_net_devices(plan, err);
 	case MSG_READY:
 		sb->terminal = message->fd_count ? message->fds[0] : -1;
-		return 0;
+		return container_enter_resctrl(sb, plan->resctrl, sb->pid, err);
 	default:
 		break;
 	}
@@ -357,6 +381,7 @@ static int container_create(struct sandbox *sb, const struct sandbox_hooks *hook
 				       .io = *io,
 				       .bundle = -EBADF,
 				       .proc = -EBADF,
+				       .resctrl = -EBADF,
 				       .listener = -EBADF,
 				       .sync = -EBADF };
 	int r;
@@ -391,20 +416,70 @@ static int connect_to_init(const struct sandbox *sb, int flags, struct error *er
 	return message_connect(path, SOCK_SEQPACKET | flags, err);
 }
 
-static int container_start(struct sandbox *sb, struct error *err)
+int container_schedule(int channel, pid_t pid, const struct oci_process *process, struct error *err)
 {
+	int r;
+
+	if (!scheduling_wanted(process))
+		return -EPROTO;
+	r = scheduling_set(process, pid, err);
+	return r < 0 ? r : message_send(channel, MSG_GO, NULL, 0, NULL, 0, err);
+}
+
+void container_notify_agent(const struct sandbox *sb, pid_t pid, enum oci_status status,
+			    struct notify_agent *agent)
+{
+	const struct oci_linux *l = sb->config->linux_;
+
+	*agent = (struct notify_agent){
+		.seccomp = l ? l->seccomp : NULL,
+		.state.pid = pid,
+		.state.state = { .oci_version = OCI_VERSION,
+				 .id = sb->id,
+				 .status = status,
+				 .pid = sb->pid,
+				 .bundle = sb->bundle,
+				 .annotations = &sb->config->annotations },
+		.connection = -EBADF,
+	};
+}
+
+/* Answers the init process until it executes the workload, which closes the channel. */
+static int follow_start(struct sandbox *sb, struct error *err)
+{
+	struct notify_agent agent;
 	struct message message;
 	int r;
 
+	container_notify_agent(sb, sb->pid, OCI_CREATED, &agent);
+	do {
+		r = spawn_receive(sb->channel, &message, NULL, 0, &sb->exec_failed, err);
+		if (r <= 0)
+			break;
+		r = message.type == MSG_SCHEDULE
+			    ? container_schedule(sb->channel, sb->pid, sb->config->process, err)
+			    : notify_answer(&agent, sb->channel, &message, err);
+		if (r == -EPROTO)
+			error_errno(err, EPROTO, "talk to the container's process");
+	} while (r == 0);
+	notify_close(&agent);
+	return r;
+}
+
+static int container_start(struct sandbox *sb, struct error *err)
+{
+	const struct oci_linux *l = sb->config->linux_;
+	int r = notify_check_path(l ? l->seccomp : NULL, err);
+
+	if (r < 0)
+		return r;
 	if (sb->channel < 0)
 		sb->channel = connect_to_init(sb, 0, err);
 	if (sb->channel < 0)
 		return sb->channel;
 	r = message_send(sb->channel, MSG_START, NULL, 0, NULL, 0, err);
 	if (r == 0)
-		r = spawn_receive(sb->channel, &message, NULL, 0, &sb->exec_failed, err);
-	if (r > 0)
-		r = error_errno(err, EPROTO, "talk to the container's process");
+		r = follow_start(sb, err);
 	close_fd(&sb->channel);
 	return r;
 }
@@ -594,6 +669,19 @@ static void return_net_devices(struct sandbox *sb)
 	close_fd(&sb->net_namespace);
 }
 
+/* A configuration that cannot be read may have had the property. Where resctrl is mounted no more, nothing is left in it. */
+static int destroy_resctrl(const struct sandbox *sb, struct error *err)
+{
+	_cleanup_close_ int root = -EBADF;
+
+	if (sb->config && !(sb->config->linux_ && sb->config->linux_->intel_rdt))
+		return 0;
+	if (!resctrl_noted(sb->state_dir))
+		return 0;
+	root = resctrl_open(err);
+	return root < 0 && root != -ENODEV ? root : resctrl_destroy(root, sb->state_dir, err);
+}
+
 static int container_destroy(struct sandbox *sb, struct error *err)
 {
 	_cleanup_close_ int init = sb->pid > 0 ? process_open(sb->pid, sb->start_time, NULL) : -1;
@@ -610,7 +698,7 @@ static int container_destroy(struct sandbox *sb, struct error *err)
 		r = destroy_cgroup(sb, kill_first, err);
 	if (r == 0 && sb->net_namespace >= 0)
 		return_net_devices(sb);
-	return r;
+	return r < 0 ? r : destroy_resctrl(sb, err);
 }
 
 static const struct sandbox_ops container_ops = {

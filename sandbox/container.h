@@ -11,6 +11,7 @@
 #include "cgroups/cgroup.h"
 #include "namespaces/plan.h"
 #include "namespaces/rootfs.h"
+#include "sandbox/notify.h"
 #include "sandbox/process.h"
 #include "sandbox/sandbox.h"
 
@@ -26,6 +27,12 @@ enum container_message {
 	MSG_START, /* to the process: execute the workload */
 	MSG_NET_DEVICES, /* to the caller: move linux.netDevices to my network namespace. Answer: MSG_GO */
 	MSG_COMMIT, /* to the process: wait for MSG_START on the listening socket */
+	/* After MSG_START, or MSG_READY of an exec. Answer to each: MSG_GO */
+	MSG_CLASS,    /* to the caller, by an exec: put me into the container's resctrl class */
+	MSG_SCHEDULE, /* to the caller: set my scheduling, for which I lack privilege */
+	/* See notify.h. */
+	MSG_LISTEN,   /* to the caller: I am about to load a filter with a listener */
+	MSG_LISTENER, /* to the caller: its descriptor */
 };
 
 struct spawned {
@@ -44,8 +51,9 @@ struct container_plan {
 	struct rootfs rootfs;
 	struct ns_plan namespaces;
 	struct process_plan process;
-	int bundle; /* descriptor of the bundle */
-	int proc;   /* descriptor of the host's /proc */
+	int bundle;  /* descriptor of the bundle */
+	int proc;    /* descriptor of the host's /proc */
+	int resctrl; /* descriptor of the host's resctrl, where it is needed; else -1 */
 	int listener; /* the socket on which the init process waits for `start`; -1: it is started at once */
 	int sync;    /* the new process' end of the channel */
 	bool staged; /* the process that we know is the intermediate one */
@@ -137,6 +145,17 @@ int container_check_shared(const struct oci_config *config, unsigned long own_na
 /* Does for the process pid what it cannot do inside its user namespace: limits, and (if map) the id mappings. Answers MSG_GO. */
 int container_privileged(int channel, pid_t pid, const struct oci_process *process,
 			 const struct oci_linux *map, struct error *err);
+
+/* With linux.intelRdt: puts the process pid into the container's class. resctrl: from resctrl_open(). */
+int container_enter_resctrl(const struct sandbox *sb, int resctrl, pid_t pid, struct error *err);
+
+/* Sets the scheduling of the process pid, at its MSG_SCHEDULE. Answers MSG_GO. -EPROTO where there is none to set. */
+int container_schedule(int channel, pid_t pid, const struct oci_process *process,
+		       struct error *err);
+
+/* What the agent of a seccomp filter is told of the process pid, should that have one. */
+void container_notify_agent(const struct sandbox *sb, pid_t pid, enum oci_status status,
+			    struct notify_agent *agent);
 
 /* Opens the host's cgroups and, where the sandbox has one, its cgroup. */
 int container_open_cgroup(const struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,

@@ -9,11 +9,10 @@
 #include "namespaces/link.h"
 #include "namespaces/mount_options.h"
 #include "sandbox/container.h"
-
-static int refuse(const char *path, struct error *err)
-{
-	return error_set(err, ENOTSUP, "%s: is not supported yet", path);
-}
+#include "sandbox/memory_policy.h"
+#include "sandbox/personality.h"
+#include "sandbox/resctrl.h"
+#include "sandbox/scheduling.h"
 
 static int check_process(const struct oci_process *p, struct error *err)
 {
@@ -21,13 +20,7 @@ static int check_process(const struct oci_process *p, struct error *err)
 		return error_set(err, EINVAL, "/process: is missing");
 	if (!p->args.len)
 		return error_set(err, EINVAL, "/process/args: is missing");
-	if (p->scheduler)
-		return refuse("/process/scheduler", err);
-	if (p->io_priority)
-		return refuse("/process/ioPriority", err);
-	if (p->exec_cpu_affinity)
-		return refuse("/process/execCPUAffinity", err);
-	return 0;
+	return scheduling_check(p, err);
 }
 
 static int check_user_namespace(const struct oci_config *config, struct error *err)
@@ -71,14 +64,14 @@ static int check_linux(const struct oci_config *config, struct error *err)
 	if (r < 0)
 		return r;
 	r = link_check_devices(config, err);
+	if (r == 0)
+		r = memory_policy_check(l->memory_policy, err);
+	if (r == 0)
+		r = personality_check(l->personality, err);
+	if (r == 0)
+		r = resctrl_check(l->intel_rdt, err);
 	if (r < 0)
 		return r;
-	if (l->intel_rdt)
-		return refuse("/linux/intelRdt", err);
-	if (l->memory_policy)
-		return refuse("/linux/memoryPolicy", err);
-	if (l->personality)
-		return refuse("/linux/personality", err);
 	if (l->mount_label && strpbrk(l->mount_label, "\"\n"))
 		return error_set(err, EINVAL, "/linux/mountLabel: is not a label");
 	time = oci_namespace_find(config, OCI_NS_TIME);

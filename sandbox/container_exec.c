@@ -12,6 +12,8 @@
 #include "base/process.h"
 #include "base/syscalls.h"
 #include "sandbox/container.h"
+#include "sandbox/resctrl.h"
+#include "sandbox/scheduling.h"
 
 struct exec_plan {
 	const struct sandbox *sb;
@@ -178,7 +180,9 @@ static void exec_prepare(void *data, const int *keep_too, size_t count)
 	int keep[6], r;
 
 	umask(0);
-	r = enter(plan, &err);
+	r = affinity_set_final(plan->exec->process, &err);
+	if (r == 0)
+		r = enter(plan, &err);
 	if (r == 0)
 		r = open_terminal(plan, &err);
 	if (r == 0 && !plan->exec->process->terminal.v)
@@ -200,6 +204,7 @@ static void exec_prepare(void *data, const int *keep_too, size_t count)
 static void exec_main(void *data)
 {
 	struct exec_plan *plan = data;
+	const struct oci_linux *l = plan->sb->config->linux_;
 	struct error err = { 0 };
 	int r = 0;
 
@@ -214,45 +219,75 @@ static void exec_main(void *data)
 	r = message_send(plan->sync, MSG_READY, NULL, 0, &plan->primary, plan->primary >= 0, &err);
 	if (r < 0)
 		_exit(1);
+	if (l && l->intel_rdt && spawn_ask(plan->sync, MSG_CLASS, &err) < 0)
+		spawn_fail(plan->sync, MSG_ERROR, &err);
 	process_execute(&plan->process, plan->sync, &err);
 	spawn_fail(plan->sync, plan->process.exec_failed ? MSG_EXEC_ERROR : MSG_ERROR, &err);
+}
+
+/* What was heard of the new process so far. */
+struct following {
+	bool ready;
+	bool staged; /* the process that we know is the intermediate one */
+	struct notify_agent agent;
+};
+
+static int enter_class(const struct sandbox *sb, pid_t pid, int channel, struct error *err)
+{
+	_cleanup_close_ int resctrl = resctrl_open(err);
+	int r = resctrl < 0 ? resctrl : container_enter_resctrl(sb, resctrl, pid, err);
+
+	return r < 0 ? r : message_send(channel, MSG_GO, NULL, 0, NULL, 0, err);
+}
+
+/* Takes one message of the new process. */
+static int answer(struct sandbox *sb, struct sandbox_exec *exec, int channel, bool user_namespace,
+		  struct following *f, const struct message *message, const struct spawned *spawned,
+		  struct error *err)
+{
+	switch (message->type) {
+	case MSG_PRIVILEGED:
+		return user_namespace
+			       ? container_privileged(channel, exec->pid, exec->process, NULL, err)
+			       : -EPROTO;
+	case MSG_SPAWNED:
+		return spawn_adopt(&exec->pid, &f->staged, message, spawned, err);
+	case MSG_READY:
+		if (f->ready || f->staged)
+			return -EPROTO;
+		f->ready = true;
+		exec->terminal = message->fd_count ? message->fds[0] : -1;
+		container_notify_agent(sb, exec->pid, exec->status, &f->agent);
+		return 0;
+	case MSG_CLASS:
+		return f->ready ? enter_class(sb, exec->pid, channel, err) : -EPROTO;
+	case MSG_SCHEDULE:
+		return f->ready ? container_schedule(channel, exec->pid, exec->process, err)
+				: -EPROTO;
+	default:
+		return f->ready ? notify_answer(&f->agent, channel, message, err) : -EPROTO;
+	}
 }
 
 /* Answers the new process until it executes the workload, which closes the channel. */
 static int follow(struct sandbox *sb, struct sandbox_exec *exec, int channel, bool user_namespace,
 		  bool staged, struct error *err)
 {
+	struct following f = { .staged = staged, .agent.connection = -EBADF };
 	struct message message;
 	struct spawned spawned;
-	bool ready = false;
 	int r;
 
 	while ((r = spawn_receive(channel, &message, &spawned, sizeof(spawned), &sb->exec_failed,
 				  err)) > 0) {
-		switch (message.type) {
-		case MSG_PRIVILEGED:
-			r = user_namespace ? container_privileged(channel, exec->pid, exec->process,
-								  NULL, err)
-					   : -EPROTO;
-			break;
-		case MSG_SPAWNED:
-			r = spawn_adopt(&exec->pid, &staged, &message, &spawned, err);
-			break;
-		case MSG_READY:
-			if (ready || staged)
-				r = -EPROTO;
-			ready = true;
-			exec->terminal = message.fd_count ? message.fds[0] : -1;
-			break;
-		default:
-			r = -EPROTO;
-		}
+		r = answer(sb, exec, channel, user_namespace, &f, &message, &spawned, err);
 		if (r == -EPROTO)
 			error_errno(err, EPROTO, "talk to the new process");
 		if (r < 0)
 			break;
 	}
-	if (r == 0 && !ready)
+	notify_close(&f.agent);
+	if (r == 0 && !f.ready)
 		return spawn_ended(&exec->pid, err);
 	if (r < 0) {
 		spawn_discard(&exec->pid);
@@ -272,20 +307,26 @@ int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *
 				  .sync = -EBADF,
 				  .primary = -EBADF,
 				  .secondary = -EBADF };
+	const struct oci_linux *l = sb->config->linux_;
 	_cleanup_close_ int channel = -EBADF;
 	bool staged = false;
 	int ends[2], r;
 
 	exec->terminal = -1;
-	r = process_plan(&plan.process, exec->process,
-			 sb->config->linux_ ? sb->config->linux_->seccomp : NULL,
-			 exec->io.preserve_fds, err);
+	r = scheduling_check(exec->process, err);
+	if (r == 0)
+		r = notify_check_path(l ? l->seccomp : NULL, err);
+	if (r < 0)
+		return r;
+	r = process_plan(&plan.process, exec->process, l, exec->io.preserve_fds, err);
 	if (r == 0)
 		r = open_init(&plan, err);
 	if (r == 0)
 		r = open_exec_cgroup(&plan, err);
 	if (r == 0)
 		r = message_pair(ends, err);
+	if (r == 0)
+		r = affinity_set_initial(exec->process, err);
 	if (r == 0) {
 		struct spawn spawn = {
 			.pidfd = plan.pidfd,

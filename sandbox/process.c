@@ -17,17 +17,24 @@
 #include "base/message.h"
 #include "base/number.h"
 #include "base/syscalls.h"
+#include "sandbox/container.h"
+#include "sandbox/memory_policy.h"
+#include "sandbox/notify.h"
+#include "sandbox/personality.h"
+#include "sandbox/scheduling.h"
 
 #define PASSWD_MAX   (1024 * 1024) /* bytes of the image's /etc/passwd that are read */
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 int process_plan(struct process_plan *plan, const struct oci_process *process,
-		 const struct oci_seccomp *seccomp, unsigned preserve_fds, struct error *err)
+		 const struct oci_linux *linux_, unsigned preserve_fds, struct error *err)
 {
 	int r;
 
-	*plan = (struct process_plan){ .process = process, .preserve_fds = preserve_fds };
-	r = seccomp_compile(&plan->filter, seccomp, err);
+	*plan = (struct process_plan){ .process = process,
+				       .linux_ = linux_,
+				       .preserve_fds = preserve_fds };
+	r = seccomp_compile(&plan->filter, linux_ ? linux_->seccomp : NULL, err);
 	if (r < 0)
 		return r;
 	return privileges_plan(&plan->privileges, process, plan->filter.len > 0, err);
@@ -332,9 +339,48 @@ int process_take_terminal(int terminal, const struct oci_process *process, struc
 	return 0;
 }
 
+/*
+ * How the kernel is to treat the workload; not hull, whose hooks and clones come before (a deadline task may not fork). The
+ * user of the workload may lack the privilege that the caller has, and so does root of a user namespace.
+ */
+static int schedule(const struct oci_process *process, int sync, struct error *err)
+{
+	int r;
+
+	if (!scheduling_wanted(process))
+		return 0;
+	r = scheduling_set(process, 0, err);
+	return r == -EPERM ? spawn_ask(sync, MSG_SCHEDULE, err) : r;
+}
+
+static int set_kernel_policies(struct process_plan *plan, int sync, struct error *err)
+{
+	const struct oci_linux *l = plan->linux_;
+	int r = schedule(plan->process, sync, err);
+
+	if (r == 0 && l)
+		r = memory_policy_set(l->memory_policy, err);
+	if (r == 0 && l)
+		r = personality_set(l->personality, err);
+	return r;
+}
+
+/* The filter comes last: whatever hull does behind it, the filter must allow. */
+static int load_filter(struct process_plan *plan, struct notify_handover *handover,
+		       struct error *err)
+{
+	int r = privileges_raise_for_filter(&plan->privileges, err);
+
+	if (r == 0)
+		r = seccomp_has_listener(&plan->filter) ? notify_load(handover, &plan->filter, err)
+							: seccomp_load_program(&plan->filter, err);
+	return r < 0 ? r : privileges_finish(&plan->privileges, err);
+}
+
 int process_execute(struct process_plan *plan, int sync, struct error *err)
 {
 	const struct oci_process *p = plan->process;
+	struct notify_handover handover;
 	_cleanup_free_ char **argv = calloc(p->args.len + 1, sizeof(char *));
 	int r;
 
@@ -344,14 +390,14 @@ int process_execute(struct process_plan *plan, int sync, struct error *err)
 		argv[i] = (char *)(uintptr_t)p->args.items[i];
 	/* Closed, not marked: execve(2) looks up the program, and its interpreter, while marked ones are still open. */
 	r = close_others(3 + plan->preserve_fds, &sync, 1, err);
+	if (r == 0 && seccomp_has_listener(&plan->filter))
+		r = notify_begin(&handover, sync, err);
+	if (r == 0)
+		r = set_kernel_policies(plan, sync, err);
 	if (r == 0)
 		r = privileges_set_nproc(p, err);
 	if (r == 0)
-		r = privileges_raise_for_filter(&plan->privileges, err);
-	if (r == 0)
-		r = seccomp_load_program(&plan->filter, err);
-	if (r == 0)
-		r = privileges_finish(&plan->privileges, err);
+		r = load_filter(plan, &handover, err);
 	if (r < 0)
 		return r;
 	execve(plan->path, argv, plan->envp);

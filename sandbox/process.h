@@ -12,6 +12,7 @@
 
 struct process_plan {
 	const struct oci_process *process;
+	const struct oci_linux *linux_; /* NULL: has none */
 	struct privileges privileges;
 	struct seccomp_program filter;
 	unsigned preserve_fds;
@@ -24,7 +25,7 @@ struct process_plan {
 
 /* In the caller, before the new process exists. */
 int process_plan(struct process_plan *plan, const struct oci_process *process,
-		 const struct oci_seccomp *seccomp, unsigned preserve_fds, struct error *err);
+		 const struct oci_linux *linux_, unsigned preserve_fds, struct error *err);
 void process_plan_free(struct process_plan *plan);
 
 #define _cleanup_process_plan_ __attribute__((cleanup(process_plan_free)))
@@ -45,7 +46,10 @@ int process_hand_over_terminal(int console_socket, int *primary, struct error *e
 /* Makes terminal the controlling terminal and standard input, output and error of a new session's leader. */
 int process_take_terminal(int terminal, const struct oci_process *process, struct error *err);
 
-/* Closes what is not to be passed on but sync (which execve(2) closes), loads the filter, executes. Returns only on failure. */
+/*
+ * Closes what is not to be passed on but sync (which execve(2) closes), sets scheduling, memory policy and personality,
+ * loads the filter, executes. Returns only on failure.
+ */
 int process_execute(struct process_plan *plan, int sync, struct error *err);
 
 /* A new session keyring, so that the container does not get the caller's keys (keyrings(7)). */

@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "oci/config.h"
+#include "oci/state.h"
 
 enum sandbox_kind { SANDBOX_CONTAINER, SANDBOX_MICROVM };
 
@@ -58,6 +59,7 @@ struct sandbox_exec {
 	 * those of cgroup v1. In the others it is the container's own.
 	 */
 	const char *const *cgroups;
+	enum oci_status status; /* of the container, for agents that are told of the process */
 	/* results */
 	pid_t pid;
 	int terminal; /* the terminal's primary side where there is no console socket, else -1 */

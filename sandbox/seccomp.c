@@ -34,6 +34,7 @@ static const struct name_value actions[] = {
 	{ "SCMP_ACT_TRACE", SCMP_ACT_TRACE(EPERM) },
 	{ "SCMP_ACT_ALLOW", SCMP_ACT_ALLOW },
 	{ "SCMP_ACT_LOG", SCMP_ACT_LOG },
+	{ "SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY },
 };
 
 static const struct name_value operators[] = {
@@ -50,6 +51,7 @@ static const struct name_value flags[] = {
 	{ "SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC },
 	{ "SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG },
 	{ "SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW },
+	{ "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV },
 };
 
 /* The specification's name, libseccomp's token; audit: what the kernel puts in seccomp_data.arch. */
@@ -111,8 +113,6 @@ static int resolve_action(const char *name, const struct opt_u32 *errno_ret, uin
 {
 	const struct name_value *found = find(actions, ARRAY_SIZE(actions), name);
 
-	if (!strcmp(name, "SCMP_ACT_NOTIFY"))
-		return error_set(err, ENOTSUP, "%s: SCMP_ACT_NOTIFY is not supported yet", path);
 	if (!found)
 		return error_set(err, EINVAL, "%s: unknown action `%s`", path, name);
 	*action = found->value;
@@ -316,19 +316,60 @@ static int export_program(scmp_filter_ctx ctx, struct seccomp_program *program,
 	return 0;
 }
 
-static int resolve_flags(const struct oci_seccomp *s, unsigned *out, struct error *err)
+bool seccomp_notifies(const struct oci_seccomp *s)
+{
+	if (!strcmp(s->default_action, "SCMP_ACT_NOTIFY"))
+		return true;
+	for (size_t i = 0; i < s->syscalls.len; i++)
+		if (!strcmp(s->syscalls.items[i].action, "SCMP_ACT_NOTIFY"))
+			return true;
+	return false;
+}
+
+static int resolve_flags(const struct oci_seccomp *s, bool notify, unsigned *out, struct error *err)
 {
 	for (size_t i = 0; i < s->flags.len; i++) {
 		const struct name_value *flag = find(flags, ARRAY_SIZE(flags), s->flags.items[i]);
 
 		if (!flag)
-			return error_set(
-				err, ENOTSUP,
-				"/linux/seccomp/flags/%zu: `%s` is not supported (it concerns "
-				"SCMP_ACT_NOTIFY)",
-				i, s->flags.items[i]);
+			return error_set(err, ENOTSUP,
+					 "/linux/seccomp/flags/%zu: `%s` is not supported", i,
+					 s->flags.items[i]);
+		if (flag->value == SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV && !notify)
+			return error_set(err, EINVAL,
+					 "/linux/seccomp/flags/%zu: `%s` needs a rule with "
+					 "SCMP_ACT_NOTIFY",
+					 i, s->flags.items[i]);
 		*out |= flag->value;
 	}
+	if (!notify)
+		return 0;
+	/*
+	 * The process that loads the filter has one other thread, which must stay outside the filter and ends with
+	 * execve(2): TSYNC has nobody to be for.
+	 */
+	*out &= ~(unsigned)SECCOMP_FILTER_FLAG_TSYNC;
+	*out |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
+	return 0;
+}
+
+/* Who is to be asked must be known; what is not needed is ignored, as the specification says. */
+static int check_listener(const struct oci_seccomp *s, bool notify, struct error *err)
+{
+	if (s->listener_metadata && !s->listener_path)
+		return error_set(
+			err, EINVAL,
+			"/linux/seccomp/listenerMetadata: needs /linux/seccomp/listenerPath");
+	if (!notify)
+		return 0;
+	if (!s->listener_path)
+		return error_set(
+			err, EINVAL,
+			"/linux/seccomp/listenerPath: is missing, but SCMP_ACT_NOTIFY needs "
+			"somebody to notify");
+	if (s->listener_path[0] != '/')
+		return error_set(err, EINVAL,
+				 "/linux/seccomp/listenerPath: must be an absolute path");
 	return 0;
 }
 
@@ -338,7 +379,11 @@ static int build(scmp_filter_ctx ctx, struct seccomp_program *program, const str
 	struct arch_list list = { .len = 0 };
 	/* Only an errno as the default can be mistaken for an answer of the kernel's. */
 	bool with_stub = !strcmp(s->default_action, "SCMP_ACT_ERRNO");
-	int r = resolve_flags(s, &program->flags, err);
+	bool notify = seccomp_notifies(s);
+	int r = check_listener(s, notify, err);
+
+	if (r == 0)
+		r = resolve_flags(s, notify, &program->flags, err);
 
 	if (r < 0)
 		return r;
@@ -360,8 +405,6 @@ int seccomp_compile(struct seccomp_program *program, const struct oci_seccomp *s
 	*program = (struct seccomp_program){ 0 };
 	if (!seccomp)
 		return 0;
-	if (seccomp->listener_path || seccomp->listener_metadata)
-		return error_set(err, ENOTSUP, "/linux/seccomp/listenerPath: is not supported yet");
 	r = resolve_action(seccomp->default_action, &seccomp->default_errno_ret, &default_action,
 			   "/linux/seccomp/defaultAction", err);
 	if (r < 0)
@@ -381,13 +424,24 @@ void seccomp_free(struct seccomp_program *program)
 	program->len = 0;
 }
 
+bool seccomp_has_listener(const struct seccomp_program *program)
+{
+	return (program->flags & SECCOMP_FILTER_FLAG_NEW_LISTENER) != 0;
+}
+
 int seccomp_load_program(const struct seccomp_program *program, struct error *err)
 {
 	struct sock_fprog prog = { .len = program->len, .filter = program->filter };
+	long r;
 
 	if (!program->len)
 		return 0;
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, program->flags, &prog) < 0)
-		return error_errno(err, errno, "load the seccomp filter");
-	return 0;
+	r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, program->flags, &prog);
+	if (r >= 0)
+		return (int)r;
+	if (errno == EBUSY)
+		return error_set(err, EBUSY,
+				 "load the seccomp filter: hull itself runs under a filter with a "
+				 "listener, and the kernel allows one only");
+	return error_errno(err, errno, "load the seccomp filter");
 }

@@ -23,12 +23,24 @@ struct seccomp_program {
 	unsigned flags;             /* SECCOMP_FILTER_FLAG_… */
 };
 
-/* Compiles. seccomp may be NULL: no filter. What libseccomp or hull does not know is -EINVAL with the JSON path, SCMP_ACT_NOTIFY -ENOTSUP. */
+/*
+ * Compiles. seccomp may be NULL: no filter. What libseccomp or hull does not know is -EINVAL with the JSON path, and so is
+ * SCMP_ACT_NOTIFY without an absolute listenerPath.
+ */
 int seccomp_compile(struct seccomp_program *program, const struct oci_seccomp *seccomp,
 		    struct error *err);
 void seccomp_free(struct seccomp_program *program);
 
-/* Loads the program into the calling thread. */
+/* Whether the configuration asks an agent about anything (SCMP_ACT_NOTIFY). */
+bool seccomp_notifies(const struct oci_seccomp *seccomp);
+
+/* The same of a compiled program, which notify_load() (notify.h) loads then. */
+bool seccomp_has_listener(const struct seccomp_program *program);
+
+/*
+ * Loads the program into the calling thread. Returns 0, or the listener's descriptor, close-on-exec, where the program has
+ * one. Makes no other system call: what follows runs under the filter.
+ */
 int seccomp_load_program(const struct seccomp_program *program, struct error *err);
 
 #define _cleanup_seccomp_ __attribute__((cleanup(seccomp_free)))

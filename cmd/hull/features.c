@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "cmd/hull/command.h"
 #include "namespaces/mount_options.h"
+#include "sandbox/memory_policy.h"
 #include "sandbox/privileges.h"
 #include "sandbox/seccomp.h"
 
@@ -29,12 +30,13 @@ static const struct opt_bool yes = { true, true }, no = { true, false };
 /* Everything that lists are made of, on one stack frame. */
 struct document {
 	struct names hooks, mount_options, namespaces, capabilities, actions, operators, archs,
-		flags, unsafe_annotations;
+		flags, memory_modes, memory_flags, unsafe_annotations;
 	struct oci_features_cgroup cgroup;
 	struct oci_features_seccomp seccomp;
 	struct oci_feature apparmor, selinux, net_devices, idmap;
 	struct oci_features_mount_extensions mount_extensions;
 	struct oci_features_intel_rdt intel_rdt;
+	struct oci_features_memory_policy memory_policy;
 	struct oci_features_linux linux_;
 	struct oci_map_entry annotations[2];
 	char seccomp_version[32];
@@ -63,6 +65,10 @@ static void collect_names(struct document *d)
 		add(&d->archs, name);
 	for (unsigned i = 0; (name = seccomp_flag_name(i)); i++)
 		add(&d->flags, name);
+	for (unsigned i = 0; (name = memory_policy_mode_name(i)); i++)
+		add(&d->memory_modes, name);
+	for (unsigned i = 0; (name = memory_policy_flag_name(i)); i++)
+		add(&d->memory_flags, name);
 	/* Ours choose the isolation: an engine that passes on users' annotations should keep them to itself. */
 	add(&d->unsafe_annotations, "run.hull.");
 }
@@ -97,7 +103,11 @@ static void fill(struct document *d)
 	d->net_devices.enabled = yes;
 	d->idmap.enabled = yes;
 	d->mount_extensions.idmap = &d->idmap;
-	d->intel_rdt = (struct oci_features_intel_rdt){ .enabled = no };
+	d->intel_rdt = (struct oci_features_intel_rdt){ .enabled = yes,
+							.schemata = yes,
+							.monitoring = yes };
+	d->memory_policy = (struct oci_features_memory_policy){ .modes = d->memory_modes.list,
+								.flags = d->memory_flags.list };
 	d->linux_ = (struct oci_features_linux){ .namespaces = d->namespaces.list,
 						 .capabilities = d->capabilities.list,
 						 .cgroup = &d->cgroup,
@@ -105,6 +115,7 @@ static void fill(struct document *d)
 						 .apparmor = &d->apparmor,
 						 .selinux = &d->selinux,
 						 .intel_rdt = &d->intel_rdt,
+						 .memory_policy = &d->memory_policy,
 						 .mount_extensions = &d->mount_extensions,
 						 .net_devices = &d->net_devices };
 	d->features = (struct oci_features){

@@ -167,9 +167,6 @@ make_bundle_again()
 }
 
 @test "what hull does not do yet is refused, never skipped" {
-	update_config '.linux.intelRdt = {closID: "x"}'
-	refused 'intelRdt'
-	make_bundle_again
 	update_config '.vm = {kernel: {path: "/vmlinuz"}}'
 	refused 'vm'
 }

@@ -182,15 +182,6 @@ PATH=/bin"
 	expect_nothing_left
 }
 
-@test "scheduler and io priority are set or refused, never skipped" {
-	update_config '.process.scheduler = {policy: "SCHED_BATCH", nice: 5}'
-	run_script 'cut -d" " -f19,41 /proc/self/stat'
-	if [ "$status" -eq 0 ]; then expect_output "5 3"; else expect_error "scheduler"; fi
-	update_config 'del(.process.scheduler) | .process.ioPriority = {class: "IOPRIO_CLASS_IDLE", priority: 0}'
-	run_script 'ionice'
-	if [ "$status" -eq 0 ]; then expect_match "idle"; else expect_error "ioPriority"; fi
-}
-
 # CVE-2019-5736: the container must not be able to open the host's runtime for writing.
 # bats test_tags=quick
 @test "the host's hull cannot be reached by /proc/self/exe" {

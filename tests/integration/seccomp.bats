@@ -122,15 +122,6 @@ setup()
 	expect_nothing_left
 }
 
-# What is not done yet is refused, never skipped.
-@test "notify is refused" {
-	filter SCMP_ACT_ALLOW '[{"names": ["getppid"], "action": "SCMP_ACT_NOTIFY"}]'
-	update_config '.linux.seccomp.listenerPath = "/run/no-such-listener.sock"'
-	run_script true
-	expect_error "NOTIFY|notify|listener"
-	expect_nothing_left
-}
-
 @test "a profile as engines write them lets a shell work" {
 	calls=$(jq -n '[{names: ["kexec_load", "mount", "umount2", "init_module", "finit_module", "delete_module",
 		"reboot", "swapon", "swapoff", "ptrace", "bpf", "perf_event_open", "setns"], action: "SCMP_ACT_ERRNO", errnoRet: 1}]')

@@ -220,6 +220,28 @@ static void numbers_are_parsed_to_their_end(void **state)
 
 /* ---- UTF-8, JSON -------------------------------------------------------------------------- */
 
+static void lists_of_numbers(void **state)
+{
+	unsigned long bits[2] = { 0 };
+
+	(void)state;
+	assert_true(parse_list("0-3, 7 ,127", bits, 128));
+	assert_int_equal(bits[0], 0x8f);
+	assert_int_equal(bits[1], 1UL << 63);
+	memset(bits, 0, sizeof(bits));
+	assert_true(parse_list("5-5", bits, 128));
+	assert_int_equal(bits[0], 1UL << 5);
+	assert_false(parse_list("", bits, 128));
+	assert_false(parse_list("1,", bits, 128));
+	assert_false(parse_list("128", bits, 128));
+	assert_false(parse_list("2-1", bits, 128));
+	assert_false(parse_list("1-", bits, 128));
+	assert_false(parse_list("-1", bits, 128));
+	assert_false(parse_list("1-2-3", bits, 128));
+	assert_false(parse_list("1 2", bits, 128));
+	assert_false(parse_list("0-18446744073709551615", bits, 128));
+}
+
 static void utf8_is_checked_as_rfc_3629_says(void **state)
 {
 	static const char *const valid[] = {
@@ -583,6 +605,7 @@ static void log_targets_are_checked(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lists_of_numbers),
 		cmocka_unit_test(error_names_action_object_and_errno),
 		cmocka_unit_test(error_may_be_null),
 		cmocka_unit_test(error_cuts_long_messages),

@@ -180,6 +180,26 @@ static void state_has_its_members_in_order(void **state)
 	strbuf_free(&out);
 }
 
+static void process_state_names_its_descriptor(void **state)
+{
+	const struct oci_process_state process = { .pid = 42,
+						   .metadata = "a\"b",
+						   .state = { .oci_version = OCI_VERSION,
+							      .id = "id",
+							      .status = OCI_CREATED,
+							      .pid = 7,
+							      .bundle = "/b" } };
+	_cleanup_strbuf_ struct strbuf out = { 0 };
+
+	(void)state;
+	assert_int_equal(oci_process_state_print(&process, &out, NULL), 0);
+	assert_string_equal(
+		out.data,
+		"{\"ociVersion\":\"1.3.0\",\"fds\":[\"seccompFd\"],\"pid\":42,"
+		"\"metadata\":\"a\\\"b\",\"state\":{\"ociVersion\":\"1.3.0\",\"id\":\"id\","
+		"\"status\":\"created\",\"pid\":7,\"bundle\":\"/b\"}}");
+}
+
 static void statuses_have_names(void **state)
 {
 	(void)state;
@@ -260,6 +280,7 @@ int main(void)
 		cmocka_unit_test(rootless_default_has_a_user_namespace),
 		cmocka_unit_test(default_without_memory_is_an_error),
 		cmocka_unit_test(state_has_its_members_in_order),
+		cmocka_unit_test(process_state_names_its_descriptor),
 		cmocka_unit_test(statuses_have_names),
 		cmocka_unit_test(features_are_printed_where_known),
 	};

@@ -3,6 +3,7 @@
  * Runs inside a container, static, and reports what a shell cannot see.
  *
  *   probe call NAME [ARG...]   makes one system call and prints "ok" or the error's name
+ *   probe value NAME [ARG...]  the same, but prints the result
  *   probe tty                  prints whether standard input is a terminal, and its rows and columns
  *   probe open PATH            opens PATH for reading and writing: "ok" or the error's name
  *   probe signals              prints which signals are blocked and ignored, as masks
@@ -16,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +38,7 @@ static int report(long result)
 	return 0;
 }
 
-static int call(int argc, char **argv)
+static int call(int argc, char **argv, bool print_value)
 {
 	static const struct {
 		const char *name;
@@ -55,10 +57,18 @@ static int call(int argc, char **argv)
 
 	for (int i = 0; i + 1 < argc && i < 6; i++)
 		args[i] = strtoul(argv[i + 1], NULL, 0);
-	for (size_t i = 0; argc > 0 && i < sizeof(calls) / sizeof(calls[0]); i++)
-		if (!strcmp(calls[i].name, argv[0]))
-			return report(syscall(calls[i].number, args[0], args[1], args[2], args[3],
-					      args[4], args[5]));
+	for (size_t i = 0; argc > 0 && i < sizeof(calls) / sizeof(calls[0]); i++) {
+		long result;
+
+		if (strcmp(calls[i].name, argv[0]) != 0)
+			continue;
+		result = syscall(calls[i].number, args[0], args[1], args[2], args[3], args[4],
+				 args[5]);
+		if (!print_value || result < 0)
+			return report(result);
+		printf("%ld\n", result);
+		return 0;
+	}
 	fprintf(stderr, "probe: unknown call\n");
 	return 2;
 }
@@ -159,8 +169,8 @@ int main(int argc, char **argv)
 	const char *what = argc > 1 ? argv[1] : "";
 	mode_t mask;
 
-	if (!strcmp(what, "call"))
-		return call(argc - 2, argv + 2);
+	if (!strcmp(what, "call") || !strcmp(what, "value"))
+		return call(argc - 2, argv + 2, what[0] == 'v');
 	if (!strcmp(what, "tty"))
 		return tty();
 	if (!strcmp(what, "open") && argc > 2)
