@@ -87,6 +87,13 @@ int runtime_kill(const struct store *store, const char *id, int sig, bool all, s
 int runtime_pause(const struct store *store, const char *id, struct error *err);
 int runtime_resume(const struct store *store, const char *id, struct error *err);
 
+/*
+ * Changes the limits of a container that has not stopped, and keeps them in its saved configuration. On an error, which
+ * names the property and the file, limits in front of it may have been changed, and the saved configuration was not.
+ */
+int runtime_update(const struct store *store, const char *id, const struct oci_resources *update,
+		   struct error *err);
+
 /* Removes a stopped (or created) container; force: also a running or half-made one, and one that does not exist is no error. */
 int runtime_delete(const struct store *store, const char *id, bool force, struct error *err);
 

@@ -536,6 +536,42 @@ static int container_destroy(struct sandbox *sb, struct error *err)
 	return r < 0 || !has_cgroup(sb) ? r : destroy_cgroup(sb, kill_first, err);
 }
 
+/*
+ * cgroup v1 takes new device rules one by one, from "all denied" on: nobody may meet the rules in between, so the container
+ * stands still meanwhile. v2 changes them at once.
+ */
+static int update_frozen(struct sandbox *sb, const struct cgroup *cgroup,
+			 const struct oci_resources *changes, struct error *err)
+{
+	bool thaw = container_paused(sb, NULL) == 0 && freeze(sb, true, NULL) == 0;
+	int r = cgroup_apply(cgroup, changes, true, err);
+
+	if (thaw) {
+		int second = freeze(sb, false, r == 0 ? err : NULL);
+
+		r = r == 0 ? second : r;
+	}
+	return r;
+}
+
+static int container_update(struct sandbox *sb, const struct oci_resources *changes,
+			    const struct oci_resources *merged _unused_, struct error *err)
+{
+	bool devices = changes->devices.len && in_initial_user_namespace();
+	_cleanup_cgroup_ struct cgroup cgroup = { .host = NULL };
+	struct cgroup_host host;
+	int r;
+
+	if (!has_cgroup(sb))
+		return error_set(err, ENOTSUP,
+				 "the container has no cgroup, so it has no limits to change");
+	r = container_open_cgroup(sb, &host, &cgroup, err);
+	if (r < 0)
+		return r;
+	return devices && host.layout != CGROUP_V2 ? update_frozen(sb, &cgroup, changes, err)
+						   : cgroup_apply(&cgroup, changes, devices, err);
+}
+
 static const struct sandbox_ops container_ops = {
 	.kind = SANDBOX_CONTAINER,
 	.check = container_check,
@@ -548,6 +584,7 @@ static const struct sandbox_ops container_ops = {
 	.pause = container_pause,
 	.resume = container_resume,
 	.paused = container_paused,
+	.update = container_update,
 	.pids = container_pids,
 	.destroy = container_destroy,
 };

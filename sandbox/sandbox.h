@@ -75,6 +75,12 @@ struct sandbox_ops {
 	int (*pause)(struct sandbox *sb, struct error *err);
 	int (*resume)(struct sandbox *sb, struct error *err);
 	int (*paused)(struct sandbox *sb, struct error *err); /* 1, 0 or a negative errno */
+	/*
+	 * Changes limits while it runs. changes: what is to be written; merged: all that is in force afterwards. On an
+	 * error, which names the property, what stands before it in the specification may have been changed.
+	 */
+	int (*update)(struct sandbox *sb, const struct oci_resources *changes,
+		      const struct oci_resources *merged, struct error *err);
 	/* The processes, as the host sees them: the caller frees *pids. Returns how many. */
 	ssize_t (*pids)(struct sandbox *sb, pid_t **pids, struct error *err);
 	/* Kills what runs and removes all that create() made outside the state directory. Can be repeated. */

@@ -4,28 +4,6 @@
 
 load helpers
 
-# The container's directory of a controller, in this view: v1 where there is one, else v2.
-cgroup_of()
-{
-	local dir
-
-	for dir in "/sys/fs/cgroup/$1" /sys/fs/cgroup/*"$1"* /sys/fs/cgroup/unified /sys/fs/cgroup; do
-		[ -d "$dir" ] || continue
-		dir=$(find "$dir" -type d -name "*$ID*" 2>/dev/null | head -n 1)
-		[ -z "$dir" ] || { echo "$dir"; return; }
-	done
-	return 1
-}
-
-# Reads a limit by its v1 or its v2 file: limit CONTROLLER V1FILE V2FILE
-limit()
-{
-	local dir
-
-	dir=$(cgroup_of "$1")
-	if [ -e "$dir/$2" ]; then cat "$dir/$2"; else cat "$dir/$3"; fi
-}
-
 # bats test_tags=quick
 @test "a container has a cgroup in every hierarchy, and its processes are in it" {
 	start_sleeper
