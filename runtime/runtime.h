@@ -29,6 +29,7 @@ struct runtime_create {
 	bool prefer_microvm; /* the program was called by the name that means microvm */
 	bool no_pivot, no_new_keyring;
 	bool without_cgroups; /* make no cgroup; limits are refused then */
+	bool systemd_cgroup;  /* systemd makes it */
 	unsigned preserve_fds;
 };
 
@@ -122,6 +123,8 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 /* Computes the container's cgroup from c->config into the record; "" where there is none. */
 int container_plan_cgroup(struct container *c, const char *id, bool without_cgroups,
 			  struct error *err);
+/* The same, and into the record's scope, for one that systemd makes. */
+int container_plan_scope(struct container *c, const char *id, struct error *err);
 
 /* Prepares the sandbox of c from its record. */
 int container_bind_sandbox(struct container *c, struct error *err);

@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "cgroups/systemd.h"
 #include "oci/config.h"
 
 enum sandbox_kind { SANDBOX_CONTAINER, SANDBOX_MICROVM };
@@ -95,7 +96,9 @@ struct sandbox {
 	const char *bundle;      /* absolute */
 	const char *rootfs;      /* absolute */
 	const char *cgroup_path; /* in every hierarchy; NULL or "": no cgroup */
-	int state_dir;           /* descriptor of the state directory */
+	const struct systemd_scope
+		*scope; /* systemd makes the cgroup, as this scope; NULL: hull does */
+	int state_dir;  /* descriptor of the state directory */
 	bool no_pivot, no_new_keyring;
 
 	pid_t pid;           /* of the init process, on the host; 0: none yet */

@@ -13,6 +13,7 @@ struct context {
 	bool debug;
 	bool microvm;         /* called as hull-vm */
 	bool without_cgroups; /* --cgroup-manager disabled */
+	bool systemd_cgroup;  /* --systemd-cgroup, --cgroup-manager systemd */
 	char **original_argv; /* for executing ourselves again */
 	int failure_status;   /* the exit status for an error: 1, unless a command knows better */
 };

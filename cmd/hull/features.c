@@ -66,7 +66,7 @@ static void fill(struct document *d)
 {
 	collect_names(d);
 	d->cgroup = (struct oci_features_cgroup){
-		.v1 = yes, .v2 = yes, .systemd = no, .systemd_user = no, .rdma = yes
+		.v1 = yes, .v2 = yes, .systemd = yes, .systemd_user = yes, .rdma = yes
 	};
 	d->seccomp = (struct oci_features_seccomp){ .enabled = yes,
 						    .actions = d->actions.list,

@@ -182,13 +182,12 @@ static int apply_globals(struct context *ctx, const struct globals *g, struct er
 
 	if (r < 0 || !manager || !strcmp(manager, "cgroupfs"))
 		return r;
-	if (!strcmp(manager, "systemd"))
-		return error_set(
-			err, ENOTSUP,
-			"the systemd cgroup driver is not supported yet: leave out --systemd-cgroup, "
-			"and set the engine's cgroup driver to cgroupfs");
+	ctx->systemd_cgroup = !strcmp(manager, "systemd");
+	if (ctx->systemd_cgroup)
+		return 0;
 	if (strcmp(manager, "disabled"))
-		return error_set(err, EINVAL, "--cgroup-manager `%s`: must be cgroupfs or disabled",
+		return error_set(err, EINVAL,
+				 "--cgroup-manager `%s`: must be cgroupfs, systemd or disabled",
 				 manager);
 	ctx->without_cgroups = true;
 	return 0;
@@ -216,8 +215,9 @@ static int run(struct context *ctx, int argc, char **argv, struct error *err)
 		  "error, warning, info or debug" },
 		{ "debug", 0, OPTION_FLAG, &ctx->debug, NULL, "same as --log-level debug" },
 		{ "cgroup-manager", 0, OPTION_STRING, &g.cgroup_manager, "NAME",
-		  "cgroupfs, or disabled for no cgroup at all" },
-		{ "systemd-cgroup", 0, OPTION_HIDDEN_FLAG, &g.systemd_cgroup, NULL, NULL },
+		  "who makes cgroups: cgroupfs (hull itself), systemd, or disabled (nobody)" },
+		{ "systemd-cgroup", 0, OPTION_FLAG, &g.systemd_cgroup, NULL,
+		  "same as --cgroup-manager systemd" },
 		{ "rootless", 0, OPTION_STRING, &g.rootless, "VALUE",
 		  "accepted and ignored: who calls decides" },
 		{ "version", 'v', OPTION_FLAG, &g.version, NULL, "print versions" },
