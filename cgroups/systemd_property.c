@@ -81,10 +81,16 @@ static bool take_char(struct parser *p, char c)
 	return true;
 }
 
+static bool is_number(char type)
+{
+	return strchr("ynqiuxtd", type) != NULL;
+}
+
+/* All values have one type; a number takes any type of numbers that was named for it or for another. */
 static bool set_type(struct parser *p, char type, bool named)
 {
-	/* A number takes any type of numbers that was named. */
-	if (p->typed && p->type != type && (named || !strchr("ynqiuxtd", p->type)))
+	if (p->type && p->type != type &&
+	    (!is_number(p->type) || !is_number(type) || (named && p->typed)))
 		return fail(p, "values of different types");
 	if (!p->type || named)
 		p->type = type;
@@ -219,7 +225,7 @@ static bool check_values(struct parser *p)
 		int64_t i;
 
 		for (size_t t = 0; t < ARRAY_SIZE(types); t++) {
-			if (types[t].type != p->type || !strchr("ynqiuxt", p->type))
+			if (types[t].type != p->type || !is_number(p->type) || p->type == 'd')
 				continue;
 			if (*value == '-' ? !parse_i64(value, &i) || i < types[t].min
 					  : !parse_u64(value, types[t].max, &u))
@@ -251,11 +257,11 @@ static bool parse_value(struct parser *p, bool *array)
 /* ---- annotations -------------------------------------------------------------------------- */
 
 /* systemd's D-Bus properties are in microseconds, where unit files have "…Sec". */
-static bool seconds_to_usec(struct parser *p, char usec[32])
+static bool seconds_to_usec(struct parser *p, bool array, char usec[32])
 {
 	double seconds;
 
-	if (!strchr("ynqiuxtd", p->type) || p->count != 1)
+	if (array || !is_number(p->type))
 		return fail(p, "no number of seconds");
 	seconds = strtod(p->text.data, NULL);
 	if (!(seconds >= 0 && seconds < 1e12))
@@ -316,7 +322,7 @@ int systemd_request_add_annotation(struct strbuf *request, const char *key, cons
 	if (ok && len > 3 && !strcmp(name + len - 3, "Sec") && name[len - 4] >= 'a' &&
 	    name[len - 4] <= 'z') {
 		snprintf(renamed, sizeof(renamed), "%.*sUSec", (int)len - 3, name);
-		ok = seconds_to_usec(&p, usec);
+		ok = seconds_to_usec(&p, array, usec);
 		if (ok)
 			systemd_request_add(request, renamed, "t", usec);
 	} else if (ok) {

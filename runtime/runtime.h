@@ -82,6 +82,17 @@ struct oci_state container_state(const struct container *c);
 /* The processes of a running container, as the host numbers them. The caller frees *pids. */
 ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, struct error *err);
 
+struct runtime_events {
+	uint64_t interval_ms;
+	bool once; /* one line of statistics, and no more */
+	/* Takes a line, an event as JSON. A negative errno ends it. */
+	int (*print)(const struct strbuf *line, struct error *err);
+};
+
+/* Prints statistics in each interval, and out-of-memory events, until the container ends. Takes no lock. */
+int runtime_events(const struct store *store, const char *id, const struct runtime_events *events,
+		   struct error *err);
+
 /* ---- acting ---------------------------------------------------------------------------------------- */
 
 int runtime_kill(const struct store *store, const char *id, int sig, bool all, struct error *err);

@@ -653,6 +653,34 @@ static int container_update(struct sandbox *sb, const struct oci_resources *chan
 	return r < 0 ? r : cgroup_apply(&cgroup, merged, false, err);
 }
 
+static int open_own_cgroup(struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,
+			   struct error *err)
+{
+	if (!has_cgroup(sb))
+		return error_set(err, ENOTSUP,
+				 "the container has no cgroup, so nothing counts what it uses");
+	return container_open_cgroup(sb, host, cgroup, err);
+}
+
+static int container_stats(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
+			   struct error *err)
+{
+	_cleanup_cgroup_ struct cgroup cgroup = { .host = NULL };
+	struct cgroup_host host;
+	int r = open_own_cgroup(sb, &host, &cgroup, err);
+
+	return r < 0 ? r : cgroup_stats(&cgroup, arena, stats, err);
+}
+
+static int container_watch_oom(struct sandbox *sb, struct cgroup_oom *oom, struct error *err)
+{
+	_cleanup_cgroup_ struct cgroup cgroup = { .host = NULL };
+	struct cgroup_host host;
+	int r = open_own_cgroup(sb, &host, &cgroup, err);
+
+	return r < 0 ? r : cgroup_oom_open(&cgroup, oom, err);
+}
+
 static const struct sandbox_ops container_ops = {
 	.kind = SANDBOX_CONTAINER,
 	.check = container_check,
@@ -666,6 +694,8 @@ static const struct sandbox_ops container_ops = {
 	.resume = container_resume,
 	.paused = container_paused,
 	.update = container_update,
+	.stats = container_stats,
+	.watch_oom = container_watch_oom,
 	.pids = container_pids,
 	.destroy = container_destroy,
 };

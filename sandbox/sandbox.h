@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "cgroups/cgroup.h"
 #include "cgroups/systemd.h"
 #include "oci/config.h"
 
@@ -82,6 +83,11 @@ struct sandbox_ops {
 	 */
 	int (*update)(struct sandbox *sb, const struct oci_resources *changes,
 		      const struct oci_resources *merged, struct error *err);
+	/* What it used so far; lists are in the arena. */
+	int (*stats)(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
+		     struct error *err);
+	/* Begins to notice when memory runs out; oom->fd can be polled. */
+	int (*watch_oom)(struct sandbox *sb, struct cgroup_oom *oom, struct error *err);
 	/* The processes, as the host sees them: the caller frees *pids. Returns how many. */
 	ssize_t (*pids)(struct sandbox *sb, pid_t **pids, struct error *err);
 	/* Kills what runs and removes all that create() made outside the state directory. Can be repeated. */

@@ -30,6 +30,7 @@ static const struct {
 	{ "pause", cmd_pause, "freeze all processes of a container" },
 	{ "resume", cmd_resume, "let a paused container go on" },
 	{ "update", cmd_update, "change the limits of a running container" },
+	{ "events", cmd_events, "print statistics and out-of-memory events as JSON" },
 	{ "image", cmd_image, "unpack OCI images to bundles" },
 	{ "spec", cmd_spec, "write a config.json to begin with" },
 	{ "check", cmd_check, "print what this host offers, and what to do about what is missing" },
