@@ -3,6 +3,7 @@
 #include "oci/features.h"
 
 #include "base/file.h"
+#include "cgroups/systemd.h"
 #include "cmd/hull/command.h"
 #include "namespaces/mount_options.h"
 #include "sandbox/privileges.h"
@@ -27,7 +28,7 @@ static const struct opt_bool yes = { true, true }, no = { true, false };
 /* Everything that lists are made of, on one stack frame. */
 struct document {
 	struct names hooks, mount_options, namespaces, capabilities, actions, operators, archs,
-		flags;
+		flags, unsafe_annotations;
 	struct oci_features_cgroup cgroup;
 	struct oci_features_seccomp seccomp;
 	struct oci_feature apparmor, selinux, net_devices, idmap;
@@ -65,6 +66,7 @@ static void collect_names(struct document *d)
 static void fill(struct document *d)
 {
 	collect_names(d);
+	add(&d->unsafe_annotations, SYSTEMD_PROPERTY);
 	d->cgroup = (struct oci_features_cgroup){
 		.v1 = yes, .v2 = yes, .systemd = yes, .systemd_user = yes, .rdma = yes
 	};
@@ -95,7 +97,9 @@ static void fill(struct document *d)
 					     .hooks = d->hooks.list,
 					     .mount_options = d->mount_options.list,
 					     .linux_ = &d->linux_,
-					     .annotations = { d->annotations, 1 } };
+					     .annotations = { d->annotations, 1 },
+					     .potentially_unsafe_config_annotations =
+						     d->unsafe_annotations.list };
 }
 
 int cmd_features(struct context *ctx _unused_, int argc, char **argv, struct error *err)
