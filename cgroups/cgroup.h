@@ -145,6 +145,12 @@ int cgroup_v2_fd(const struct cgroup *cg);
  */
 int cgroup_enter(const struct cgroup *cg, pid_t pid, bool skip_v2, struct error *err);
 
+/*
+ * Makes uid (as the host numbers it) the owner of the v2 cgroup and of the files that delegation takes, so that a container
+ * can make cgroups below its own. Nothing where there is not v2 alone.
+ */
+int cgroup_delegate(const struct cgroup *cg, uid_t uid, struct error *err);
+
 /* ---- watching ----------------------------------------------------------------------------- */
 
 /*

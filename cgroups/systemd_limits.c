@@ -74,7 +74,7 @@ int systemd_cpu_mask(const char *list, char text[SYSTEMD_MASK_TEXT], unsigned *b
 	*bytes = 0;
 	while (*list) {
 		size_t len = strcspn(list, ","), dash = strcspn(list, "-,");
-		uint64_t first, last;
+		uint64_t first = 0, last;
 
 		if (len && !parse_u64_n(list, dash, 8 * SYSTEMD_MASK_BYTES - 1, &first))
 			return -EINVAL;

@@ -103,6 +103,60 @@ static bool in_initial_user_namespace(void)
 	       st.st_ino == INITIAL_USER_NS;
 }
 
+/* Whether the container sees its cgroup as a writable file system of its own. */
+static bool has_writable_cgroup(const struct container_plan *plan)
+{
+	const struct oci_mounts *mounts = &plan->sb->config->mounts;
+
+	if (!(plan->namespaces.new_flags & CLONE_NEWCGROUP))
+		return false;
+	for (size_t i = 0; i < mounts->len; i++) {
+		const struct oci_mount *m = &mounts->items[i];
+		bool readonly = false;
+
+		if (!m->type || (strcmp(m->type, "cgroup") && strcmp(m->type, "cgroup2")) ||
+		    strcmp(m->destination, "/sys/fs/cgroup"))
+			continue;
+		for (size_t o = 0; o < m->options.len; o++)
+			if (!strcmp(m->options.items[o], "ro") ||
+			    !strcmp(m->options.items[o], "rw"))
+				readonly = m->options.items[o][1] == 'o';
+		return !readonly;
+	}
+	return false;
+}
+
+/* The container's user, as the host numbers it; false: nobody, or it cannot be known (a user namespace of others). */
+static bool host_uid(const struct container_plan *plan, uid_t *uid)
+{
+	const struct oci_config *config = plan->sb->config;
+	const struct oci_user *user = config->process->user;
+	uint32_t inside = user ? user->uid.v : 0;
+
+	*uid = inside;
+	if (!((plan->namespaces.new_flags | plan->namespaces.join_flags) & CLONE_NEWUSER))
+		return true;
+	for (size_t i = 0; i < config->linux_->uid_mappings.len; i++) {
+		const struct oci_id_mapping *m = &config->linux_->uid_mappings.items[i];
+
+		if (inside < m->container_id || inside - m->container_id >= m->size)
+			continue;
+		*uid = m->host_id + (inside - m->container_id);
+		return true;
+	}
+	return false;
+}
+
+/* runtime-spec config-linux.md, "Cgroup ownership". */
+static int delegate_cgroup(const struct container_plan *plan, struct error *err)
+{
+	uid_t uid;
+
+	if (!has_writable_cgroup(plan) || !host_uid(plan, &uid) || uid == 0)
+		return 0;
+	return cgroup_delegate(&plan->cgroup, uid, err);
+}
+
 /*
  * systemd makes the cgroup, and only around a process; here is what can be said before there is one. With cgroup v1,
  * systemd would lift the device filter whenever it reads its units anew (it has no way to be told of ours).
@@ -145,6 +199,8 @@ static int make_scope(struct container_plan *plan, struct error *err)
 	if (r == 0)
 		r = cgroup_apply(&plan->cgroup, l ? l->resources : NULL,
 				 in_initial_user_namespace(), err);
+	if (r == 0)
+		r = delegate_cgroup(plan, err);
 	return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
 }
 
@@ -175,6 +231,8 @@ static int plan_cgroup(struct container_plan *plan, struct error *err)
 	if (r == 0)
 		r = cgroup_apply(&plan->cgroup, l ? l->resources : NULL,
 				 in_initial_user_namespace(), err);
+	if (r == 0)
+		r = delegate_cgroup(plan, err);
 	return r < 0 ? r : plan_cgroup_mounts(plan, err);
 }
 

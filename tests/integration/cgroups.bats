@@ -161,3 +161,22 @@ load helpers
 	run_script 'cat /proc/self/cgroup'
 	expect_no_match "$ID"
 }
+
+@test "the container's user owns its cgroup where it may write to it" {
+	cgroup_is_v2 || skip "needs pure cgroup v2"
+	chown -R 100000:100000 "$BUNDLE/rootfs"
+	chmod 711 "$TEST_DIR" "$BUNDLE"
+	update_config '.linux.namespaces += [{type: "user"}]
+		| .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
+		| .linux.gidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
+		| .mounts = [.mounts[] | select(.type != "cgroup" and .type != "cgroup2")]
+			+ [{destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["rw", "nosuid", "noexec", "nodev"]}]'
+	run_script 'mkdir /sys/fs/cgroup/below && echo $$ >/sys/fs/cgroup/below/cgroup.procs && cat /proc/self/cgroup
+		echo 5 >/sys/fs/cgroup/pids.max'
+	expect_match '^0::/below$'
+	expect_match "Permission denied|Operation not permitted"
+	# read-only, it is nobody's business
+	update_config '.mounts[-1].options += ["ro"]'
+	run_script 'stat -c %u /sys/fs/cgroup'
+	expect_output 65534
+}
