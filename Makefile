@@ -52,10 +52,11 @@ LDHARDENING := -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--gc-sections
 # such a call would break a container start on another host, so the warning is an error.
 LDHARDENING += -Wl,--fatal-warnings
 
-CPPFLAGS_ALL := -D_GNU_SOURCE -I. -DHULL_VERSION='"$(VERSION)"' $(CPPFLAGS)
+CPPFLAGS_ALL := -D_GNU_SOURCE -I. -DHULL_VERSION='"$(VERSION)"' -DHULL_LIBEXECDIR='"$(LIBEXECDIR)"' $(CPPFLAGS)
 CFLAGS_ALL := -std=gnu17 $(WARNINGS) $(HARDENING) -ffunction-sections -fdata-sections $(MODE_CFLAGS) $(CFLAGS)
 
 HULL_LIBS = $(shell $(PKG_CONFIG) --libs $(STATIC_FLAG) libseccomp) $(YAJL_LIBS)
+SYSTEMD_LIBS = $(shell $(PKG_CONFIG) --libs libsystemd)
 IMAGE_LIBS = $(shell $(PKG_CONFIG) --libs libarchive libcrypto) -lyajl
 TEST_LIBS = $(shell $(PKG_CONFIG) --libs cmocka libseccomp libarchive libcrypto) -lyajl
 
@@ -66,6 +67,7 @@ LIB_SRCS := $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c))
 IMAGE_SRCS := $(wildcard oci/image/*.c)
 HULL_SRCS := $(wildcard cmd/hull/*.c)
 HULL_IMAGE_SRCS := $(wildcard cmd/hull-image/*.c)
+HULL_SYSTEMD_SRCS := $(wildcard cmd/hull-systemd/*.c)
 UNIT_SRCS := $(wildcard tests/unit/test_*.c)
 UNIT_LIB_SRCS := $(filter-out $(UNIT_SRCS),$(wildcard tests/unit/*.c))
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
@@ -79,13 +81,14 @@ LIB := $(BUILD)/libhull.a
 IMAGE_LIB := $(BUILD)/libimage.a
 HULL := $(BUILD)/bin/hull
 HULL_IMAGE := $(BUILD)/libexec/hull/hull-image
+HULL_SYSTEMD := $(BUILD)/libexec/hull/hull-systemd
 KERNEL := $(BUILD)/libexec/hull/vmlinux
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH_SRCS))
 HELPERS := $(patsubst tests/integration/helpers/%.c,$(BUILD)/helpers/%,$(HELPER_SRCS))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRCS))
 
-PROGRAMS := $(HULL) $(if $(HULL_IMAGE_SRCS),$(HULL_IMAGE))
+PROGRAMS := $(HULL) $(if $(HULL_IMAGE_SRCS),$(HULL_IMAGE)) $(HULL_SYSTEMD)
 
 # ---- building ---------------------------------------------------------------------------------
 
@@ -118,6 +121,10 @@ $(HULL): $(call obj,$(HULL_SRCS)) $(LIB)
 $(HULL_IMAGE): $(call obj,$(HULL_IMAGE_SRCS)) $(IMAGE_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(MODE_LDFLAGS) $(LDHARDENING) $(LDFLAGS) $^ $(IMAGE_LIBS) -o $@
+
+$(HULL_SYSTEMD): $(call obj,$(HULL_SYSTEMD_SRCS)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(MODE_LDFLAGS) $(LDHARDENING) $(LDFLAGS) $^ $(SYSTEMD_LIBS) -o $@
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB_SRCS)) $(IMAGE_LIB) $(LIB)
 	@mkdir -p $(@D)
@@ -217,7 +224,7 @@ lint-format:
 	$(call say,LINT,format)clang-format --dry-run -Werror $(C_FILES)
 
 # A file is checked again only after its object was made again, that is, when it or a header of its changed.
-TIDY_SRCS := $(LIB_SRCS) $(IMAGE_SRCS) $(HULL_SRCS) $(HULL_IMAGE_SRCS) $(UNIT_SRCS) $(UNIT_LIB_SRCS) \
+TIDY_SRCS := $(LIB_SRCS) $(IMAGE_SRCS) $(HULL_SRCS) $(HULL_IMAGE_SRCS) $(HULL_SYSTEMD_SRCS) $(UNIT_SRCS) $(UNIT_LIB_SRCS) \
 	$(FUZZ_SRCS) $(BENCH_SRCS) $(HELPER_SRCS)
 lint-tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(TIDY_SRCS))
 
@@ -254,7 +261,7 @@ format: ## apply .clang-format to every C file
 
 # ---- installing -------------------------------------------------------------------------------
 
-INSTALLED = $(BINDIR)/hull $(LIBEXECDIR)/hull-image $(LIBEXECDIR)/vmlinux $(COMPLETIONDIR)/hull \
+INSTALLED = $(BINDIR)/hull $(LIBEXECDIR)/hull-image $(LIBEXECDIR)/hull-systemd $(LIBEXECDIR)/vmlinux $(COMPLETIONDIR)/hull \
 	$(foreach p,$(MAN_PAGES),$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)))
 
 .PHONY: install
@@ -265,6 +272,7 @@ install: all install-files ## install to DESTDIR and PREFIX=/usr/local
 install-files:
 	install -Dm755 $(HULL) $(DESTDIR)$(BINDIR)/hull
 	install -Dm755 $(HULL_IMAGE) $(DESTDIR)$(LIBEXECDIR)/hull-image
+	install -Dm755 $(HULL_SYSTEMD) $(DESTDIR)$(LIBEXECDIR)/hull-systemd
 	$(if $(wildcard $(KERNEL)),install -Dm644 $(KERNEL) $(DESTDIR)$(LIBEXECDIR)/vmlinux)
 	install -Dm644 scripts/completion.bash $(DESTDIR)$(COMPLETIONDIR)/hull
 	$(foreach p,$(MAN_PAGES),install -Dm644 $(p) $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)) &&) true

@@ -28,6 +28,7 @@
 
 #include "base/error.h"
 #include "oci/config.h"
+#include "oci/events.h"
 
 /* ---- the host ----------------------------------------------------------------------------- */
 
@@ -143,6 +144,34 @@ int cgroup_v2_fd(const struct cgroup *cg);
  * the kernel then need not stop all forks and exits of the machine. A forked child may call it.
  */
 int cgroup_enter(const struct cgroup *cg, pid_t pid, bool skip_v2, struct error *err);
+
+/*
+ * Makes uid (as the host numbers it) the owner of the v2 cgroup and of the files that delegation takes, so that a container
+ * can make cgroups below its own. Nothing where there is not v2 alone.
+ */
+int cgroup_delegate(const struct cgroup *cg, uid_t uid, struct error *err);
+
+/* ---- watching ----------------------------------------------------------------------------- */
+
+/*
+ * Reads what the cgroup used, from v1 and v2 files alike; strings and lists are in the arena. What a kernel or a host
+ * does not count is 0 or absent.
+ */
+int cgroup_stats(const struct cgroup *cg, struct arena *arena, struct events_stats *stats,
+		 struct error *err);
+
+/* Notices when the kernel ends processes of the cgroup for want of memory. */
+struct cgroup_oom {
+	int fd;  /* readable when there is something to ask; -EBADF: memory is not limited here */
+	int dir; /* the cgroup's directory where memory is */
+	bool v2;
+	uint64_t kills; /* known so far (v2) */
+};
+
+int cgroup_oom_open(const struct cgroup *cg, struct cgroup_oom *oom, struct error *err);
+/* How many out-of-memory events there were since the last call. */
+unsigned cgroup_oom_read(struct cgroup_oom *oom);
+void cgroup_oom_close(struct cgroup_oom *oom);
 
 /* ---- by path: works from state.json alone, with any hierarchy missing --------------------- */
 

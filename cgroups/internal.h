@@ -174,4 +174,15 @@ ssize_t cgroup_device_program(const struct cgroup_device_rule *rules, size_t cou
 int cgroup_device_attach(const struct cgroup *cg, int h, const struct cgroup_device_rule *rules,
 			 size_t count, struct error *err);
 
+/* ---- systemd_limits.c --------------------------------------------------------------------- */
+
+#define SYSTEMD_MASK_BYTES 1024 /* for 8192 processors, the kernel's bound */
+#define SYSTEMD_MASK_TEXT  (4 * SYSTEMD_MASK_BYTES + 4)
+
+/*
+ * "0-3,7" as systemd has it: bytes, the first for 0 to 7, each as a decimal number with a NUL after it.
+ * Returns the length of the text; -EINVAL for what is no such list.
+ */
+int systemd_cpu_mask(const char *list, char text[SYSTEMD_MASK_TEXT], unsigned *bytes);
+
 #endif

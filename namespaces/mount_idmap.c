@@ -57,7 +57,7 @@ static bool parse_triplet(const char *text, size_t len, struct oci_id_mapping *m
 
 /* "[@]FS-HOST-SIZE#[@]…" of len characters. */
 static int parse_mappings(const char *text, size_t len, const struct oci_id_mappings *container,
-		      struct arena *arena, struct oci_id_mappings *out, struct error *err)
+			  struct arena *arena, struct oci_id_mappings *out, struct error *err)
 {
 	size_t count = 1;
 
@@ -100,10 +100,10 @@ int mount_parse_idmap(const char *spec, const struct oci_linux *linux_, struct a
 
 		if (!strncmp(spec, "uids=", 5))
 			r = parse_mappings(spec + 5, len - 5, linux_ ? &linux_->uid_mappings : NULL,
-				       arena, uids, err);
+					   arena, uids, err);
 		else if (!strncmp(spec, "gids=", 5))
 			r = parse_mappings(spec + 5, len - 5, linux_ ? &linux_->gid_mappings : NULL,
-				       arena, gids, err);
+					   arena, gids, err);
 		else
 			r = error_set(err, EINVAL,
 				      "`idmap=`: only uids= and gids= can follow, not `%.*s`",

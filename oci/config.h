@@ -462,6 +462,15 @@ int oci_resources_parse(const char *json, size_t len, struct arena *arena,
 int oci_mounts_parse(const char *json, size_t len, struct arena *arena, struct oci_mounts *mounts,
 		     struct error *err);
 
+/*
+ * What base (NULL: nothing) becomes by an update: absent properties stay, and so does what Go programs write as 0 for
+ * "not given". Device rules are replaced, other lists merged by what their elements name. In the arena; shares strings
+ * and items with both. NULL: no memory.
+ */
+struct oci_resources *oci_resources_merge(const struct oci_resources *base,
+					  const struct oci_resources *update, struct arena *arena);
+bool oci_device_rules_equal(const struct oci_device_rules *a, const struct oci_device_rules *b);
+
 /* Prints what oci_config_parse() would read back as the same structures, indented by four blanks. */
 int oci_config_print(const struct oci_config *config, struct strbuf *out, struct error *err);
 

@@ -67,6 +67,8 @@ void json_write_string(struct json_writer *w, const char *s);
 void json_write_bool(struct json_writer *w, bool v);
 void json_write_u64(struct json_writer *w, uint64_t v);
 void json_write_i64(struct json_writer *w, int64_t v);
+void json_write_hundredths(struct json_writer *w, uint64_t v); /* 150: 1.5 */
+void json_write_null(struct json_writer *w);
 /* A member at once. */
 void json_write_member(struct json_writer *w, const char *key, const char *s);
 

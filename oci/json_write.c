@@ -95,6 +95,22 @@ void json_write_i64(struct json_writer *w, int64_t v)
 	strbuf_addf(w->out, "%" PRId64, v);
 }
 
+void json_write_hundredths(struct json_writer *w, uint64_t v)
+{
+	unsigned rest = (unsigned)(v % 100);
+
+	next(w);
+	strbuf_addf(w->out, "%" PRIu64, v / 100);
+	if (rest)
+		strbuf_addf(w->out, rest % 10 ? ".%02u" : ".%u", rest % 10 ? rest : rest / 10);
+}
+
+void json_write_null(struct json_writer *w)
+{
+	next(w);
+	strbuf_adds(w->out, "null");
+}
+
 void json_write_member(struct json_writer *w, const char *key, const char *s)
 {
 	json_write_key(w, key);

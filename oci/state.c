@@ -34,6 +34,7 @@ static void write_state(struct json_writer *w, const struct oci_state *state)
 	print_optional(w, "rootfs", state->rootfs);
 	print_optional(w, "created", state->created);
 	print_optional(w, "owner", state->owner);
+	print_optional(w, "systemd-scope", state->systemd_scope);
 	if (annotations && annotations->len) {
 		json_write_key(w, "annotations");
 		json_write_begin(w, '{');

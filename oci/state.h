@@ -22,6 +22,7 @@ struct oci_state {
 	const char *rootfs; /* absolute; NULL: not printed */
 	const char *created;               /* RFC 3339 with nanoseconds; NULL: not printed */
 	const char *owner;                 /* user name or number; NULL: not printed */
+	const char *systemd_scope;         /* the name of systemd's unit; NULL: not printed */
 	const struct oci_map *annotations; /* NULL or empty: not printed */
 };
 

@@ -25,6 +25,7 @@ int container_bind_sandbox(struct container *c, struct error *err)
 		.bundle = c->record.bundle,
 		.rootfs = c->record.rootfs,
 		.cgroup_path = c->record.cgroup_path,
+		.scope = c->record.scope.unit[0] ? &c->record.scope : NULL,
 		.state_dir = c->dir,
 		.no_new_keyring = c->record.no_new_keyring,
 		.pid = c->record.pid,
@@ -111,6 +112,22 @@ int container_plan_cgroup(struct container *c, const char *id, bool without_cgro
 	return c->record.cgroup_path ? 0 : error_errno(err, ENOMEM, "/linux/cgroupsPath");
 }
 
+int container_plan_scope(struct container *c, const char *id, struct error *err)
+{
+	const struct oci_linux *l = c->config->linux_;
+	char path[CGROUP_PATH_MAX];
+	uid_t uid;
+	bool user = systemd_is_user(&uid);
+	int r = systemd_scope_name(l ? l->cgroups_path : NULL, id, user, &c->record.scope, err);
+
+	if (r == 0)
+		r = systemd_scope_path(&c->record.scope, uid, path, sizeof(path), err);
+	if (r < 0)
+		return error_wrap(err, "/linux/cgroupsPath");
+	c->record.cgroup_path = arena_strdup(&c->arena, path);
+	return c->record.cgroup_path ? 0 : error_errno(err, ENOMEM, "/linux/cgroupsPath");
+}
+
 /* A damaged record still leaves the saved configuration, which says where the container's processes are. */
 static int rebuild_record(const char *id, struct container *c)
 {
@@ -176,6 +193,7 @@ struct oci_state container_state(const struct container *c)
 		.rootfs = c->record.rootfs,
 		.created = c->record.created,
 		.annotations = &c->record.annotations,
+		.systemd_scope = c->record.scope.unit[0] ? c->record.scope.unit : NULL,
 	};
 }
 

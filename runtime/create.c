@@ -130,7 +130,9 @@ static int prepare(struct container *c, const char *id, const struct runtime_cre
 	if (r == 0)
 		r = absolute_rootfs(c->record.bundle, c->config, &c->arena, &c->record.rootfs, err);
 	if (r == 0)
-		r = container_plan_cgroup(c, id, o->without_cgroups, err);
+		r = o->systemd_cgroup && !o->without_cgroups
+			    ? container_plan_scope(c, id, err)
+			    : container_plan_cgroup(c, id, o->without_cgroups, err);
 	return r;
 }
 

@@ -41,6 +41,10 @@ int record_write(int dir, const struct record *record, struct error *err)
 	json_write_member(&w, "created", record->created);
 	write_u64(&w, "owner", record->owner);
 	json_write_member(&w, "cgroupPath", record->cgroup_path);
+	if (record->scope.unit[0]) {
+		json_write_member(&w, "systemdScope", record->scope.unit);
+		write_bool(&w, "systemdUser", record->scope.user);
+	}
 	write_bool(&w, "started", record->started);
 	write_bool(&w, "paused", record->paused);
 	write_bool(&w, "noNewKeyring", record->no_new_keyring);
@@ -128,6 +132,9 @@ int record_read(int dir, struct arena *arena, struct record *record, struct erro
 		.paused = get_bool(root, "paused"),
 		.no_new_keyring = get_bool(root, "noNewKeyring"),
 	};
+	snprintf(record->scope.unit, sizeof(record->scope.unit), "%s",
+		 get_string(root, "systemdScope"));
+	record->scope.user = get_bool(root, "systemdUser");
 	return read_annotations(root, arena, &record->annotations) < 0
 		       ? error_errno(err, ENOMEM, "`state.json`")
 		       : 0;

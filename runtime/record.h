@@ -25,9 +25,10 @@ struct record {
 	const char *bundle, *rootfs; /* absolute */
 	const char *created;         /* RFC 3339 */
 	uid_t owner;
-	const char *cgroup_path; /* "" without one */
-	bool started;            /* `start` returned */
-	bool paused;             /* `pause` began */
+	const char *cgroup_path;    /* "" without one */
+	struct systemd_scope scope; /* which systemd makes as that cgroup; unit "": hull makes it */
+	bool started;               /* `start` returned */
+	bool paused;                /* `pause` began */
 	bool no_new_keyring;
 	struct oci_map annotations;
 };

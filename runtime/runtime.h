@@ -29,6 +29,7 @@ struct runtime_create {
 	bool prefer_microvm; /* the program was called by the name that means microvm */
 	bool no_pivot, no_new_keyring;
 	bool without_cgroups; /* make no cgroup; limits are refused then */
+	bool systemd_cgroup;  /* systemd makes it */
 	unsigned preserve_fds;
 };
 
@@ -81,11 +82,29 @@ struct oci_state container_state(const struct container *c);
 /* The processes of a running container, as the host numbers them. The caller frees *pids. */
 ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, struct error *err);
 
+struct runtime_events {
+	uint64_t interval_ms;
+	bool once; /* one line of statistics, and no more */
+	/* Takes a line, an event as JSON. A negative errno ends it. */
+	int (*print)(const struct strbuf *line, struct error *err);
+};
+
+/* Prints statistics in each interval, and out-of-memory events, until the container ends. Takes no lock. */
+int runtime_events(const struct store *store, const char *id, const struct runtime_events *events,
+		   struct error *err);
+
 /* ---- acting ---------------------------------------------------------------------------------------- */
 
 int runtime_kill(const struct store *store, const char *id, int sig, bool all, struct error *err);
 int runtime_pause(const struct store *store, const char *id, struct error *err);
 int runtime_resume(const struct store *store, const char *id, struct error *err);
+
+/*
+ * Changes the limits of a container that has not stopped, and keeps them in its saved configuration. On an error, which
+ * names the property and the file, limits in front of it may have been changed, and the saved configuration was not.
+ */
+int runtime_update(const struct store *store, const char *id, const struct oci_resources *update,
+		   struct error *err);
 
 /* Removes a stopped (or created) container; force: also a running or half-made one, and one that does not exist is no error. */
 int runtime_delete(const struct store *store, const char *id, bool force, struct error *err);
@@ -123,6 +142,8 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 /* Computes the container's cgroup from c->config into the record; "" where there is none. */
 int container_plan_cgroup(struct container *c, const char *id, bool without_cgroups,
 			  struct error *err);
+/* The same, and into the record's scope, for one that systemd makes. */
+int container_plan_scope(struct container *c, const char *id, struct error *err);
 
 /* Prepares the sandbox of c from its record. */
 int container_bind_sandbox(struct container *c, struct error *err);

@@ -61,6 +61,7 @@ static void plan_close(struct container_plan *plan)
 	process_plan_free(&plan->process);
 	cgroup_close(&plan->cgroup);
 	arena_free(&plan->strings);
+	strbuf_free(&plan->scope);
 	close_fd(&plan->bundle);
 	close_fd(&plan->proc);
 	close_fd(&plan->resctrl);
@@ -82,7 +83,7 @@ static int plan_cgroup_mounts(struct container_plan *plan, struct error *err)
 		m->controllers = h->controllers;
 		m->name = v2 ? NULL : base ? base + 1 : h->mount;
 		m->host_path = arena_printf(&plan->strings, "%s%s", h->mount,
-					    has_cgroup(plan->sb) ? plan->cgroup.path : h->own);
+					    has_cgroup(plan->sb) ? plan->sb->cgroup_path : h->own);
 		if (!m->host_path)
 			return error_errno(err, ENOMEM, "plan the cgroup mounts");
 		plan->rootfs.cgroup_count++;
@@ -106,6 +107,107 @@ static bool in_initial_user_namespace(void)
 	       st.st_ino == INITIAL_USER_NS;
 }
 
+/* Whether the container sees its cgroup as a writable file system of its own. */
+static bool has_writable_cgroup(const struct container_plan *plan)
+{
+	const struct oci_mounts *mounts = &plan->sb->config->mounts;
+
+	if (!(plan->namespaces.new_flags & CLONE_NEWCGROUP))
+		return false;
+	for (size_t i = 0; i < mounts->len; i++) {
+		const struct oci_mount *m = &mounts->items[i];
+		bool readonly = false;
+
+		if (!m->type || (strcmp(m->type, "cgroup") && strcmp(m->type, "cgroup2")) ||
+		    strcmp(m->destination, "/sys/fs/cgroup"))
+			continue;
+		for (size_t o = 0; o < m->options.len; o++)
+			if (!strcmp(m->options.items[o], "ro") ||
+			    !strcmp(m->options.items[o], "rw"))
+				readonly = m->options.items[o][1] == 'o';
+		return !readonly;
+	}
+	return false;
+}
+
+/* The container's user, as the host numbers it; false: nobody, or it cannot be known (a user namespace of others). */
+static bool host_uid(const struct container_plan *plan, uid_t *uid)
+{
+	const struct oci_config *config = plan->sb->config;
+	const struct oci_user *user = config->process->user;
+	uint32_t inside = user ? user->uid.v : 0;
+
+	*uid = inside;
+	if (!((plan->namespaces.new_flags | plan->namespaces.join_flags) & CLONE_NEWUSER))
+		return true;
+	for (size_t i = 0; i < config->linux_->uid_mappings.len; i++) {
+		const struct oci_id_mapping *m = &config->linux_->uid_mappings.items[i];
+
+		if (inside < m->container_id || inside - m->container_id >= m->size)
+			continue;
+		*uid = m->host_id + (inside - m->container_id);
+		return true;
+	}
+	return false;
+}
+
+/* runtime-spec config-linux.md, "Cgroup ownership". */
+static int delegate_cgroup(const struct container_plan *plan, struct error *err)
+{
+	uid_t uid;
+
+	if (!has_writable_cgroup(plan) || !host_uid(plan, &uid) || uid == 0)
+		return 0;
+	return cgroup_delegate(&plan->cgroup, uid, err);
+}
+
+/*
+ * systemd makes the cgroup, and only around a process; here is what can be said before there is one. With cgroup v1,
+ * systemd would lift the device filter whenever it reads its units anew (it has no way to be told of ours).
+ */
+static int plan_scope(struct container_plan *plan, struct error *err)
+{
+	const struct sandbox *sb = plan->sb;
+	const struct oci_linux *l = sb->config->linux_;
+
+	if (plan->host.layout != CGROUP_V2)
+		return error_set(
+			err, ENOTSUP,
+			"--systemd-cgroup: needs a host with cgroup v2 alone, and this one's layout is "
+			"%s; leave it out, or boot with systemd.unified_cgroup_hierarchy=1",
+			cgroup_layout_name(plan->host.layout));
+	return systemd_scope_prepare(sb->scope, sb->id, l ? l->resources : NULL,
+				     &sb->config->annotations, &plan->scope, err);
+}
+
+/* The process waits meanwhile: it does nothing before it is in its cgroup and limited. */
+static int make_scope(struct container_plan *plan, struct error *err)
+{
+	const struct sandbox *sb = plan->sb;
+	const struct oci_linux *l = sb->config->linux_;
+	char path[CGROUP_PATH_MAX], mark[OWNER_MARK_MAX];
+	int r = systemd_scope_start(&plan->scope, sb->pid, path, sizeof(path), err);
+
+	if (r == 0 && strcmp(path, sb->cgroup_path) != 0)
+		return error_set(
+			err, ENOTSUP,
+			"cgroup: systemd put the scope into `%s`, not into `%s`; this host's systemd "
+			"manages another part of the tree: leave out --systemd-cgroup",
+			path, sb->cgroup_path);
+	if (r == 0)
+		r = cgroup_open(&plan->host, sb->cgroup_path, &plan->cgroup, err);
+	if (r == 0)
+		r = owner_mark(sb, mark, sizeof(mark), err);
+	if (r == 0)
+		r = cgroup_set_owner(&plan->cgroup, mark, err);
+	if (r == 0)
+		r = cgroup_apply(&plan->cgroup, l ? l->resources : NULL,
+				 in_initial_user_namespace(), err);
+	if (r == 0)
+		r = delegate_cgroup(plan, err);
+	return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
+}
+
 static int plan_cgroup(struct container_plan *plan, struct error *err)
 {
 	const struct sandbox *sb = plan->sb;
@@ -120,6 +222,10 @@ static int plan_cgroup(struct container_plan *plan, struct error *err)
 				"/linux/resources: there is no cgroup to enforce limits (see hull check)");
 		return plan_cgroup_mounts(plan, err);
 	}
+	if (r == 0 && sb->scope) {
+		r = plan_scope(plan, err);
+		return r < 0 ? r : plan_cgroup_mounts(plan, err);
+	}
 	if (r == 0)
 		r = cgroup_create(&plan->host, sb->cgroup_path, &plan->cgroup, err);
 	if (r == 0)
@@ -129,6 +235,8 @@ static int plan_cgroup(struct container_plan *plan, struct error *err)
 	if (r == 0)
 		r = cgroup_apply(&plan->cgroup, l ? l->resources : NULL,
 				 in_initial_user_namespace(), err);
+	if (r == 0)
+		r = delegate_cgroup(plan, err);
 	return r < 0 ? r : plan_cgroup_mounts(plan, err);
 }
 
@@ -269,6 +377,10 @@ static int answer(struct container_plan *plan, const struct message *message,
 			break;
 		return container_privileged(sb->channel, sb->pid, sb->config->process,
 					    make_user ? sb->config->linux_ : NULL, err);
+	case MSG_CGROUP:
+		if (!sb->scope || plan->cgroup.host)
+			break;
+		return make_scope(plan, err);
 	case MSG_SPAWNED:
 		return spawn_adopt(&sb->pid, &plan->staged, message, spawned, err);
 	case MSG_HOOKS:
@@ -330,7 +442,8 @@ static int make_init(struct container_plan *plan, struct error *err)
 	spawn = (struct spawn){
 		.namespaces = &plan->namespaces,
 		.pidfd = -1,
-		.cgroup = has_cgroup(sb) ? &plan->cgroup : NULL,
+		.cgroup = has_cgroup(sb) && !sb->scope ? &plan->cgroup : NULL,
+		.ask_for_cgroup = sb->scope != NULL,
 		.sync = ends[1],
 		.caller_end = ends[0],
 		.proc = plan->proc,
@@ -611,6 +724,18 @@ static bool all_end_with_init(const struct sandbox *sb)
 }
 
 /*
+ * systemd removes a scope's cgroup and forgets it. It must be told before the directory goes, from whose events it would
+ * learn that nobody is left. Where it does not answer, nothing is left all the same.
+ */
+static void stop_scope(const struct sandbox *sb)
+{
+	struct error err = { 0 };
+
+	if (systemd_scope_stop(sb->scope, &err) < 0)
+		log_warning("%s", err.text);
+}
+
+/*
  * Empties and removes the cgroup. One without our mark was never entered by us: where it is empty it is what a
  * creation left that was cut short, and where it is not, it is somebody else's and none of our business.
  */
@@ -628,6 +753,12 @@ static int destroy_cgroup(const struct sandbox *sb, bool kill_first, struct erro
 	if (!cgroup_owned_by(&host, sb->cgroup_path, mark)) {
 		ssize_t count = cgroup_pids(&host, sb->cgroup_path, &pids, err);
 
+		/* Of a scope without processes systemd disposes, and of its name, for which the next one may wait. */
+		if (sb->scope && count == 0) {
+			if (sb->pid > 0)
+				stop_scope(sb);
+			return 0;
+		}
 		if (count > 0)
 			log_warning(
 				"the cgroup `%s` is not marked as the container's and holds processes: it is left alone",
@@ -637,6 +768,8 @@ static int destroy_cgroup(const struct sandbox *sb, bool kill_first, struct erro
 	}
 	if (kill_first)
 		r = cgroup_kill(&host, sb->cgroup_path, SIGKILL, err);
+	if (r == 0 && sb->scope)
+		stop_scope(sb);
 	if (r == 0)
 		r = cgroup_remove(&host, sb->cgroup_path, err);
 	if (r != -EBUSY)
@@ -701,6 +834,76 @@ static int container_destroy(struct sandbox *sb, struct error *err)
 	return r < 0 ? r : destroy_resctrl(sb, err);
 }
 
+/*
+ * cgroup v1 takes new device rules one by one, from "all denied" on: nobody may meet the rules in between, so the container
+ * stands still meanwhile. v2 changes them at once.
+ */
+static int update_frozen(struct sandbox *sb, const struct cgroup *cgroup,
+			 const struct oci_resources *changes, struct error *err)
+{
+	bool thaw = container_paused(sb, NULL) == 0 && freeze(sb, true, NULL) == 0;
+	int r = cgroup_apply(cgroup, changes, true, err);
+
+	if (thaw) {
+		int second = freeze(sb, false, r == 0 ? err : NULL);
+
+		r = r == 0 ? second : r;
+	}
+	return r;
+}
+
+static int container_update(struct sandbox *sb, const struct oci_resources *changes,
+			    const struct oci_resources *merged, struct error *err)
+{
+	bool devices = changes->devices.len && in_initial_user_namespace();
+	_cleanup_cgroup_ struct cgroup cgroup = { .host = NULL };
+	struct cgroup_host host;
+	int r;
+
+	if (!has_cgroup(sb))
+		return error_set(err, ENOTSUP,
+				 "the container has no cgroup, so it has no limits to change");
+	r = container_open_cgroup(sb, &host, &cgroup, err);
+	if (r < 0)
+		return r;
+	if (devices && host.layout != CGROUP_V2)
+		return update_frozen(sb, &cgroup, changes, err);
+	r = cgroup_apply(&cgroup, changes, devices, err);
+	if (r < 0 || !sb->scope)
+		return r;
+	/* First the kernel says what it does not like; then systemd learns it and writes what it rounded, which is put right. */
+	r = systemd_scope_update(sb->scope, merged, err);
+	return r < 0 ? r : cgroup_apply(&cgroup, merged, false, err);
+}
+
+static int open_own_cgroup(struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,
+			   struct error *err)
+{
+	if (!has_cgroup(sb))
+		return error_set(err, ENOTSUP,
+				 "the container has no cgroup, so nothing counts what it uses");
+	return container_open_cgroup(sb, host, cgroup, err);
+}
+
+static int container_stats(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
+			   struct error *err)
+{
+	_cleanup_cgroup_ struct cgroup cgroup = { .host = NULL };
+	struct cgroup_host host;
+	int r = open_own_cgroup(sb, &host, &cgroup, err);
+
+	return r < 0 ? r : cgroup_stats(&cgroup, arena, stats, err);
+}
+
+static int container_watch_oom(struct sandbox *sb, struct cgroup_oom *oom, struct error *err)
+{
+	_cleanup_cgroup_ struct cgroup cgroup = { .host = NULL };
+	struct cgroup_host host;
+	int r = open_own_cgroup(sb, &host, &cgroup, err);
+
+	return r < 0 ? r : cgroup_oom_open(&cgroup, oom, err);
+}
+
 static const struct sandbox_ops container_ops = {
 	.kind = SANDBOX_CONTAINER,
 	.check = container_check,
@@ -713,6 +916,9 @@ static const struct sandbox_ops container_ops = {
 	.pause = container_pause,
 	.resume = container_resume,
 	.paused = container_paused,
+	.update = container_update,
+	.stats = container_stats,
+	.watch_oom = container_watch_oom,
 	.pids = container_pids,
 	.mount = container_mount,
 	.destroy = container_destroy,

@@ -8,6 +8,7 @@
 #define HULL_SANDBOX_CONTAINER_H
 
 #include "base/message.h"
+#include "base/strbuf.h"
 #include "cgroups/cgroup.h"
 #include "namespaces/plan.h"
 #include "namespaces/rootfs.h"
@@ -27,6 +28,7 @@ enum container_message {
 	MSG_START, /* to the process: execute the workload */
 	MSG_NET_DEVICES, /* to the caller: move linux.netDevices to my network namespace. Answer: MSG_GO */
 	MSG_COMMIT, /* to the process: wait for MSG_START on the listening socket */
+	MSG_CGROUP, /* to the caller: put me into my cgroup, which systemd makes. Answer: MSG_GO */
 	/* After MSG_START, or MSG_READY of an exec. Answer to each: MSG_GO */
 	MSG_CLASS,    /* to the caller, by an exec: put me into the container's resctrl class */
 	MSG_SCHEDULE, /* to the caller: set my scheduling, for which I lack privilege */
@@ -45,7 +47,8 @@ struct container_plan {
 	const struct sandbox_hooks *hooks;
 	struct sandbox_io io;
 	struct cgroup_host host;
-	struct cgroup cgroup; /* all zero: none */
+	struct cgroup cgroup; /* all zero: none, or (scope) not made yet */
+	struct strbuf scope;  /* the request for a systemd scope; empty: none */
 	struct rootfs_cgroup cgroup_mounts[CGROUP_HIERARCHIES];
 	struct arena strings; /* of cgroup_mounts */
 	struct rootfs rootfs;
@@ -72,8 +75,9 @@ struct spawn {
 	int pidfd; /* join the namespaces (pidfd_flags) of this process instead; -1 */
 	unsigned long pidfd_flags;
 	const struct cgroup *cgroup; /* to start in; NULL: the caller's */
-	int sync;                    /* the new process' end of the channel */
-	int caller_end;              /* the caller's end, closed in the new process */
+	bool ask_for_cgroup; /* say MSG_CGROUP before anything else is done in there, and be moved */
+	int sync;            /* the new process' end of the channel */
+	int caller_end;      /* the caller's end, closed in the new process */
 	int proc;
 	int program; /* set by spawn_process(): see exe_open_detached() */
 	const struct oci_time_offsets *time_offsets;

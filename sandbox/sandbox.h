@@ -17,6 +17,8 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "cgroups/cgroup.h"
+#include "cgroups/systemd.h"
 #include "oci/config.h"
 #include "oci/state.h"
 
@@ -84,6 +86,17 @@ struct sandbox_ops {
 	int (*pause)(struct sandbox *sb, struct error *err);
 	int (*resume)(struct sandbox *sb, struct error *err);
 	int (*paused)(struct sandbox *sb, struct error *err); /* 1, 0 or a negative errno */
+	/*
+	 * Changes limits while it runs. changes: what is to be written; merged: all that is in force afterwards. On an
+	 * error, which names the property, what stands before it in the specification may have been changed.
+	 */
+	int (*update)(struct sandbox *sb, const struct oci_resources *changes,
+		      const struct oci_resources *merged, struct error *err);
+	/* What it used so far; lists are in the arena. */
+	int (*stats)(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
+		     struct error *err);
+	/* Begins to notice when memory runs out; oom->fd can be polled. */
+	int (*watch_oom)(struct sandbox *sb, struct cgroup_oom *oom, struct error *err);
 	/* The processes, as the host sees them: the caller frees *pids. Returns how many. */
 	ssize_t (*pids)(struct sandbox *sb, pid_t **pids, struct error *err);
 	/*
@@ -104,7 +117,9 @@ struct sandbox {
 	const char *bundle;      /* absolute */
 	const char *rootfs;      /* absolute */
 	const char *cgroup_path; /* in every hierarchy; NULL or "": no cgroup */
-	int state_dir;           /* descriptor of the state directory */
+	const struct systemd_scope
+		*scope; /* systemd makes the cgroup, as this scope; NULL: hull does */
+	int state_dir;  /* descriptor of the state directory */
 	bool no_pivot, no_new_keyring;
 
 	pid_t pid;           /* of the init process, on the host; 0: none yet */

@@ -210,6 +210,8 @@ static int make_late(const struct spawn *s, struct error *err)
 
 static int enter_cgroup(const struct spawn *s, struct error *err)
 {
+	if (s->ask_for_cgroup)
+		return spawn_ask(s->sync, MSG_CGROUP, err);
 	return s->cgroup ? cgroup_enter(s->cgroup, 0, s->in_cgroup, err) : 0;
 }
 

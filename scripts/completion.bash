@@ -43,7 +43,11 @@ _hull()
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		return
 		;;
-	create:-f | run:-f | spec:-f | exec:-p | *:--config | *:--file | *:--process | *:--pid-file | *:--log | \
+	*:--cgroup-manager)
+		mapfile -t COMPREPLY < <(compgen -W 'cgroupfs systemd disabled' -- "$cur")
+		return
+		;;
+	update:-r | update:--resources | create:-f | run:-f | spec:-f | exec:-p | *:--config | *:--file | *:--process | *:--pid-file | *:--log | \
 		*:--console-socket | *:--pidfd-socket)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
@@ -60,7 +64,7 @@ _hull()
 		mapfile -t COMPREPLY < <(compgen -W "$(hull --help 2>/dev/null |
 			awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on { print $1 }')" -- "$cur")
 		;;
-	start | state | kill | delete | exec | ps | pause | resume)
+	start | state | kill | delete | exec | ps | pause | resume | update | events)
 		mapfile -t COMPREPLY < <(compgen -W "$(hull "${root[@]}" list --quiet 2>/dev/null)" -- "$cur")
 		;;
 	mounts)

@@ -6,7 +6,7 @@
 # usage: scripts/deps.sh [build|test|kernel|lab|lint|all]...      (default: all)
 set -euo pipefail
 
-build=(gcc make pkg-config libyajl-dev libseccomp-dev libarchive-dev libssl-dev libzstd-dev)
+build=(gcc make pkg-config libyajl-dev libseccomp-dev libarchive-dev libssl-dev libzstd-dev libsystemd-dev)
 test=(libcmocka-dev bats jq busybox-static procps runc crun containerd umoci skopeo strace valgrind)
 kernel=(linux-source-6.12 xz-utils flex bison bc libelf-dev)
 lab=(mmdebstrap qemu-system-x86 qemu-utils openssh-client e2fsprogs erofs-utils zstd socat util-linux)

@@ -13,6 +13,7 @@ struct context {
 	bool debug;
 	bool microvm;         /* called as hull-vm */
 	bool without_cgroups; /* --cgroup-manager disabled */
+	bool systemd_cgroup;  /* --systemd-cgroup, --cgroup-manager systemd */
 	char **original_argv; /* for executing ourselves again */
 	int failure_status;   /* the exit status for an error: 1, unless a command knows better */
 };
@@ -22,6 +23,7 @@ typedef int command_fn(struct context *ctx, int argc, char **argv, struct error 
 
 command_fn cmd_check, cmd_create, cmd_delete, cmd_exec, cmd_features, cmd_image, cmd_kill, cmd_list,
 	cmd_mounts, cmd_pause, cmd_ps, cmd_resume, cmd_run, cmd_spec, cmd_start, cmd_state;
+command_fn cmd_events, cmd_update;
 
 /*
  * Parses a command's options. Returns the number of words that are no options, which are argv[0…] then; -1 where --help

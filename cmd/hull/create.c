@@ -28,7 +28,8 @@
 int cmd_create(struct context *ctx, int argc, char **argv, struct error *err)
 {
 	struct runtime_create o = { .prefer_microvm = ctx->microvm,
-				    .without_cgroups = ctx->without_cgroups };
+				    .without_cgroups = ctx->without_cgroups,
+				    .systemd_cgroup = ctx->systemd_cgroup };
 	bool ignored;
 	const struct option options[] = {
 		CREATE_OPTIONS(&o),
@@ -53,7 +54,8 @@ int cmd_create(struct context *ctx, int argc, char **argv, struct error *err)
 int cmd_run(struct context *ctx, int argc, char **argv, struct error *err)
 {
 	struct runtime_run run = { .create = { .prefer_microvm = ctx->microvm,
-					       .without_cgroups = ctx->without_cgroups } };
+					       .without_cgroups = ctx->without_cgroups,
+					       .systemd_cgroup = ctx->systemd_cgroup } };
 	const struct option options[] = {
 		{ "detach", 'd', OPTION_FLAG, &run.detach, NULL, "return once the workload runs" },
 		{ "keep", 0, OPTION_FLAG, &run.keep, NULL,

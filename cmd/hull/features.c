@@ -5,6 +5,7 @@
 #include <seccomp.h>
 
 #include "base/file.h"
+#include "cgroups/systemd.h"
 #include "cmd/hull/command.h"
 #include "namespaces/mount_options.h"
 #include "sandbox/memory_policy.h"
@@ -25,7 +26,7 @@ static void add(struct names *n, const char *name)
 	n->list.items = n->items;
 }
 
-static const struct opt_bool yes = { true, true }, no = { true, false };
+static const struct opt_bool yes = { true, true };
 
 /* Everything that lists are made of, on one stack frame. */
 struct document {
@@ -89,8 +90,9 @@ static void fill(struct document *d)
 {
 	collect_names(d);
 	collect_annotations(d);
+	add(&d->unsafe_annotations, SYSTEMD_PROPERTY);
 	d->cgroup = (struct oci_features_cgroup){
-		.v1 = yes, .v2 = yes, .systemd = no, .systemd_user = no, .rdma = yes
+		.v1 = yes, .v2 = yes, .systemd = yes, .systemd_user = yes, .rdma = yes
 	};
 	d->seccomp = (struct oci_features_seccomp){ .enabled = yes,
 						    .actions = d->actions.list,

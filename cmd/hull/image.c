@@ -6,30 +6,14 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/libexec.h"
 #include "cmd/hull/command.h"
-
-/* Programs of hull's own lie in ../libexec/hull beside the directory of this one, installed and in the build alike. */
-static int helper_path(const char *name, char *path, size_t size, struct error *err)
-{
-	char self[PATH_MAX], *slash;
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	if (n < 0)
-		return error_errno(err, errno, "find our own program");
-	self[n] = '\0';
-	slash = strrchr(self, '/');
-	if (slash)
-		*slash = '\0';
-	if ((size_t)snprintf(path, size, "%s/../libexec/hull/%s", self, name) >= size)
-		return error_errno(err, ENAMETOOLONG, "find %s", name);
-	return 0;
-}
 
 int cmd_image(struct context *ctx, int argc, char **argv, struct error *err)
 {
 	char path[PATH_MAX];
 	char **args = calloc((size_t)argc + 8, sizeof(char *));
-	int n = 0, r = helper_path("hull-image", path, sizeof(path), err);
+	int n = 0, r = libexec_path("hull-image", path, sizeof(path), err);
 
 	if (!args)
 		return error_errno(err, ENOMEM, "image");

@@ -30,6 +30,8 @@ static const struct {
 	{ "pause", cmd_pause, "freeze all processes of a container" },
 	{ "resume", cmd_resume, "let a paused container go on" },
 	{ "mounts", cmd_mounts, "add mounts to a running container, or remove them" },
+	{ "update", cmd_update, "change the limits of a running container" },
+	{ "events", cmd_events, "print statistics and out-of-memory events as JSON" },
 	{ "image", cmd_image, "unpack OCI images to bundles" },
 	{ "spec", cmd_spec, "write a config.json to begin with" },
 	{ "check", cmd_check, "print what this host offers, and what to do about what is missing" },
@@ -194,13 +196,12 @@ static int apply_globals(struct context *ctx, const struct globals *g, struct er
 
 	if (r < 0 || !manager || !strcmp(manager, "cgroupfs"))
 		return r;
-	if (!strcmp(manager, "systemd"))
-		return error_set(
-			err, ENOTSUP,
-			"the systemd cgroup driver is not supported yet: leave out --systemd-cgroup, "
-			"and set the engine's cgroup driver to cgroupfs");
+	ctx->systemd_cgroup = !strcmp(manager, "systemd");
+	if (ctx->systemd_cgroup)
+		return 0;
 	if (strcmp(manager, "disabled"))
-		return error_set(err, EINVAL, "--cgroup-manager `%s`: must be cgroupfs or disabled",
+		return error_set(err, EINVAL,
+				 "--cgroup-manager `%s`: must be cgroupfs, systemd or disabled",
 				 manager);
 	ctx->without_cgroups = true;
 	return 0;
@@ -228,8 +229,9 @@ static int run(struct context *ctx, int argc, char **argv, struct error *err)
 		  "error, warning, info or debug" },
 		{ "debug", 0, OPTION_FLAG, &ctx->debug, NULL, "same as --log-level debug" },
 		{ "cgroup-manager", 0, OPTION_STRING, &g.cgroup_manager, "NAME",
-		  "cgroupfs, or disabled for no cgroup at all" },
-		{ "systemd-cgroup", 0, OPTION_HIDDEN_FLAG, &g.systemd_cgroup, NULL, NULL },
+		  "who makes cgroups: cgroupfs (hull itself), systemd, or disabled (nobody)" },
+		{ "systemd-cgroup", 0, OPTION_FLAG, &g.systemd_cgroup, NULL,
+		  "same as --cgroup-manager systemd" },
 		{ "rootless", 0, OPTION_STRING, &g.rootless, "VALUE",
 		  "true, false or auto: without effect, who calls decides" },
 		{ "version", 'v', OPTION_FLAG, &g.version, NULL, "print versions" },

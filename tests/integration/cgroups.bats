@@ -4,28 +4,6 @@
 
 load helpers
 
-# The container's directory of a controller, in this view: v1 where there is one, else v2.
-cgroup_of()
-{
-	local dir
-
-	for dir in "/sys/fs/cgroup/$1" /sys/fs/cgroup/*"$1"* /sys/fs/cgroup/unified /sys/fs/cgroup; do
-		[ -d "$dir" ] || continue
-		dir=$(find "$dir" -type d -name "*$ID*" 2>/dev/null | head -n 1)
-		[ -z "$dir" ] || { echo "$dir"; return; }
-	done
-	return 1
-}
-
-# Reads a limit by its v1 or its v2 file: limit CONTROLLER V1FILE V2FILE
-limit()
-{
-	local dir
-
-	dir=$(cgroup_of "$1")
-	if [ -e "$dir/$2" ]; then cat "$dir/$2"; else cat "$dir/$3"; fi
-}
-
 # bats test_tags=quick
 @test "a container has a cgroup in every hierarchy, and its processes are in it" {
 	start_sleeper
@@ -182,4 +160,23 @@ limit()
 @test "the container sees its own cgroup as the root" {
 	run_script 'cat /proc/self/cgroup'
 	expect_no_match "$ID"
+}
+
+@test "the container's user owns its cgroup where it may write to it" {
+	cgroup_is_v2 || skip "needs pure cgroup v2"
+	chown -R 100000:100000 "$BUNDLE/rootfs"
+	chmod 711 "$TEST_DIR" "$BUNDLE"
+	update_config '.linux.namespaces += [{type: "user"}]
+		| .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
+		| .linux.gidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
+		| .mounts = [.mounts[] | select(.type != "cgroup" and .type != "cgroup2")]
+			+ [{destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["rw", "nosuid", "noexec", "nodev"]}]'
+	run_script 'mkdir /sys/fs/cgroup/below && echo $$ >/sys/fs/cgroup/below/cgroup.procs && cat /proc/self/cgroup
+		echo 5 >/sys/fs/cgroup/pids.max'
+	expect_match '^0::/below$'
+	expect_match "Permission denied|Operation not permitted"
+	# read-only, it is nobody's business
+	update_config '.mounts[-1].options += ["ro"]'
+	run_script 'stat -c %u /sys/fs/cgroup'
+	expect_output 65534
 }

@@ -255,6 +255,30 @@ wait_stopped()
 	wait_until 10 "[ \"\$(container_status ${1:-$ID})\" = stopped ]"
 }
 
+# ---- limits -----------------------------------------------------------------------------------
+
+# The container's directory of a controller, in this view: v1 where there is one, else v2.
+cgroup_of()
+{
+	local dir
+
+	for dir in "/sys/fs/cgroup/$1" /sys/fs/cgroup/*"$1"* /sys/fs/cgroup/unified /sys/fs/cgroup; do
+		[ -d "$dir" ] || continue
+		dir=$(find "$dir" -type d -name "*$ID*" 2>/dev/null | head -n 1)
+		[ -z "$dir" ] || { echo "$dir"; return; }
+	done
+	return 1
+}
+
+# Reads a limit by its v1 or its v2 file: limit CONTROLLER V1FILE V2FILE
+limit()
+{
+	local dir
+
+	dir=$(cgroup_of "$1")
+	if [ -e "$dir/$2" ]; then cat "$dir/$2"; else cat "$dir/$3"; fi
+}
+
 # ---- before and after -------------------------------------------------------------------------
 
 # What the containers of this test left behind, a line each.

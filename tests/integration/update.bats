@@ -1,0 +1,238 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# hull update: new limits for a running container, in the cgroup's files and in the saved configuration.
+
+load helpers
+
+saved()
+{
+	jq -c "$1" "$ROOT/$ID/config.json"
+}
+
+memory_limit()
+{
+	limit memory memory.limit_in_bytes memory.max
+}
+
+# bats test_tags=quick
+@test "update: memory from options, with units, and the saved configuration follows" {
+	require_controller memory
+	update_config '.linux.resources.memory = {limit: 67108864}'
+	start_sleeper
+	h update --memory 48m "$ID"
+	[ "$(memory_limit)" = 50331648 ]
+	[ "$(saved .linux.resources.memory.limit)" = 50331648 ]
+	h update --memory=96MiB "$ID"
+	[ "$(memory_limit)" = 100663296 ]
+	h update --memory -1 "$ID"
+	[ "$(memory_limit)" = max ] || [ "$(memory_limit)" -gt 1099511627776 ]
+	[ "$(saved .linux.resources.memory)" = '{"limit":-1,"swap":-1}' ]
+}
+
+@test "update: memory and swap grow and shrink together" {
+	require_controller memory
+	[ -e "/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes" ] || cgroup_is_v2 || skip "no swap accounting"
+	update_config '.linux.resources.memory = {limit: 33554432, swap: 33554432}'
+	start_sleeper
+	[ -e "$(cgroup_of memory)/memory.swap.max" ] || [ -e "$(cgroup_of memory)/memory.memsw.limit_in_bytes" ] ||
+		skip "no swap accounting"
+	h update --memory 64m --memory-swap 80m "$ID"
+	[ "$(memory_limit)" = 67108864 ]
+	[ "$(limit memory memory.memsw.limit_in_bytes memory.swap.max)" = "$(cgroup_is_v2 && echo 16777216 || echo 83886080)" ]
+	# memory.swap is memory plus swap and stays: with less memory there is more swap
+	h update --memory 48m "$ID"
+	[ "$(memory_limit)" = 50331648 ]
+	[ "$(limit memory memory.memsw.limit_in_bytes memory.swap.max)" = "$(cgroup_is_v2 && echo 33554432 || echo 83886080)" ]
+	h update --memory 32m --memory-swap 32m "$ID"
+	[ "$(memory_limit)" = 33554432 ]
+	[ "$(saved .linux.resources.memory)" = '{"limit":33554432,"swap":33554432}' ]
+	run h update --memory 64m "$ID"
+	expect_error "memory.swap"
+	[ "$(memory_limit)" = 33554432 ]
+}
+
+@test "update: a limit below the usage is refused with checkBeforeUpdate" {
+	require_controller memory
+	set_args sh -c 'x=$(head -c 24000000 /dev/zero | tr "\0" x); echo ready; while :; do sleep 0.05; done'
+	update_config '.linux.resources.memory = {limit: 268435456, checkBeforeUpdate: true}'
+	start_container
+	wait_until 20 "grep -q ready '$OUT'"
+	run h update --memory 4m "$ID"
+	expect_error "memory.limit"
+	[ "$(memory_limit)" = 268435456 ]
+	[ "$(container_status)" = running ]
+	[ "$(saved .linux.resources.memory.limit)" = 268435456 ]
+}
+
+# bats test_tags=quick
+@test "update: resources as JSON from a file and from standard input, as podman and containerd give them" {
+	require_controller pids
+	start_sleeper
+	echo '{"pids": {"limit": 20}}' >"$TEST_DIR/resources.json"
+	h update --resources="$TEST_DIR/resources.json" "$ID"
+	[ "$(limit pids pids.max pids.max)" = 20 ]
+	echo '{"pids": {"limit": 30}, "memory": {"limit": 0}, "cpu": {"shares": 0}}' | h update --resources=- "$ID"
+	[ "$(limit pids pids.max pids.max)" = 30 ]
+	[ "$(saved .linux.resources.pids.limit)" = 30 ]
+	h update -r - "$ID" <<<'{"pids": {"limit": -1}}'
+	[ "$(limit pids pids.max pids.max)" = max ]
+}
+
+@test "update: processor time" {
+	require_controller cpu
+	update_config '.linux.resources.cpu = {shares: 512, quota: 20000, period: 100000}'
+	start_sleeper
+	h update --cpu-share 1024 "$ID"
+	[ "$(limit cpu cpu.shares cpu.weight)" = "$([ -e "$(cgroup_of cpu)/cpu.weight" ] && echo 100 || echo 1024)" ]
+	h update --cpu-quota 50000 "$ID"
+	h update --cpu-period 200000 "$ID"
+	if [ -e "$(cgroup_of cpu)/cpu.max" ]; then
+		[ "$(cat "$(cgroup_of cpu)/cpu.max")" = "50000 200000" ]
+	else
+		[ "$(cat "$(cgroup_of cpu)/cpu.cfs_quota_us")" = 50000 ]
+		[ "$(cat "$(cgroup_of cpu)/cpu.cfs_period_us")" = 200000 ]
+	fi
+	[ "$(saved .linux.resources.cpu)" = '{"shares":1024,"quota":50000,"period":200000}' ]
+	h update --cpu-quota -1 "$ID"
+	[ "$(limit cpu cpu.cfs_quota_us cpu.max)" = "$([ -e "$(cgroup_of cpu)/cpu.max" ] && echo "max 200000" || echo -1)" ]
+}
+
+@test "update: burst and idle" {
+	require_controller cpu
+	start_sleeper
+	[ -e "$(cgroup_of cpu)/cpu.idle" ] || skip "the kernel has no cpu.idle"
+	h update --cpu-quota 50000 --cpu-burst 10000 "$ID"
+	[ "$(limit cpu cpu.cfs_burst_us cpu.max.burst)" = 10000 ]
+	h update --cpu-idle 1 "$ID"
+	[ "$(limit cpu cpu.idle cpu.idle)" = 1 ]
+	h update --cpu-idle 0 "$ID"
+	[ "$(limit cpu cpu.idle cpu.idle)" = 0 ]
+}
+
+@test "update: cpuset" {
+	require_controller cpuset
+	start_sleeper
+	h update --cpuset-cpus 0 --cpuset-mems 0 "$ID"
+	[ "$(limit cpuset cpuset.cpus cpuset.cpus)" = 0 ]
+	[ "$(limit cpuset cpuset.mems cpuset.mems)" = 0 ]
+	run h update --cpuset-cpus 999 "$ID"
+	expect_error "cpuset.cpus"
+	[ "$(saved .linux.resources.cpu.cpus)" = '"0"' ]
+}
+
+@test "update: the device filter is replaced, not added to" {
+	require_controller devices
+	update_config '.linux.resources.devices = [{allow: false, access: "rwm"}]'
+	mknod "$BUNDLE/rootfs/tmp/fuse" c 10 229
+	start_sleeper
+	run h exec "$ID" probe open /tmp/fuse
+	expect_output EPERM
+	echo '{"devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}]}' |
+		h update -r - "$ID"
+	# allowed; whether the kernel has the driver is another matter
+	run h exec "$ID" sh -c ': >/dev/null; probe open /tmp/fuse'
+	expect_match '^(ok|ENODEV|ENXIO|ENOENT)$'
+	[ "$(saved '.linux.resources.devices | length')" = 2 ]
+	# and back: what the second set allowed is denied again
+	echo '{"devices": [{"allow": false, "access": "rwm"}]}' | h update -r - "$ID"
+	run h exec "$ID" probe open /tmp/fuse
+	expect_output EPERM
+	[ "$(container_status)" = running ]
+}
+
+@test "update: a paused container is updated and stays paused" {
+	require_controller pids
+	require_controller freezer
+	start_sleeper
+	h pause "$ID"
+	h update --pids-limit 25 "$ID"
+	[ "$(limit pids pids.max pids.max)" = 25 ]
+	[ "$(container_status)" = paused ]
+	h resume "$ID"
+}
+
+@test "update: lists are merged by what they name" {
+	require_controller hugetlb
+	local size
+	for size in 2MB 1GB; do
+		[ -d "/sys/kernel/mm/hugepages/hugepages-$([ $size = 2MB ] && echo 2048 || echo 1048576)kB" ] || skip "no $size pages"
+	done
+	update_config '.linux.resources.hugepageLimits = [{pageSize: "2MB", limit: 4194304}]'
+	start_sleeper
+	echo '{"hugepageLimits": [{"pageSize": "1GB", "limit": 1073741824}, {"pageSize": "2MB", "limit": 2097152}]}' | h update -r - "$ID"
+	[ "$(limit hugetlb hugetlb.2MB.limit_in_bytes hugetlb.2MB.max)" = 2097152 ]
+	[ "$(limit hugetlb hugetlb.1GB.limit_in_bytes hugetlb.1GB.max)" = 1073741824 ]
+	[ "$(saved .linux.resources.hugepageLimits)" = '[{"pageSize":"2MB","limit":2097152},{"pageSize":"1GB","limit":1073741824}]' ]
+}
+
+@test "update: unified, and blkio weight" {
+	cgroup_is_v2 || skip "needs pure cgroup v2"
+	require_controller memory
+	start_sleeper
+	echo '{"unified": {"memory.high": "50331648"}}' | h update -r - "$ID"
+	[ "$(cat "$(cgroup_of memory)/memory.high")" = 50331648 ]
+	[ "$(saved '.linux.resources.unified["memory.high"]')" = '"50331648"' ]
+	run h update --blkio-weight 500 "$ID"
+	[ "$status" -eq 0 ] || expect_error "blockIO.weight"
+}
+
+# bats test_tags=quick
+@test "update: what is wrong is refused and changes nothing" {
+	start_sleeper
+	before=$(cat "$ROOT/$ID/config.json")
+	run h update "$ID"
+	expect_error "no limit is given"
+	run h update --memory 12q "$ID"
+	expect_error "\-\-memory .12q"
+	run h update --memory 99999999999g "$ID"
+	expect_error "\-\-memory"
+	run h update --pids-limit many "$ID"
+	expect_error "pids-limit"
+	run h update --cpu-share -5 "$ID"
+	expect_error "cpu-share"
+	run h update --l3-cache-schema L3:0=f "$ID"
+	expect_error "intelRdt"
+	run h update --mem-bw-schema MB:0=10 "$ID"
+	expect_error "intelRdt"
+	run h update --resources "$TEST_DIR/none.json" "$ID"
+	expect_error "none.json"
+	run h update --resources - "$ID" <<<'{"memory": {"limit": "much"}}'
+	expect_error "/memory/limit"
+	run h update --resources - --pids-limit 5 "$ID" <<<'{}'
+	expect_error "cannot be used with other limits"
+	run h update --pids-limit 5 "no-$ID"
+	expect_error "does not exist"
+	[ "$(cat "$ROOT/$ID/config.json")" = "$before" ]
+}
+
+@test "update: memory limits that the kernel no longer has are warned about" {
+	start_sleeper
+	run h update --kernel-memory 64m --kernel-memory-tcp 64m "$ID"
+	expect_status 0
+	expect_match "memory.kernel is ignored"
+	expect_match "memory.kernelTCP is ignored"
+}
+
+@test "update: a stopped container and one without a cgroup have no limits to change" {
+	set_args true
+	start_container
+	wait_stopped
+	run h update --pids-limit 5 "$ID"
+	expect_error "container not running"
+	h delete "$ID"
+	set_args sh -c 'trap "exit 0" TERM; while :; do sleep 0.05; done'
+	h --cgroup-manager disabled create --bundle "$BUNDLE" "$ID" >>"$OUT" 2>&1 </dev/null
+	h start "$ID"
+	run h update --pids-limit 5 "$ID"
+	expect_error "no cgroup"
+}
+
+@test "update: it fails half way and names the property and the file" {
+	require_controller pids
+	require_controller cpuset
+	start_sleeper
+	before=$(cat "$ROOT/$ID/config.json")
+	run h update --resources - "$ID" <<<'{"cpu": {"cpus": "4095"}, "pids": {"limit": 7}}'
+	expect_error "cpu.cpus.*cpuset.cpus"
+	[ "$(cat "$ROOT/$ID/config.json")" = "$before" ]
+}
