@@ -251,7 +251,7 @@ static int mount_fs(const struct rootfs *rootfs, const struct oci_mount *m,
 	if (needs_classic_mount(opts))
 		return mount_classic(rootfs, m, opts, target, err);
 	mnt = make_fs(m, opts, err);
-	if (mnt == -EPERM && rootfs->user_namespace && !strcmp(m->type, "sysfs"))
+	if (mnt == -EPERM && rootfs->bind_devices && !strcmp(m->type, "sysfs"))
 		mnt = bind_host_sysfs(opts, err);
 	if (mnt < 0)
 		return mnt;

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/process.h"
+
 #define LOCK_POLL_NS 10000000 /* between two tries for a lock with a limit: 10 ms */
 
 static const char *const files[] = { "init.sock", "config.json", ".config.json.new",
@@ -18,12 +20,14 @@ static const char *const files[] = { "init.sock", "config.json", ".config.json.n
 static int default_root(char *path, size_t size, struct error *err)
 {
 	const char *runtime_dir = getenv("XDG_RUNTIME_DIR");
+	bool given = runtime_dir && *runtime_dir;
 
-	if (geteuid() == 0) {
+	/* Root of a user's own namespace is that user, whose /run is the host's. */
+	if (geteuid() == 0 && (!given || process_is_host_root())) {
 		snprintf(path, size, "/run/hull");
 		return 0;
 	}
-	if (!runtime_dir || !*runtime_dir)
+	if (!given)
 		return error_set(
 			err, EINVAL,
 			"XDG_RUNTIME_DIR is not set: set it, or name a state directory with --root");

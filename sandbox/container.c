@@ -17,8 +17,6 @@
 #include "base/process.h"
 #include "base/syscalls.h"
 
-#define INITIAL_USER_NS \
-	0xEFFFFFFDU /* its inode in nsfs (PROC_USER_INIT_INO in the kernel's proc_ns.h) */
 #define OWNER_MARK_MAX 64
 #define LISTENER_NAME  "init.sock"
 #define KILL_TIMEOUT   10000 /* milliseconds that a killed init process may take to go */
@@ -93,15 +91,6 @@ static bool wants_limits(const struct oci_resources *r)
 		     r->network || r->rdma.len || r->unified.len);
 }
 
-/* Device rules are root's business, and that of the real one: in a user namespace the kernel refuses them. */
-static bool in_initial_user_namespace(void)
-{
-	struct stat st;
-
-	return geteuid() == 0 && stat("/proc/self/ns/user", &st) == 0 &&
-	       st.st_ino == INITIAL_USER_NS;
-}
-
 static int plan_cgroup(struct container_plan *plan, struct error *err)
 {
 	const struct sandbox *sb = plan->sb;
@@ -123,8 +112,9 @@ static int plan_cgroup(struct container_plan *plan, struct error *err)
 	if (r == 0)
 		r = cgroup_set_owner(&plan->cgroup, mark, err);
 	if (r == 0)
-		r = cgroup_apply(&plan->cgroup, l ? l->resources : NULL,
-				 in_initial_user_namespace(), err);
+		/* Device rules are the real root's: in a user namespace the kernel refuses them. */
+		r = cgroup_apply(&plan->cgroup, l ? l->resources : NULL, process_is_host_root(),
+				 err);
 	return r < 0 ? r : plan_cgroup_mounts(plan, err);
 }
 
@@ -138,6 +128,7 @@ static int plan_rootfs(struct container_plan *plan, struct error *err)
 	plan->rootfs.bundle = plan->bundle;
 	plan->rootfs.user_namespace =
 		((plan->namespaces.new_flags | plan->namespaces.join_flags) & CLONE_NEWUSER) != 0;
+	plan->rootfs.bind_devices = plan->rootfs.user_namespace || !process_is_host_root();
 	plan->rootfs.private_cgroup_ns = (plan->namespaces.new_flags & CLONE_NEWCGROUP) != 0;
 	plan->rootfs.no_pivot = plan->sb->no_pivot;
 	return rootfs_open(&plan->rootfs, err);
