@@ -19,11 +19,13 @@ static const char *const files[] = { "init.sock", "config.json", ".config.json.n
 
 static int default_root(char *path, size_t size, struct error *err)
 {
-	const char *runtime_dir = getenv("XDG_RUNTIME_DIR");
+	const char *runtime_dir = getenv("XDG_RUNTIME_DIR"), *user = getenv("USER");
 	bool given = runtime_dir && *runtime_dir;
+	bool is_root =
+		user && strcmp(user, "root") == 0; /* logged in as root, of a system container */
 
 	/* Root of a user's own namespace is that user, whose /run is the host's. */
-	if (geteuid() == 0 && (!given || process_is_host_root())) {
+	if (geteuid() == 0 && (!given || is_root || process_is_host_root())) {
 		snprintf(path, size, "/run/hull");
 		return 0;
 	}
