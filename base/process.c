@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/file.h"
@@ -14,6 +15,9 @@
 #define STAT_STATE      3
 #define STAT_PARENT     4
 #define STAT_START_TIME 22
+
+#define INITIAL_USER_NS \
+	0xEFFFFFFDU /* its inode in nsfs (PROC_USER_INIT_INO in the kernel's proc_ns.h) */
 
 int process_read_stat(pid_t pid, struct process_stat *st, struct error *err)
 {
@@ -59,6 +63,14 @@ int process_open(pid_t pid, uint64_t start_time, struct error *err)
 	    st.state == 'Z' || st.state == 'X')
 		return error_set(err, ESRCH, "process %d does not exist", pid);
 	return take_fd(&fd);
+}
+
+bool process_is_host_root(void)
+{
+	struct stat st;
+
+	return geteuid() == 0 && stat("/proc/self/ns/user", &st) == 0 &&
+	       st.st_ino == INITIAL_USER_NS;
 }
 
 int process_exit_status(int wait_status)

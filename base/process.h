@@ -3,6 +3,7 @@
 #ifndef HULL_BASE_PROCESS_H
 #define HULL_BASE_PROCESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -24,6 +25,12 @@ int process_read_stat(pid_t pid, struct process_stat *st, struct error *err);
  * or a zombie.
  */
 int process_open(pid_t pid, uint64_t start_time, struct error *err);
+
+/*
+ * Whether the caller is root of the host: no ordinary user, and not root of a user namespace either, who
+ * is called 0, but may do no more than the user that made the namespace (podman's without root, say).
+ */
+bool process_is_host_root(void);
 
 /* The exit status a shell would show for the wait status of waitpid(2): the code, or 128 + signal. */
 int process_exit_status(int wait_status);

@@ -67,6 +67,12 @@ const char *cgroup_layout_name(enum cgroup_layout layout);
 bool cgroup_host_has(const struct cgroup_host *host, const char *controller);
 
 /*
+ * Whether the caller may make cgroups below its own one in this hierarchy, and move processes there: it is
+ * root, or somebody delegated the cgroup to it.
+ */
+bool cgroup_delegated(const struct cgroup_host *host, size_t h);
+
+/*
  * Computes the container's path: linux.cgroupsPath where given (absolute: from the mount's root;
  * relative: below default_parent), else default_parent/ID. The result starts with "/", has no ".."
  * and no empty component. -EINVAL for a path that would leave the tree or that is the root itself;

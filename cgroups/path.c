@@ -3,7 +3,9 @@
  * The container's path in every hierarchy. cgroupsPath comes from a configuration, so a component
  * ".." is refused rather than resolved: it would name the cgroup of somebody else.
  */
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cgroups/internal.h"
 
@@ -66,6 +68,16 @@ int cgroup_path(const char *cgroups_path, const char *default_parent, const char
 				 "which is not a container's; name a cgroup below it",
 				 given ? cgroups_path : "");
 	return 0;
+}
+
+bool cgroup_delegated(const struct cgroup_host *host, size_t h)
+{
+	char full[CGROUP_FULL_MAX], procs[CGROUP_FULL_MAX + sizeof("/cgroup.procs")];
+
+	cgroup_full_path(host, (int)h, host->hierarchies[h].own, full);
+	snprintf(procs, sizeof(procs), "%s/cgroup.procs", full);
+	return faccessat(AT_FDCWD, full, W_OK, AT_EACCESS) == 0 &&
+	       faccessat(AT_FDCWD, procs, W_OK, AT_EACCESS) == 0;
 }
 
 int cgroup_path_check(const char *path, struct error *err)

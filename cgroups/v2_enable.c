@@ -9,6 +9,7 @@
  */
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "cgroups/internal.h"
@@ -20,7 +21,8 @@ struct level {
 	char full[CGROUP_FULL_MAX];
 };
 
-static int read_controllers(const char *full, const char *file, char list[CONTROLLERS_MAX])
+/* The length of the list in a cgroup's file; -EFBIG where it is longer than CONTROLLERS_MAX. */
+static int read_list(const char *full, const char *file, char list[CONTROLLERS_MAX])
 {
 	char name[CGROUP_FULL_MAX + 32];
 
@@ -28,12 +30,28 @@ static int read_controllers(const char *full, const char *file, char list[CONTRO
 	return (int)file_read_small(AT_FDCWD, name, list, CONTROLLERS_MAX, NULL);
 }
 
+/*
+ * Whether a cgroup holds processes itself, and is not the root, which may. The kernel refuses most controllers
+ * there, but not cpu and pids: with one of them enabled it would be threaded, and no container could be below it.
+ */
+static bool holds_processes(const char *full)
+{
+	char name[CGROUP_FULL_MAX + 32], list[CONTROLLERS_MAX];
+	int r;
+
+	snprintf(name, sizeof(name), "%s/cgroup.type", full);
+	if (access(name, F_OK) < 0)
+		return false;
+	r = read_list(full, "cgroup.procs", list);
+	return r > 0 || r == -EFBIG;
+}
+
 /* Enables at one level what is not enabled there yet. */
 static int enable_at(const char *full, const char *const *controllers, size_t count)
 {
 	char name[CGROUP_FULL_MAX + 32], have[CONTROLLERS_MAX], text[CONTROLLERS_MAX];
 	size_t len = 0;
-	int r = read_controllers(full, "cgroup.subtree_control", have);
+	int r = read_list(full, "cgroup.subtree_control", have);
 
 	if (r < 0)
 		return r;
@@ -43,6 +61,8 @@ static int enable_at(const char *full, const char *const *controllers, size_t co
 			len += (size_t)sprintf(text + len, "%s+%s", len ? " " : "", controllers[i]);
 	if (!len)
 		return 0;
+	if (holds_processes(full))
+		return -EBUSY;
 	snprintf(name, sizeof(name), "%s/cgroup.subtree_control", full);
 	return file_write_existing(AT_FDCWD, name, text, NULL);
 }
@@ -76,8 +96,7 @@ void cgroup_v2_enable(const struct cgroup_host *host, const char *path,
 	struct level level = { .full = "" };
 	size_t n = 0;
 
-	if (h < 0 ||
-	    read_controllers(host->hierarchies[h].mount, "cgroup.controllers", available) < 0)
+	if (h < 0 || read_list(host->hierarchies[h].mount, "cgroup.controllers", available) < 0)
 		return;
 	for (size_t i = 0; i < count && n < ARRAY_SIZE(wanted); i++)
 		if (cgroup_list_has(available, ' ', controllers[i]))
@@ -126,7 +145,7 @@ int cgroup_v2_require(const struct cgroup *cg, const char *controller, const cha
 		return error_wrap(err, "cgroup: linux.resources.%s", property), r;
 	if (cgroup_list_has(have, ' ', controller))
 		return 0;
-	r = read_controllers(mount, "cgroup.controllers", have);
+	r = read_list(mount, "cgroup.controllers", have);
 	if (r < 0)
 		return error_errno(err, -r,
 				   "cgroup: linux.resources.%s: read `%s/cgroup.controllers`",

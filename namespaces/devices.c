@@ -154,7 +154,7 @@ static int make_configured(const struct rootfs *rootfs, size_t index, struct err
 	dir = path_make_parent_in_root(rootfs->tree, d->path, name, sizeof(name), err);
 	if (dir < 0)
 		return dir;
-	if (rootfs->user_namespace)
+	if (rootfs->bind_devices)
 		return bind_device(dir, name,
 				   rootfs->device_sources[ROOTFS_DEFAULT_DEVICES + index], err);
 	return make_node(dir, name, &node, err);
@@ -185,9 +185,9 @@ int devices_make(struct rootfs *rootfs, struct error *err)
 				     .device = makedev(default_devices[i].major,
 						       default_devices[i].minor) };
 
-		r = rootfs->user_namespace ? bind_device(dev, default_devices[i].name,
-							 rootfs->device_sources[i], err)
-					   : make_node(dev, default_devices[i].name, &node, err);
+		r = rootfs->bind_devices ? bind_device(dev, default_devices[i].name,
+						       rootfs->device_sources[i], err)
+					 : make_node(dev, default_devices[i].name, &node, err);
 	}
 	for (size_t i = 0; r == 0 && i < device_count(rootfs); i++) {
 		r = make_configured(rootfs, i, err);

@@ -320,8 +320,7 @@ static int mount_fs(const struct rootfs *rootfs, const struct oci_mount *m,
 	if (opts->tmpcopyup)
 		writable.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
 	mnt = make_fs(m, &writable, err);
-	if (mnt == -EPERM && rootfs->user_namespace && !rootfs->running &&
-	    !strcmp(m->type, "sysfs"))
+	if (mnt == -EPERM && rootfs->bind_devices && !rootfs->running && !strcmp(m->type, "sysfs"))
 		mnt = bind_host_sysfs(opts, err);
 	if (mnt < 0)
 		return mnt;

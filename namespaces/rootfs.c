@@ -59,7 +59,7 @@ static int open_sources(struct rootfs *rootfs, struct error *err)
 {
 	int r = mount_open_sources(rootfs, err);
 
-	return r == 0 && rootfs->user_namespace ? devices_open_sources(rootfs, err) : r;
+	return r == 0 && rootfs->bind_devices ? devices_open_sources(rootfs, err) : r;
 }
 
 int rootfs_open(struct rootfs *rootfs, struct error *err)

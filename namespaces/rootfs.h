@@ -44,9 +44,10 @@ struct rootfs {
 	/* set by the caller */
 	const struct oci_config *config;
 	enum rootfs_mode mode;
-	const char *path;       /* of the root directory, absolute */
-	int bundle;             /* descriptor of the bundle, for relative sources */
-	bool user_namespace;    /* the container has one: device nodes are bound, not made */
+	const char *path;    /* of the root directory, absolute */
+	int bundle;          /* descriptor of the bundle, for relative sources */
+	bool user_namespace; /* the container has one of its own */
+	bool bind_devices; /* it is in one, its own or ours, where nodes cannot be made: bind those of /dev */
 	bool private_cgroup_ns; /* a cgroup namespace of its own: cgroup mounts may be writable */
 	const struct rootfs_cgroup *cgroups;
 	size_t cgroup_count;
@@ -59,7 +60,7 @@ struct rootfs {
 	/* filled by rootfs_open() */
 	int tree;            /* the root's mount; detached until rootfs_assemble() */
 	int *sources;        /* one a mount: the detached source of a bind mount, or -EBADF */
-	int *device_sources; /* with a user namespace: the default devices, then linux.devices */
+	int *device_sources; /* with bind_devices: the default devices, then linux.devices */
 	bool deferred; /* we may not clone mounts here: the init process opens the sources itself */
 };
 

@@ -98,11 +98,13 @@ int container_plan_cgroup(struct container *c, const char *id, bool without_cgro
 	r = cgroup_host_detect(&host, err);
 	if (r < 0 || host.layout == CGROUP_NONE)
 		return r;
-	/* An ordinary user may make cgroups only below its own, where somebody delegated that. */
-	if (geteuid() != 0) {
+	/* Others than the host's root may make cgroups only below their own, where somebody delegated that. */
+	if (!process_is_host_root()) {
 		if (host.layout != CGROUP_V2)
 			return 0;
 		parent = host.hierarchies[0].own;
+		if ((!l || !l->cgroups_path || !*l->cgroups_path) && !cgroup_delegated(&host, 0))
+			return 0;
 	}
 	snprintf(name, sizeof(name), "hull-%s", id);
 	r = cgroup_path(l ? l->cgroups_path : NULL, parent, name, path, sizeof(path), err);

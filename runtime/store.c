@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/process.h"
 #include "base/remove.h"
 
 #define LOCK_POLL_NS 10000000 /* between two tries for a lock with a limit: 10 ms */
@@ -20,13 +21,17 @@ static const char *const files[] = { "init.sock",   "net-devices",      ".net-de
 
 static int default_root(char *path, size_t size, struct error *err)
 {
-	const char *runtime_dir = getenv("XDG_RUNTIME_DIR");
+	const char *runtime_dir = getenv("XDG_RUNTIME_DIR"), *user = getenv("USER");
+	bool given = runtime_dir && *runtime_dir;
+	bool is_root =
+		user && strcmp(user, "root") == 0; /* logged in as root, of a system container */
 
-	if (geteuid() == 0) {
+	/* Root of a user's own namespace is that user, whose /run is the host's. */
+	if (geteuid() == 0 && (!given || is_root || process_is_host_root())) {
 		snprintf(path, size, "/run/hull");
 		return 0;
 	}
-	if (!runtime_dir || !*runtime_dir)
+	if (!given)
 		return error_set(
 			err, EINVAL,
 			"XDG_RUNTIME_DIR is not set: set it, or name a state directory with --root");

@@ -27,8 +27,9 @@ struct store {
 };
 
 /*
- * Opens ROOT: root where given, else /run/hull, or for an ordinary user $XDG_RUNTIME_DIR/hull. With make it
- * is made (mode 0700); without, a missing one is an empty store.
+ * Opens ROOT: root where given, else /run/hull, or $XDG_RUNTIME_DIR/hull for an ordinary user, who may be
+ * root of a user namespace (where the variable is not set, or $USER is root, that is a system container with a
+ * /run of its own: /run/hull). With make it is made (mode 0700); without, a missing one is an empty store.
  */
 int store_open(struct store *store, const char *root, bool make, struct error *err);
 void store_close(struct store *store);

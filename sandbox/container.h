@@ -161,8 +161,40 @@ int container_schedule(int channel, pid_t pid, const struct oci_process *process
 void container_notify_agent(const struct sandbox *sb, pid_t pid, enum oci_status status,
 			    struct notify_agent *agent);
 
+/* ---- container_cgroup.c ------------------------------------------------------------------------- */
+
+bool container_has_cgroup(const struct sandbox *sb);
+
 /* Opens the host's cgroups and, where the sandbox has one, its cgroup. */
 int container_open_cgroup(const struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,
 			  struct error *err);
+
+/*
+ * Makes the cgroup that the record names, marked as this container's and limited, and plans what the container sees of the
+ * cgroups. With a systemd scope it is only prepared: container_make_scope() makes it around the process, which waits
+ * meanwhile (MSG_CGROUP), and lets that go on.
+ */
+int container_make_cgroup(struct container_plan *plan, struct error *err);
+int container_make_scope(struct container_plan *plan, struct error *err);
+
+/*
+ * Empties (first, or where it is found busy) and removes the cgroup. One without our mark was never entered by us: where it is
+ * empty it is what a creation left that was cut short, and where it is not, it is somebody else's and left alone.
+ */
+int container_destroy_cgroup(const struct sandbox *sb, bool kill_first, struct error *err);
+
+/* Signals every process in the cgroup, if it is ours. */
+int container_signal_all(const struct sandbox *sb, int sig, struct error *err);
+
+/* Operations of the seam; see sandbox.h. */
+int container_pause(struct sandbox *sb, struct error *err);
+int container_resume(struct sandbox *sb, struct error *err);
+int container_paused(struct sandbox *sb, struct error *err);
+ssize_t container_pids(struct sandbox *sb, pid_t **pids, struct error *err);
+int container_update(struct sandbox *sb, const struct oci_resources *changes,
+		     const struct oci_resources *merged, struct error *err);
+int container_stats(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
+		    struct error *err);
+int container_watch_oom(struct sandbox *sb, struct cgroup_oom *oom, struct error *err);
 
 #endif

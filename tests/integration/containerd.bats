@@ -161,6 +161,18 @@ task_status()
 	[ "$(cat "$dir/memory.limit_in_bytes" 2>/dev/null || cat "$dir/memory.max")" = 33554432 ]
 }
 
+# The shim reads them from the cgroup of the process that hull reported.
+@test "ctr task metrics" {
+	cgroup_is_v2 && has_controller memory || skip "the shim's metrics are those of cgroup v2 with its controllers here"
+	container_run --detach --memory-limit 33554432 -- sh -c 'trap "exit 0" TERM; while :; do sleep 0.05; done' \
+		</dev/null >"$OUT" 2>&1
+	run c task metrics --format json "$ID"
+	expect_status 0
+	[ "$(jq -r '.memory.usage_limit' <<<"$output")" = 33554432 ]
+	[ "$(jq -r '.memory.usage' <<<"$output")" -gt 0 ]
+	[ "$(jq -r '.pids.current' <<<"$output")" -ge 1 ]
+}
+
 @test "a program that does not exist is an error with hull's words" {
 	run container_run --rm -- /no/such/program </dev/null
 	[ "$status" -ne 0 ]

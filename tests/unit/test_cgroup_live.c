@@ -246,6 +246,25 @@ static void one_in_use_is_not_taken_over(void **state)
 		assert_true(exists(w, (int)h, w->path));
 }
 
+/* As a user's that was delegated, and holds the user's own processes; cpu and pids would make it threaded. */
+static void one_below_processes_can_be_entered(void **state)
+{
+	struct world *w = *state;
+	struct cgroup below = { 0 };
+	char path[160], type[32];
+	int v2 = cgroup_v2_find(&w->host);
+
+	create(w);
+	if (v2 < 0)
+		skip();
+	spawn(w, true);
+	snprintf(path, sizeof(path), "%s/below", w->path);
+	must(cgroup_create(&w->host, path, &below, &w->err));
+	must(file_read_small(below.dirs[v2], "cgroup.type", type, sizeof(type), &w->err));
+	assert_string_equal(type, "domain");
+	cgroup_close(&below);
+}
+
 static void what_a_container_made_is_removed(void **state)
 {
 	struct world *w = *state;
@@ -757,6 +776,7 @@ int main(void)
 		world_test(processes_enter_are_listed_and_killed),
 		world_test(clone3_starts_in_the_v2_tree),
 		world_test(one_in_use_is_not_taken_over),
+		world_test(one_below_processes_can_be_entered),
 		world_test(what_a_container_made_is_removed),
 		world_test(a_half_made_cgroup_is_removed),
 		world_test(processes_freeze_and_thaw),

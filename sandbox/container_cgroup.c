@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The container's cgroup, from its making or that of its systemd scope to its end: who owns it, limits,
+ * freezing, processes, statistics.
+ */
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "base/process.h"
+#include "sandbox/container.h"
+
+#define OWNER_MARK_MAX 64
+
+int container_open_cgroup(const struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,
+			  struct error *err)
+{
+	int r = cgroup_host_detect(host, err);
+
+	return r < 0 ? r : cgroup_open(host, sb->cgroup_path, cgroup, err);
+}
+
+/* What marks a cgroup as this container's: its state directory, of which there is one as long as there is the container. */
+static int owner_mark(const struct sandbox *sb, char *mark, size_t size, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(sb->state_dir, &st) < 0)
+		return error_errno(err, errno, "stat the state directory");
+	snprintf(mark, size, "%llx:%llx", (unsigned long long)st.st_dev,
+		 (unsigned long long)st.st_ino);
+	return 0;
+}
+
+bool container_has_cgroup(const struct sandbox *sb)
+{
+	return sb->cgroup_path && *sb->cgroup_path;
+}
+
+/* The container's part of each hierarchy (without a cgroup of its own: the caller's), for mounts of type cgroup. */
+static int plan_cgroup_mounts(struct container_plan *plan, struct error *err)
+{
+	bool v2 = plan->host.layout == CGROUP_V2;
+
+	for (size_t i = 0; i < plan->host.count; i++) {
+		const struct cgroup_hierarchy *h = &plan->host.hierarchies[i];
+		const char *base = strrchr(h->mount, '/');
+		struct rootfs_cgroup *m = &plan->cgroup_mounts[plan->rootfs.cgroup_count];
+
+		m->v2 = h->v2;
+		m->controllers = h->controllers;
+		m->name = v2 ? NULL : base ? base + 1 : h->mount;
+		m->host_path = arena_printf(&plan->strings, "%s%s", h->mount,
+					    container_has_cgroup(plan->sb) ? plan->sb->cgroup_path
+									   : h->own);
+		if (!m->host_path)
+			return error_errno(err, ENOMEM, "plan the cgroup mounts");
+		plan->rootfs.cgroup_count++;
+	}
+	plan->rootfs.cgroups = plan->cgroup_mounts;
+	return 0;
+}
+
+static bool wants_limits(const struct oci_resources *r)
+{
+	return r && (r->memory || r->cpu || r->pids || r->block_io || r->hugepage_limits.len ||
+		     r->network || r->rdma.len || r->unified.len);
+}
+
+/* Whether the container sees its cgroup as a writable file system of its own. */
+static bool has_writable_cgroup(const struct container_plan *plan)
+{
+	const struct oci_mounts *mounts = &plan->sb->config->mounts;
+
+	if (!(plan->namespaces.new_flags & CLONE_NEWCGROUP))
+		return false;
+	for (size_t i = 0; i < mounts->len; i++) {
+		const struct oci_mount *m = &mounts->items[i];
+		bool readonly = false;
+
+		if (!m->type || (strcmp(m->type, "cgroup") && strcmp(m->type, "cgroup2")) ||
+		    strcmp(m->destination, "/sys/fs/cgroup"))
+			continue;
+		for (size_t o = 0; o < m->options.len; o++)
+			if (!strcmp(m->options.items[o], "ro") ||
+			    !strcmp(m->options.items[o], "rw"))
+				readonly = m->options.items[o][1] == 'o';
+		return !readonly;
+	}
+	return false;
+}
+
+/* The container's user, as the host numbers it; false: nobody, or it cannot be known (a user namespace of others). */
+static bool host_uid(const struct container_plan *plan, uid_t *uid)
+{
+	const struct oci_config *config = plan->sb->config;
+	const struct oci_user *user = config->process->user;
+	uint32_t inside = user ? user->uid.v : 0;
+
+	*uid = inside;
+	if (!((plan->namespaces.new_flags | plan->namespaces.join_flags) & CLONE_NEWUSER))
+		return true;
+	for (size_t i = 0; i < config->linux_->uid_mappings.len; i++) {
+		const struct oci_id_mapping *m = &config->linux_->uid_mappings.items[i];
+
+		if (inside < m->container_id || inside - m->container_id >= m->size)
+			continue;
+		*uid = m->host_id + (inside - m->container_id);
+		return true;
+	}
+	return false;
+}
+
+/* runtime-spec config-linux.md, "Cgroup ownership". */
+static int delegate_cgroup(const struct container_plan *plan, struct error *err)
+{
+	uid_t uid;
+
+	if (!has_writable_cgroup(plan) || !host_uid(plan, &uid) || uid == 0)
+		return 0;
+	return cgroup_delegate(&plan->cgroup, uid, err);
+}
+
+/*
+ * systemd makes the cgroup, and only around a process; here is what can be said before there is one. With cgroup v1,
+ * systemd would lift the device filter whenever it reads its units anew (it has no way to be told of ours).
+ */
+static int plan_scope(struct container_plan *plan, struct error *err)
+{
+	const struct sandbox *sb = plan->sb;
+	const struct oci_linux *l = sb->config->linux_;
+
+	if (plan->host.layout != CGROUP_V2)
+		return error_set(
+			err, ENOTSUP,
+			"--systemd-cgroup: needs a host with cgroup v2 alone, and this one's layout is "
+			"%s; leave it out, or boot with systemd.unified_cgroup_hierarchy=1",
+			cgroup_layout_name(plan->host.layout));
+	return systemd_scope_prepare(sb->scope, sb->id, l ? l->resources : NULL,
+				     &sb->config->annotations, &plan->scope, err);
+}
+
+/* The process waits meanwhile: it does nothing before it is in its cgroup and limited. */
+int container_make_scope(struct container_plan *plan, struct error *err)
+{
+	const struct sandbox *sb = plan->sb;
+	const struct oci_linux *l = sb->config->linux_;
+	char path[CGROUP_PATH_MAX], mark[OWNER_MARK_MAX];
+	int r = systemd_scope_start(&plan->scope, sb->pid, path, sizeof(path), err);
+
+	if (r == 0 && strcmp(path, sb->cgroup_path) != 0)
+		return error_set(
+			err, ENOTSUP,
+			"cgroup: systemd put the scope into `%s`, not into `%s`; this host's systemd "
+			"manages another part of the tree: leave out --systemd-cgroup",
+			path, sb->cgroup_path);
+	if (r == 0)
+		r = cgroup_open(&plan->host, sb->cgroup_path, &plan->cgroup, err);
+	if (r == 0)
+		r = owner_mark(sb, mark, sizeof(mark), err);
+	if (r == 0)
+		r = cgroup_set_owner(&plan->cgroup, mark, err);
+	if (r == 0)
+		r = cgroup_apply(&plan->cgroup, l ? l->resources : NULL, process_is_host_root(),
+				 err);
+	if (r == 0)
+		r = delegate_cgroup(plan, err);
+	return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
+}
+
+int container_make_cgroup(struct container_plan *plan, struct error *err)
+{
+	const struct sandbox *sb = plan->sb;
+	const struct oci_linux *l = sb->config->linux_;
+	char mark[OWNER_MARK_MAX];
+	int r = cgroup_host_detect(&plan->host, err);
+
+	if (r == 0 && !container_has_cgroup(sb)) {
+		if (wants_limits(l ? l->resources : NULL))
+			return error_set(
+				err, ENOTSUP,
+				"/linux/resources: there is no cgroup to enforce limits (see hull check)");
+		return plan_cgroup_mounts(plan, err);
+	}
+	if (r == 0 && sb->scope) {
+		r = plan_scope(plan, err);
+		return r < 0 ? r : plan_cgroup_mounts(plan, err);
+	}
+	if (r == 0)
+		r = cgroup_create(&plan->host, sb->cgroup_path, &plan->cgroup, err);
+	if (r == 0)
+		r = owner_mark(sb, mark, sizeof(mark), err);
+	if (r == 0)
+		r = cgroup_set_owner(&plan->cgroup, mark, err);
+	if (r == 0)
+		/* Device rules are the real root's: in a user namespace the kernel refuses them. */
+		r = cgroup_apply(&plan->cgroup, l ? l->resources : NULL, process_is_host_root(),
+				 err);
+	if (r == 0)
+		r = delegate_cgroup(plan, err);
+	return r < 0 ? r : plan_cgroup_mounts(plan, err);
+}
+
+int container_signal_all(const struct sandbox *sb, int sig, struct error *err)
+{
+	char mark[OWNER_MARK_MAX];
+	struct cgroup_host host;
+	int r = cgroup_host_detect(&host, err);
+
+	if (r == 0)
+		r = owner_mark(sb, mark, sizeof(mark), err);
+	if (r < 0)
+		return r;
+	if (!cgroup_owned_by(&host, sb->cgroup_path, mark))
+		return error_set(err, ESRCH, "the container has no process");
+	return cgroup_kill(&host, sb->cgroup_path, sig, err);
+}
+
+static int freeze(struct sandbox *sb, bool frozen, struct error *err)
+{
+	struct cgroup_host host;
+	int r;
+
+	if (!container_has_cgroup(sb))
+		return error_set(err, ENOTSUP,
+				 "the container has no cgroup, so it cannot be paused");
+	r = cgroup_host_detect(&host, err);
+	return r < 0 ? r : cgroup_freeze(&host, sb->cgroup_path, frozen, err);
+}
+
+int container_pause(struct sandbox *sb, struct error *err)
+{
+	return freeze(sb, true, err);
+}
+
+int container_resume(struct sandbox *sb, struct error *err)
+{
+	return freeze(sb, false, err);
+}
+
+int container_paused(struct sandbox *sb, struct error *err)
+{
+	struct cgroup_host host;
+	int r;
+
+	if (!container_has_cgroup(sb))
+		return 0;
+	r = cgroup_host_detect(&host, err);
+	return r < 0 ? r : cgroup_frozen(&host, sb->cgroup_path, err);
+}
+
+ssize_t container_pids(struct sandbox *sb, pid_t **pids, struct error *err)
+{
+	struct cgroup_host host;
+	int r;
+
+	if (container_has_cgroup(sb)) {
+		r = cgroup_host_detect(&host, err);
+		return r < 0 ? r : cgroup_pids(&host, sb->cgroup_path, pids, err);
+	}
+	*pids = malloc(sizeof(pid_t));
+	if (!*pids)
+		return error_errno(err, ENOMEM, "list the processes");
+	(*pids)[0] = sb->pid;
+	return 1;
+}
+
+/*
+ * systemd removes a scope's cgroup and forgets it. It must be told before the directory goes, from whose events it would
+ * learn that nobody is left. Where it does not answer, nothing is left all the same.
+ */
+static void stop_scope(const struct sandbox *sb)
+{
+	struct error err = { 0 };
+
+	if (systemd_scope_stop(sb->scope, &err) < 0)
+		log_warning("%s", err.text);
+}
+
+/*
+ * Empties and removes the cgroup. One without our mark was never entered by us: where it is empty it is what a
+ * creation left that was cut short, and where it is not, it is somebody else's and none of our business.
+ */
+int container_destroy_cgroup(const struct sandbox *sb, bool kill_first, struct error *err)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	char mark[OWNER_MARK_MAX];
+	struct cgroup_host host;
+	int r = cgroup_host_detect(&host, err);
+
+	if (r == 0)
+		r = owner_mark(sb, mark, sizeof(mark), err);
+	if (r < 0)
+		return r;
+	if (!cgroup_owned_by(&host, sb->cgroup_path, mark)) {
+		ssize_t count = cgroup_pids(&host, sb->cgroup_path, &pids, err);
+
+		/* Of a scope without processes systemd disposes, and of its name, for which the next one may wait. */
+		if (sb->scope && count == 0) {
+			if (sb->pid > 0)
+				stop_scope(sb);
+			return 0;
+		}
+		if (count > 0)
+			log_warning(
+				"the cgroup `%s` is not marked as the container's and holds processes: it is left alone",
+				sb->cgroup_path);
+		return count ? (int)(count < 0 ? count : 0)
+			     : cgroup_remove(&host, sb->cgroup_path, err);
+	}
+	if (kill_first)
+		r = cgroup_kill(&host, sb->cgroup_path, SIGKILL, err);
+	if (r == 0 && sb->scope)
+		stop_scope(sb);
+	if (r == 0)
+		r = cgroup_remove(&host, sb->cgroup_path, err);
+	if (r != -EBUSY)
+		return r;
+	r = cgroup_kill(&host, sb->cgroup_path, SIGKILL, err);
+	return r < 0 ? r : cgroup_remove(&host, sb->cgroup_path, err);
+}
+
+/*
+ * cgroup v1 takes new device rules one by one, from "all denied" on: nobody may meet the rules in between, so the container
+ * stands still meanwhile. v2 changes them at once.
+ */
+static int update_frozen(struct sandbox *sb, const struct cgroup *cgroup,
+			 const struct oci_resources *changes, struct error *err)
+{
+	bool thaw = container_paused(sb, NULL) == 0 && freeze(sb, true, NULL) == 0;
+	int r = cgroup_apply(cgroup, changes, true, err);
+
+	if (thaw) {
+		int second = freeze(sb, false, r == 0 ? err : NULL);
+
+		r = r == 0 ? second : r;
+	}
+	return r;
+}
+
+int container_update(struct sandbox *sb, const struct oci_resources *changes,
+		     const struct oci_resources *merged, struct error *err)
+{
+	bool devices = changes->devices.len && process_is_host_root();
+	_cleanup_cgroup_ struct cgroup cgroup = { .host = NULL };
+	struct cgroup_host host;
+	int r;
+
+	if (!container_has_cgroup(sb))
+		return error_set(err, ENOTSUP,
+				 "the container has no cgroup, so it has no limits to change");
+	r = container_open_cgroup(sb, &host, &cgroup, err);
+	if (r < 0)
+		return r;
+	if (devices && host.layout != CGROUP_V2)
+		return update_frozen(sb, &cgroup, changes, err);
+	r = cgroup_apply(&cgroup, changes, devices, err);
+	if (r < 0 || !sb->scope)
+		return r;
+	/* First the kernel says what it does not like; then systemd learns it and writes what it rounded, which is put right. */
+	r = systemd_scope_update(sb->scope, merged, err);
+	return r < 0 ? r : cgroup_apply(&cgroup, merged, false, err);
+}
+
+static int open_own_cgroup(struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,
+			   struct error *err)
+{
+	if (!container_has_cgroup(sb))
+		return error_set(err, ENOTSUP,
+				 "the container has no cgroup, so nothing counts what it uses");
+	return container_open_cgroup(sb, host, cgroup, err);
+}
+
+int container_stats(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
+		    struct error *err)
+{
+	_cleanup_cgroup_ struct cgroup cgroup = { .host = NULL };
+	struct cgroup_host host;
+	int r = open_own_cgroup(sb, &host, &cgroup, err);
+
+	return r < 0 ? r : cgroup_stats(&cgroup, arena, stats, err);
+}
+
+int container_watch_oom(struct sandbox *sb, struct cgroup_oom *oom, struct error *err)
+{
+	_cleanup_cgroup_ struct cgroup cgroup = { .host = NULL };
+	struct cgroup_host host;
+	int r = open_own_cgroup(sb, &host, &cgroup, err);
+
+	return r < 0 ? r : cgroup_oom_open(&cgroup, oom, err);
+}

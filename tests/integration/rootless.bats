@@ -1,0 +1,274 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# hull without root: by hand as an ordinary user, with one id and with many, with and without a delegated cgroup; as root
+# of a user namespace; inside its own containers; and under podman without root.
+
+load helpers
+load engines
+
+setup()
+{
+	hull_setup
+	require_cmd setpriv
+	# The user of the tests need not exist, but where one has ids to map and a systemd manager, it is that one.
+	OWNER=$(sed -n 's/:.*//p' /etc/subuid 2>/dev/null | head -n 1)
+	OWNER_ID=$(id -u "$OWNER" 2>/dev/null) || OWNER_ID=54321
+	[ -n "$OWNER" ] || OWNER_ID=54321
+	RUN=$TEST_DIR/run
+	mkdir "$RUN"
+	chmod 711 "$TEST_DIR"
+	cp "$HULL" "$TEST_DIR/hull"
+	HULL_COPY=$TEST_DIR/hull
+	as_user test -x "$HULL_COPY" || skip "an ordinary user cannot reach $TEST_DIR (tests/run makes a place where it can)"
+	update_config '.linux.namespaces += [{type: "user"}] | .linux.namespaces |= map(select(.type != "network"))
+		| .linux.uidMappings = [{containerID: 0, hostID: $id, size: 1}] | .linux.gidMappings = .linux.uidMappings
+		| del(.linux.resources) | .mounts |= map(select(.type != "cgroup"))
+		| .mounts |= map(if .type == "devpts" then .options -= ["gid=5"] else . end)
+		| .mounts |= map(if .type == "sysfs" then {destination: "/sys", source: "/sys", type: "none",
+			options: ["rbind", "nosuid", "noexec", "nodev", "ro"]} else . end)' --argjson id "$OWNER_ID"
+	chown -R "$OWNER_ID:$OWNER_ID" "$RUN" "$BUNDLE"
+}
+
+# The engine of the last test has one directory; podman's own files can be removed by root alone.
+teardown()
+{
+	if [ -n "${ENGINE:-}" ]; then
+		user_podman rm --all --force --time 0 >/dev/null 2>&1 || true
+		user_podman unshare true 2>/dev/null && user_podman system migrate >/dev/null 2>&1
+		engine_remove
+	fi
+	ROOT=$RUN/hull delete_all
+	hull_teardown
+}
+
+# Runs a command as the user, with nothing of root's.
+as_user()
+{
+	without_bats setpriv --reuid "$OWNER_ID" --regid "$OWNER_ID" --clear-groups \
+		env -i PATH="$PATH" HOME="$TEST_DIR" XDG_RUNTIME_DIR="$RUN" HULL_TEST="$ID" "$@"
+}
+
+u()
+{
+	as_user "$HULL_COPY" "$@"
+}
+
+# An ordinary user with ids to map and a systemd manager of its own.
+require_manager()
+{
+	[ -n "$OWNER" ] && [ -S "/run/user/$OWNER_ID/bus" ] || skip "no ordinary user with a systemd manager"
+}
+
+# Runs a command below the user's systemd manager, in a cgroup that is delegated to the user.
+as_delegated()
+{
+	setpriv --reuid "$OWNER_ID" --regid "$OWNER_ID" --init-groups env -i PATH="$PATH" HOME="$TEST_DIR" \
+		XDG_RUNTIME_DIR="/run/user/$OWNER_ID" systemd-run --user --wait --pipe --quiet --collect -p Delegate=yes \
+		-E HULL="$HULL_COPY" -E BUNDLE="$BUNDLE" -E ID="$ID" -E XDG_RUNTIME_DIR="$RUN" -E HULL_TEST="$ID" "$@" 3>&- 4>&-
+}
+
+@test "an ordinary user runs a container with one id, and without a cgroup where none is delegated" {
+	set_args sh -c 'id -u; cat /proc/self/uid_map; touch /file && stat -c %u /file; echo x >/dev/null && exit 3'
+	run u run --bundle "$BUNDLE" "$ID"
+	expect_status 3
+	expect_match '^0$'
+	expect_match "^ *0 +$OWNER_ID +1\$"
+	[ "$(stat -c %u "$BUNDLE/rootfs/file")" = "$OWNER_ID" ]
+	set_args sh -c "$SLEEPER"
+	u run --detach --bundle "$BUNDLE" "$ID" >"$OUT" 2>&1 </dev/null
+	[ -d "$RUN/hull/$ID" ]
+	run u exec "$ID" sh -c 'id -u; exit 4'
+	expect_status 4
+	expect_output 0
+	run u pause "$ID"
+	expect_error 'no cgroup'
+	run u ps --format json "$ID"
+	expect_status 0
+	u kill "$ID" KILL
+	wait_until 20 '[ "$(u state "$ID" | jq -r .status)" = stopped ]'
+	u delete "$ID"
+	[ ! -e "$RUN/hull/$ID" ]
+}
+
+@test "an ordinary user's limits need a cgroup: an error, not silence" {
+	update_config '.linux.resources.memory.limit = 67108864'
+	run u run --bundle "$BUNDLE" "$ID"
+	expect_error '/linux/resources: there is no cgroup'
+	[ ! -e "$RUN/hull/$ID" ]
+}
+
+@test "newuidmap maps an ordinary user's other ids" {
+	require_cmd newuidmap newgidmap
+	[ -n "$OWNER" ] || skip "no ordinary user has ids to map"
+	first=$(sed -n "s/^$OWNER:\([0-9]*\):.*/\1/p" /etc/subuid | head -n 1)
+	update_config '.linux.uidMappings += [{containerID: 1, hostID: $first, size: 1000}]
+		| .linux.gidMappings = .linux.uidMappings | .process.user = {uid: 7, gid: 8, additionalGids: [9]}' --argjson first "$first"
+	set_args sh -c 'id; cat /proc/self/uid_map; touch /tmp/file'
+	run u run --bundle "$BUNDLE" "$ID"
+	expect_status 0
+	expect_match '^uid=7 gid=8 groups=8,9|^uid=7 gid=8 groups=9'
+	[ "$(stat -c %u "$BUNDLE/rootfs/tmp/file")" = $((first + 6)) ]
+	set_args sh -c "$SLEEPER"
+	u run --detach --bundle "$BUNDLE" "$ID" >"$OUT" 2>&1 </dev/null
+	run u exec --user 5:6 "$ID" id -u
+	expect_output 5
+	u delete --force "$ID"
+}
+
+@test "in a delegated cgroup an ordinary user's container has one of its own, can be paused, and leaves nothing" {
+	cgroup_is_v2 || skip "not a pure cgroup v2 host"
+	require_manager
+	set_args sh -c "$SLEEPER"
+	cat >"$TEST_DIR/script" <<-'SCRIPT'
+		set -e
+		"$HULL" run --detach --bundle "$BUNDLE" "$ID" >/dev/null 2>&1 </dev/null
+		pid=$("$HULL" state "$ID" | jq .pid)
+		own=$(cut -d: -f3 /proc/self/cgroup)
+		[ "$(cut -d: -f3 "/proc/$pid/cgroup")" = "$own/hull-$ID" ]
+		[ "$(cat "/sys/fs/cgroup$own/cgroup.type")" = domain ]
+		"$HULL" pause "$ID"
+		[ "$("$HULL" state "$ID" | jq -r .status)" = paused ]
+		"$HULL" resume "$ID"
+		"$HULL" ps --format json "$ID" | grep -w "$pid"
+		"$HULL" exec "$ID" true
+		"$HULL" delete --force "$ID"
+		[ ! -e "/sys/fs/cgroup$own/hull-$ID" ]
+		echo "all is well"
+	SCRIPT
+	run as_delegated bash -x "$TEST_DIR/script"
+	expect_status 0
+	expect_match '^all is well$'
+}
+
+@test "limits of an ordinary user: in force beside the processes of the delegated cgroup, refused below them" {
+	cgroup_is_v2 || skip "not a pure cgroup v2 host"
+	require_manager
+	require_controller memory
+	cat >"$TEST_DIR/script" <<-'SCRIPT'
+		set -e
+		own=$(cut -d: -f3 /proc/self/cgroup)
+		jq '.linux.resources.memory.limit = 67108864' "$BUNDLE/config.json" >"$BUNDLE/limit.json"
+		! "$HULL" run --bundle "$BUNDLE" --config "$BUNDLE/limit.json" "$ID" </dev/null || exit 1
+		mkdir "/sys/fs/cgroup$own/leaf"
+		echo 0 >"/sys/fs/cgroup$own/leaf/cgroup.procs"
+		jq --arg path "$own/box-$ID" '.linux.cgroupsPath = $path' "$BUNDLE/limit.json" >"$BUNDLE/path.json"
+		"$HULL" run --detach --bundle "$BUNDLE" --config "$BUNDLE/path.json" "$ID" >/dev/null 2>&1 </dev/null
+		echo "memory.max $(cat "/sys/fs/cgroup$own/box-$ID/memory.max")"
+		"$HULL" delete --force "$ID"
+	SCRIPT
+	set_args sh -c "$SLEEPER"
+	run as_delegated bash "$TEST_DIR/script"
+	expect_status 0
+	expect_match 'memory controller, which cannot be enabled .*holds processes itself'
+	expect_match '^memory.max 67108864$'
+}
+
+@test "root of a user namespace: state is the user's, devices are bound, no user namespace more is needed" {
+	require_cmd unshare
+	update_config '.linux.namespaces |= map(select(.type != "user")) | del(.linux.uidMappings, .linux.gidMappings)'
+	set_args sh -c 'id -u; echo x >/dev/null && head -c 1 /dev/zero | wc -c; test -c /dev/urandom && exit 3'
+	run as_user unshare --user --map-root-user --mount "$HULL_COPY" run --bundle "$BUNDLE" "$ID"
+	expect_status 3
+	expect_output "0
+1"
+	[ -d "$RUN/hull" ]
+}
+
+# Both bundles are the outer container's; the inner one's configuration is made there.
+nest()
+{
+	mkdir "$TEST_DIR/inner"
+	cp -a "$(cached_rootfs)" "$TEST_DIR/inner/rootfs"
+	"$HULL" spec --bundle "$TEST_DIR/inner"
+	jq '.process.terminal = false | .process.args = ["sh", "-c", "echo inner; cat /proc/self/uid_map; exit 5"]' \
+		"$TEST_DIR/inner/config.json" >"$TEST_DIR/inner/new"
+	mv "$TEST_DIR/inner/new" "$TEST_DIR/inner/config.json"
+	cp "$BUNDLE/config.json" "$TEST_DIR/rootless.json"
+	"$HULL" spec --bundle "$TEST_DIR/outer" 2>/dev/null || { mkdir "$TEST_DIR/outer"; "$HULL" spec --bundle "$TEST_DIR/outer"; }
+	cp "$TEST_DIR/outer/config.json" "$BUNDLE/config.json"
+	chown -R 0:0 "$BUNDLE"
+	update_config '.process.terminal = false | .root.readonly = false | .process.env += ["HULL_TEST=" + env.ID]
+		| .linux.maskedPaths = [] | .linux.readonlyPaths = [] | del(.linux.seccomp)
+		| .process.noNewPrivileges = false | .process.capabilities |= map_values($caps)
+		| .mounts += [{destination: "/hull", source: $hull, type: "bind", options: ["bind", "ro"]},
+			{destination: "/inner", source: $inner, type: "bind", options: ["bind"]},
+			{destination: "/run", source: "tmpfs", type: "tmpfs"}]' \
+		--arg hull "$HULL_COPY" --arg inner "$TEST_DIR/inner" \
+		--argjson caps "$("$HULL" features | jq -c .linux.capabilities)"
+}
+
+@test "nested: hull runs in a privileged container of its own" {
+	nest
+	update_config '.mounts |= map(if .type == "cgroup" then .options -= ["ro"] else . end)
+		| del(.linux.resources)'
+	set_args /hull run --bundle /inner "inner-$ID"
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_status 5
+	expect_match '^inner$'
+}
+
+@test "nested: hull runs in a container with a user namespace" {
+	nest
+	update_config '.linux.namespaces += [{type: "user"}] | .linux.uidMappings = [{containerID: 0, hostID: 200000, size: 65536}]
+		| .linux.gidMappings = .linux.uidMappings | del(.linux.resources)'
+	chown -R 200000:200000 "$TEST_DIR/inner" "$BUNDLE/rootfs"
+	set_args /hull run --bundle /inner "inner-$ID"
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_status 5
+	expect_match '^inner$'
+	expect_match '^ *0 +(0|200000) +65536$'
+}
+
+# ---- podman without root ----------------------------------------------------------------------
+
+user_podman()
+{
+	timeout --foreground 180 setpriv --reuid "$OWNER_ID" --regid "$OWNER_ID" --init-groups \
+		env -i -C / PATH="$PATH" HOME="$ENGINE/home" XDG_RUNTIME_DIR="/run/user/$OWNER_ID" \
+		DBUS_SESSION_BUS_ADDRESS="unix:path=/run/user/$OWNER_ID/bus" CONTAINERS_CONF="$CONTAINERS_CONF" \
+		"${PODMAN[@]}" "$@" 3>&- 4>&-
+}
+
+@test "podman without root: ids, volumes, exec, network, stop" {
+	require_cmd podman newuidmap slirp4netns
+	require_manager
+	ENGINE=$TEST_DIR/engine
+	HULL=$HULL_COPY engine_configure
+	podman_command
+	mkdir "$ENGINE/home" "$TEST_DIR/data"
+	echo "from the host" >"$TEST_DIR/data/file"
+	chown -R "$OWNER_ID:$OWNER_ID" "$ENGINE" "$TEST_DIR/data"
+	podman_image user_podman
+
+	run user_podman run --rm --network none --volume "$TEST_DIR/data:/data" "$IMAGE" \
+		sh -c 'id -u; awk "{ print \$1, \$2, \$3 }" /proc/self/uid_map; cat /data/file; touch /data/new; exit 7'
+	expect_status 7
+	expect_match '^0$'
+	expect_match "^0 $OWNER_ID 1\$"
+	expect_match '^from the host$'
+	[ "$(stat -c %u "$TEST_DIR/data/new")" = "$OWNER_ID" ]
+
+	run user_podman run --rm --network none --userns keep-id --volume "$TEST_DIR/data:/data" "$IMAGE" \
+		sh -c 'id -u; touch /data/kept; stat -c %u /data/kept'
+	expect_status 0
+	expect_output "$OWNER_ID
+$OWNER_ID"
+
+	user_podman run --detach --name "$ID" "$IMAGE" sh -c "$SLEEPER" >"$OUT"
+	run user_podman exec --user 1000 "$ID" sh -c 'id -u; ip -o link show tap0 | wc -l; exit 5'
+	expect_status 5
+	expect_output "1000
+1"
+	[ -n "$(find "/run/user/$OWNER_ID/hull" -mindepth 1 -maxdepth 1)" ]
+	user_podman pause "$ID"
+	user_podman unpause "$ID"
+	user_podman stop "$ID"
+	[ "$(user_podman inspect --format '{{.State.ExitCode}}' "$ID")" = 0 ]
+	user_podman rm "$ID"
+	[ -z "$(find "/run/user/$OWNER_ID/hull" -mindepth 1 -maxdepth 1)" ]
+
+	run -127 user_podman run --rm --network none "$IMAGE" nosuchprogram
+	run user_podman run --rm --network none --cgroups disabled "$IMAGE" echo hello
+	expect_status 0
+	expect_output hello
+}
