@@ -43,6 +43,8 @@ load helpers
 @test "each seccomp action, operator, architecture and flag that is listed is taken" {
 	features=$(h features)
 	for flag in $(jq -r '.linux.seccomp.supportedFlags[]' <<<"$features"); do
+		# This one needs somebody who listens, too: see seccomp_notify.bats.
+		[ "$flag" != SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV ] || continue
 		update_config --arg f "$flag" '.linux.seccomp = {defaultAction: "SCMP_ACT_ALLOW", flags: [$f]}'
 		run_script 'echo ok'
 		expect_output ok
