@@ -67,6 +67,7 @@ as_delegated()
 		-E HULL="$HULL_COPY" -E BUNDLE="$BUNDLE" -E ID="$ID" -E XDG_RUNTIME_DIR="$RUN" -E HULL_TEST="$ID" "$@" 3>&- 4>&-
 }
 
+# bats test_tags=quick
 @test "an ordinary user runs a container with one id, and without a cgroup where none is delegated" {
 	set_args sh -c 'id -u; cat /proc/self/uid_map; touch /file && stat -c %u /file; echo x >/dev/null && exit 3'
 	run u run --bundle "$BUNDLE" "$ID"
@@ -163,6 +164,7 @@ as_delegated()
 	expect_match '^memory.max 67108864$'
 }
 
+# bats test_tags=quick
 @test "root of a user namespace: state is the user's, devices are bound, no user namespace more is needed" {
 	require_cmd unshare
 	update_config '.linux.namespaces |= map(select(.type != "user")) | del(.linux.uidMappings, .linux.gidMappings)'
