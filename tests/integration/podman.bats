@@ -8,8 +8,8 @@ load engines
 
 setup_file()
 {
-	require_root
-	require_cmd podman conmon
+	# What is missing is told by setup(): bats takes a skip in here for a failure.
+	[ "$(id -u)" -eq 0 ] && command -v podman >/dev/null && command -v conmon >/dev/null || return 0
 	ENGINE=$(mktemp -d "$HULL_TEST_WORK/podman.XXXXXX")
 	export ENGINE
 	engine_configure
@@ -19,12 +19,15 @@ setup_file()
 
 teardown_file()
 {
-	[ -n "${ENGINE:-}" ] || return 0
-	engine_remove
+	if [ -n "${ENGINE:-}" ]; then
+		engine_remove
+	fi
 }
 
 setup()
 {
+	require_root
+	require_cmd podman conmon
 	podman_command
 	TEST_DIR=$(mktemp -d "$HULL_TEST_WORK/t.XXXXXX")
 	ID=ht-$$-$BATS_TEST_NUMBER-$RANDOM
@@ -32,6 +35,7 @@ setup()
 
 teardown()
 {
+	[ -n "${TEST_DIR:-}" ] || return 0
 	if [ -n "$(engine_containers)" ]; then
 		p pod rm --all --force --time 0 >/dev/null 2>&1 || true
 		p rm --all --force --time 0 >/dev/null 2>&1 || true
