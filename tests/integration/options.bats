@@ -25,7 +25,6 @@ listen_for_pidfd()
 	"$HELPERS/sockets" pidfd "$TEST_DIR/pidfd.sock" >"$TEST_DIR/pidfd" 2>&1 3>&- &
 	listener=$!
 	wait_until 10 '[ -S "$TEST_DIR/pidfd.sock" ]'
-	sleep 0.1 # until it listens
 }
 
 # bats test_tags=quick

@@ -142,8 +142,9 @@ listen()
 	update_config '.process.terminal = false'
 	start_sleeper
 	listen 12 34
+	# The process runs already while the engine sets the size.
 	h exec --tty --detach --console-socket "$TEST_DIR/tty.sock" "$ID" \
-		sh -c 'probe tty; sleep 0.2' </dev/null >"$OUT" 2>&1
+		sh -c 'for i in 1 2 3 4 5 6 7 8 9; do probe tty; sleep 0.2; done' </dev/null >"$OUT" 2>&1
 	wait_until 5 'grep -q "tty 12 34" "$TEST_DIR/console"'
 	wait
 }

@@ -41,10 +41,12 @@ static int receive_terminal(const char *path)
 	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int peer, fd;
 
-	if (strlen(path) >= sizeof(addr.sun_path))
+	/* Whoever sees the path can connect: it gets its name only when somebody listens. */
+	if ((size_t)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s.new", path) >=
+	    sizeof(addr.sun_path))
 		die("path too long");
-	strcpy(addr.sun_path, path);
-	if (bind(listener, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(listener, 1) < 0)
+	if (bind(listener, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(listener, 1) < 0 ||
+	    rename(addr.sun_path, path) < 0)
 		die(path);
 	peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	if (peer < 0 || recvmsg(peer, &msg, MSG_CMSG_CLOEXEC) <= 0 || !CMSG_FIRSTHDR(&msg))

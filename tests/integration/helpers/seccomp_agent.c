@@ -45,10 +45,12 @@ static int listen_at(const char *path)
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (strlen(path) >= sizeof(addr.sun_path))
+	/* Whoever sees the path can connect: it gets its name only when somebody listens. */
+	if ((size_t)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s.new", path) >=
+	    sizeof(addr.sun_path))
 		die("path too long");
-	strcpy(addr.sun_path, path);
-	if (bind(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(sock, 8) < 0)
+	if (bind(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(sock, 8) < 0 ||
+	    rename(addr.sun_path, path) < 0)
 		die(path);
 	return sock;
 }

@@ -8,6 +8,7 @@
  *                            line breaks as "|" and other bytes that are no text as "?". Until it is killed
  */
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,21 +24,25 @@ static void die(const char *what)
 	exit(1);
 }
 
+/* A socket at a path, or at "@NAME"; a path gets its name only when the socket can be used. */
 static int bound(const char *path, int type)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	bool abstract = path[0] == '@';
 	int sock = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
-	size_t len = strlen(path);
+	int len = snprintf(addr.sun_path, sizeof(addr.sun_path), "%s%s", path,
+			   abstract ? "" : ".new");
 
-	if (len >= sizeof(addr.sun_path))
+	if (len < 0 || (size_t)len >= sizeof(addr.sun_path))
 		die("path too long");
-	memcpy(addr.sun_path, path, len);
-	if (path[0] == '@')
+	if (abstract)
 		addr.sun_path[0] = '\0';
 	else
 		len++;
 	if (bind(sock, (struct sockaddr *)&addr,
-		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)len)) < 0 ||
+	    (type == SOCK_STREAM && listen(sock, 1) < 0) ||
+	    (!abstract && rename(addr.sun_path, path) < 0))
 		die(path);
 	return sock;
 }
@@ -72,8 +77,6 @@ static int receive_pidfd(const char *path)
 	int listener = bound(path, SOCK_STREAM), peer, fd;
 	ssize_t n;
 
-	if (listen(listener, 1) < 0)
-		die(path);
 	peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	n = recvmsg(peer, &msg, MSG_CMSG_CLOEXEC);
 	if (peer < 0 || n <= 0 || !CMSG_FIRSTHDR(&msg))
