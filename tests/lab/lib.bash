@@ -226,7 +226,8 @@ lab_stage()
 			[ ! -d "$build/$path" ] || { mkdir -p "$stage/hull/build/$path" && cp -a "$build/$path/." "$stage/hull/build/$path/"; }
 		done
 	)
-	make -s -C "$lab_top" install-files BUILD="$build" DESTDIR="$stage/hull/.install" PREFIX=/usr/local >/dev/null
+	# Not a part of a make that may have started this: that one's options and job server are not for it.
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -C "$lab_top" install-files BUILD="$build" DESTDIR="$stage/hull/.install" PREFIX=/usr/local >/dev/null
 	rm -f "$1.new"
 	mkfs.erofs --quiet --all-root "$1.new" "$stage/hull" >/dev/null
 	# The same file: in a running machine it is the disk.
