@@ -47,11 +47,13 @@ static int check_mount_namespace(const struct oci_config *config, struct error *
 	if (config->mounts.len)
 		return error_set(err, EINVAL,
 				 "/mounts: need a mount namespace in /linux/namespaces");
-	if (config->root->readonly.v || (l && (l->masked_paths.len || l->readonly_paths.len)))
-		return error_set(
-			err, EINVAL,
-			"/root/readonly, maskedPaths and readonlyPaths need a mount namespace in "
-			"/linux/namespaces");
+	if (config->root->readonly.v)
+		return error_set(err, EINVAL,
+				 "/root/readonly: needs a mount namespace in /linux/namespaces");
+	if (l && (l->masked_paths.len || l->readonly_paths.len))
+		return error_set(err, EINVAL,
+				 "/linux/%s: need a mount namespace in /linux/namespaces",
+				 l->masked_paths.len ? "maskedPaths" : "readonlyPaths");
 	return 0;
 }
 

@@ -44,7 +44,7 @@ static void valid_snippets_are_accepted(void **state)
 		PROCESS("'commandLine': 'x', 'selinuxLabel': '', 'apparmorProfile': ''"),
 		PROCESS("'user': {'uid': -0}"),
 		"'hooks': {}",
-		HOOK("'path': '/a', 'args': [], 'env': ['x'], 'timeout': 2147483647"),
+		HOOK("'path': '/a', 'args': [], 'env': ['x'], 'timeout': 9223372036854775807"),
 		LINUX("'namespaces': [{'type': 'pid'}, {'type': 'network'}, {'type': 'mount'},"
 		      "{'type': 'ipc'}, {'type': 'uts'}, {'type': 'user'}, {'type': 'cgroup'},"
 		      "{'type': 'time'}]"),
@@ -103,6 +103,12 @@ static void wrong_types_are_refused(void **state)
 		  "/mounts/3/destination: expected a string, found a number" },
 		{ "'mounts': [{'destination': null}]",
 		  "/mounts/0/destination: expected a string, found null" },
+		{ "'hostname': null", "/hostname: expected a string, found null" },
+		{ "'hooks': null", "/hooks: expected an object, found null" },
+		{ PROCESS("'args': null"),
+		  "/process/args: expected an array of strings, found null" },
+		{ PROCESS("'oomScoreAdj': null"),
+		  "/process/oomScoreAdj: expected an integer, found null" },
 		{ "'hostname': true", "/hostname: expected a string, found a boolean" },
 		{ PROCESS("'args': 'sh'"),
 		  "/process/args: expected an array of strings, found a string" },
@@ -231,9 +237,9 @@ static void numbers_out_of_range_are_refused(void **state)
 		{ PROCESS("'scheduler': {'policy': 'SCHED_OTHER', 'nice': 2147483648}"),
 		  "/process/scheduler/nice: 2147483648 is out of range (-2147483648 to 2147483647)" },
 		{ HOOK("'path': '/a', 'timeout': 0"),
-		  "/hooks/prestart/0/timeout: 0 is out of range (1 to 2147483647)" },
+		  "/hooks/prestart/0/timeout: 0 is out of range (1 to 9223372036854775807)" },
 		{ HOOK("'path': '/a', 'timeout': -5"),
-		  "/hooks/prestart/0/timeout: -5 is out of range (1 to 2147483647)" },
+		  "/hooks/prestart/0/timeout: -5 is out of range (1 to 9223372036854775807)" },
 		{ RESOURCES("'memory': {'limit': 9223372036854775808}"),
 		  "/linux/resources/memory/limit: 9223372036854775808 is out of range "
 		  "(-9223372036854775808 to 9223372036854775807)" },
@@ -245,7 +251,7 @@ static void numbers_out_of_range_are_refused(void **state)
 		{ LINUX("'gidMappings': [{'containerID': 0, 'hostID': 0, 'size': 4294967296}]"),
 		  "/linux/gidMappings/0/size: 4294967296 is out of range (0 to 4294967295)" },
 		{ LINUX("'devices': [{'path': '/a', 'type': 'p', 'fileMode': 65536}]"),
-		  "/linux/devices/0/fileMode: 65536 is out of range (0 to 65535)" },
+		  "/linux/devices/0/fileMode: 65536 is out of range (0 to 511)" },
 		{ LINUX("'timeOffsets': {'monotonic': {'nanosecs': -1}}"),
 		  "/linux/timeOffsets/monotonic/nanosecs: -1 is out of range (0 to 4294967295)" },
 		{ SYSCALL("'action': 'SCMP_ACT_KILL',"
