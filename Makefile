@@ -73,6 +73,7 @@ UNIT_LIB_SRCS := $(filter-out $(UNIT_SRCS),$(wildcard tests/unit/*.c))
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRCS := $(wildcard tests/bench/*.c)
 HELPER_SRCS := $(wildcard tests/integration/helpers/*.c)
+VERDICT_SRC := tests/schema/verdict.c
 MAN_PAGES := $(wildcard man/*.[1578])
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -85,7 +86,7 @@ HULL_SYSTEMD := $(BUILD)/libexec/hull/hull-systemd
 KERNEL := $(BUILD)/libexec/hull/vmlinux
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH_SRCS))
-HELPERS := $(patsubst tests/integration/helpers/%.c,$(BUILD)/helpers/%,$(HELPER_SRCS))
+HELPERS := $(patsubst tests/integration/helpers/%.c,$(BUILD)/helpers/%,$(HELPER_SRCS)) $(BUILD)/helpers/verdict
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRCS))
 
 PROGRAMS := $(HULL) $(if $(HULL_IMAGE_SRCS),$(HULL_IMAGE)) $(HULL_SYSTEMD)
@@ -138,6 +139,11 @@ $(BUILD)/bench/%: tests/bench/%.c Makefile
 $(BUILD)/helpers/%: tests/integration/helpers/%.c Makefile
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CPPFLAGS_ALL) -std=gnu17 -O2 $(WARNINGS) -static $< -o $@
+
+# This one is hull's own parser, for tests of it on the host.
+$(BUILD)/helpers/verdict: $(call obj,$(VERDICT_SRC)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(STATIC_LINK) $(LDFLAGS) $^ $(HULL_LIBS) -o $@
 
 FUZZ_LIB_SRCS = $(wildcard base/*.c oci/*.c oci/image/*.c)
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB_SRCS) Makefile
@@ -225,7 +231,7 @@ lint-format:
 
 # A file is checked again only after its object was made again, that is, when it or a header of its changed.
 TIDY_SRCS := $(LIB_SRCS) $(IMAGE_SRCS) $(HULL_SRCS) $(HULL_IMAGE_SRCS) $(HULL_SYSTEMD_SRCS) $(UNIT_SRCS) $(UNIT_LIB_SRCS) \
-	$(FUZZ_SRCS) $(BENCH_SRCS) $(HELPER_SRCS)
+	$(FUZZ_SRCS) $(BENCH_SRCS) $(HELPER_SRCS) $(VERDICT_SRC)
 lint-tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(TIDY_SRCS))
 
 # clang's own chatter ("N warnings generated") goes to standard error and is dropped, unless it failed.
