@@ -273,10 +273,42 @@ CPUS='grep Cpus_allowed_list /proc/self/status | cut -f2'
 	expect_output x86_64
 }
 
-@test "flags of a personality are refused" {
-	update_config '.linux.personality = {domain: "LINUX", flags: ["ADDR_NO_RANDOMIZE"]}'
+# bats test_tags=quick
+@test "the flags of personality(2) are in force, for an exec, too" {
+	while read -r flag value; do
+		update_config --arg f "$flag" '.linux.personality = {domain: "LINUX", flags: [$f]}'
+		run_script 'cat /proc/self/personality'
+		expect_output "$value"
+	done <<-FLAGS
+		UNAME26 00020000
+		ADDR_NO_RANDOMIZE 00040000
+		FDPIC_FUNCPTRS 00080000
+		MMAP_PAGE_ZERO 00100000
+		ADDR_COMPAT_LAYOUT 00200000
+		ADDR_LIMIT_32BIT 00800000
+		SHORT_INODE 01000000
+		WHOLE_SECONDS 02000000
+		STICKY_TIMEOUTS 04000000
+		ADDR_LIMIT_3GB 08000000
+	FLAGS
+	update_config '.linux.personality = {domain: "LINUX32", flags: ["ADDR_NO_RANDOMIZE", "UNAME26"]}'
+	start_sleeper
+	run h exec "$ID" sh -c 'cat /proc/self/personality; uname -r'
+	expect_match '^00060008$'
+	expect_match '^2\.6\.'
+}
+
+@test "READ_IMPLIES_EXEC is set, and the kernel's to keep" {
+	require_cmd setarch
+	update_config '.linux.personality = {domain: "LINUX", flags: ["READ_IMPLIES_EXEC"]}'
+	run_script 'cat /proc/self/personality'
+	expect_output "$(setarch -X cat /proc/self/personality)" # x86 takes it away from 64-bit programs
+}
+
+@test "a personality without a domain, and flags that nobody knows, are refused" {
+	update_config '.linux.personality = {domain: "LINUX", flags: ["ADDR_NO_RANDOMIZE", "NO_SUCH"]}'
 	run_script true
-	expect_error '/linux/personality/flags/0: `ADDR_NO_RANDOMIZE`'
+	expect_error '/linux/personality/flags/1: `NO_SUCH` is no flag'
 	update_config '.linux.personality = {}'
 	run_script true
 	expect_error '/linux/personality/domain: is missing'
