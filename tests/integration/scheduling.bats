@@ -82,16 +82,44 @@ may_be_realtime()
 	update_config '.process.scheduler = {policy: "SCHED_DEADLINE", runtime: 1000000, deadline: 5000000,
 			period: 10000000}
 		| .hooks.startContainer = [{path: "/bin/sh", args: ["sh", "-c", "cat >/tmp/hook; cat /tmp/hook >/tmp/again"]}]'
-	chrt -d --sched-runtime 1000000 --sched-deadline 5000000 --sched-period 10000000 0 true 2>/dev/null ||
-		skip "no deadline scheduling here"
+	has_deadlines
 	run_script "$SHOW"
 	expect_output "nice 0 priority 0 policy 6"
 	[ -s "$BUNDLE/rootfs/tmp/again" ]
 }
 
-@test "a deadline that is more than the machine has is refused with the reason" {
+has_deadlines()
+{
 	chrt -d --sched-runtime 1000000 --sched-deadline 5000000 --sched-period 10000000 0 true 2>/dev/null ||
 		skip "no deadline scheduling here"
+}
+
+@test "runtime, deadline and period reach the kernel, and the flags of a deadline" {
+	has_deadlines
+	set_args probe scheduler
+	update_config '.process.scheduler = {policy: "SCHED_DEADLINE", runtime: 1000000, deadline: 5000000, period: 10000000}'
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_output "policy 6 flags 0 nice 0 priority 0 runtime 1000000 deadline 5000000 period 10000000"
+	for flag in RESET_ON_FORK=0x1 RECLAIM=0x2 DL_OVERRUN=0x4; do
+		update_config --arg f "SCHED_FLAG_${flag%=*}" '.process.scheduler.flags = [$f]'
+		run h run --bundle "$BUNDLE" "$ID"
+		expect_match "^policy 6 flags ${flag#*=} "
+	done
+}
+
+@test "the flags that keep policy or parameters keep them" {
+	update_config '.process.scheduler = {policy: "SCHED_IDLE", nice: 4, flags: ["SCHED_FLAG_KEEP_POLICY"]}'
+	set_args probe scheduler
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_match '^policy 0 flags 0 nice 4 '
+	# The kernel counts the policy among the parameters.
+	update_config '.process.scheduler = {policy: "SCHED_IDLE", flags: ["SCHED_FLAG_KEEP_PARAMS"]}'
+	run without_bats nice -n 9 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
+	expect_match '^policy 0 flags 0 nice 9 '
+}
+
+@test "a deadline that is more than the machine has is refused with the reason" {
+	has_deadlines
 	update_config '.process.scheduler = {policy: "SCHED_DEADLINE", runtime: 1000000000000,
 		deadline: 2000000000000, period: 2000000000000}'
 	run_script true
@@ -239,6 +267,25 @@ CPUS='grep Cpus_allowed_list /proc/self/status | cut -f2'
 	update_config '.linux.memoryPolicy = {mode: "MPOL_INTERLEAVE", nodes: "0"}'
 	run_script 'grep -c " interleave:0 " /proc/self/numa_maps'
 	expect_status 0
+}
+
+# Prints what numa_maps(5) says of a policy; skips where the kernel has it not.
+shown_policy()
+{
+	run_script 'grep -oE "^[0-9a-f]+ [^ ]*( \(many\)[^ ]*| interleave[^ ]*)?" /proc/self/numa_maps | head -n 1 | cut -d" " -f2-'
+	[[ "$output" != *"set MPOL_"*"Invalid argument"* ]] || skip "this kernel does not have $1"
+}
+
+@test "each mode and each flag of a memory policy is in force" {
+	[ -e /proc/self/numa_maps ] || skip "a kernel without NUMA"
+	for case in 'MPOL_PREFERRED prefer:0' 'MPOL_PREFERRED_MANY prefer (many):0' 'MPOL_INTERLEAVE interleave:0' \
+		'MPOL_BIND bind:0' 'MPOL_BIND+MPOL_F_STATIC_NODES bind=static:0' 'MPOL_BIND+MPOL_F_RELATIVE_NODES bind=relative:0' \
+		'MPOL_BIND+MPOL_F_NUMA_BALANCING bind=balancing:0' 'MPOL_WEIGHTED_INTERLEAVE weighted interleave:0'; do
+		what=${case%% *}
+		update_config --arg w "$what" '.linux.memoryPolicy = ($w / "+" | {mode: .[0], nodes: "0", flags: .[1:]})'
+		shown_policy "$what"
+		expect_output "${case#* }"
+	done
 }
 
 @test "memory policies that cannot be are refused with the place" {
