@@ -176,6 +176,28 @@ as_delegated()
 	[ -d "$RUN/hull" ]
 }
 
+@test "root of a user namespace maps the ids of a file system that was mounted there, as an ordinary user" {
+	require_cmd unshare
+	mkdir "$TEST_DIR/m"
+	chown "$OWNER_ID:$OWNER_ID" "$TEST_DIR/m"
+	# Of the only id that there is, as it is; and of another one, so that the file is nobody's.
+	for id in 0 5; do
+		update_config --arg dir "$TEST_DIR/m" --argjson id $id '.linux.namespaces |= map(select(.type != "user"))
+			| del(.linux.uidMappings, .linux.gidMappings)
+			| .mounts |= map(select(.destination != "/m")) + [{destination: "/m", source: $dir,
+				options: ["bind", "idmap"], uidMappings: [{containerID: $id, hostID: 0, size: 1}],
+				gidMappings: [{containerID: $id, hostID: 0, size: 1}]}]'
+		set_args stat -c '%u %g' /m/file
+		chown -R "$OWNER_ID:$OWNER_ID" "$BUNDLE"
+		run as_user unshare --user --map-root-user --mount sh -c \
+			'mount -t tmpfs m "$1/m" && touch "$1/m/file" && exec "$2" run --bundle "$1/bundle" "$3"' \
+			sh "$TEST_DIR" "$HULL_COPY" "$ID"
+		[[ "$output" != *"cannot map the ids of this file system"* ]] || skip "this kernel has no idmapped tmpfs"
+		expect_status 0
+		expect_output "$([ $id = 0 ] && echo 0 0 || echo 65534 65534)"
+	done
+}
+
 # Both bundles are the outer container's; the inner one's configuration is made there.
 nest()
 {
@@ -219,6 +241,22 @@ nest()
 	expect_status 5
 	expect_match '^inner$'
 	expect_match '^ *0 +(0|200000) +65536$'
+}
+
+@test "nested: an idmapped mount in a container with a user namespace" {
+	nest
+	update_config '.linux.namespaces += [{type: "user"}] | .linux.uidMappings = [{containerID: 0, hostID: 200000, size: 65536}]
+		| .linux.gidMappings = .linux.uidMappings | del(.linux.resources)
+		| .mounts += [{destination: "/data", source: "tmpfs", type: "tmpfs"}]'
+	BUNDLE=$TEST_DIR/inner update_config '.mounts += [{destination: "/m", source: "/data", options: ["bind", "idmap"],
+			uidMappings: [{containerID: 1000, hostID: 0, size: 1}], gidMappings: [{containerID: 2000, hostID: 7, size: 1}]}]
+		| .process.args = ["stat", "-c", "%u %g", "/m/file"]'
+	chown -R 200000:200000 "$TEST_DIR/inner" "$BUNDLE/rootfs"
+	set_args sh -c 'touch /data/file && chown 1000:2000 /data/file && exec /hull run --bundle /inner inner'
+	run h run --bundle "$BUNDLE" "$ID"
+	[[ "$output" != *"cannot map the ids of this file system"* ]] || skip "this kernel has no idmapped tmpfs"
+	expect_status 0
+	expect_match '^0 7$'
 }
 
 # ---- podman without root ----------------------------------------------------------------------
