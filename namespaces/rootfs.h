@@ -120,6 +120,9 @@ int rootfs_check_sysctl(const struct oci_config *config, unsigned long own_names
 			struct error *err);
 int rootfs_write_sysctl(const struct oci_config *config, int proc, struct error *err);
 
+/* Checks that the kernel has device numbers as large as those of linux.devices: mknod(2) would cut them. -EINVAL. */
+int rootfs_check_devices(const struct oci_config *config, struct error *err);
+
 /* Brings up the loopback interface of the caller's network namespace. */
 int net_loopback_up(struct error *err);
 

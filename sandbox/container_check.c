@@ -67,6 +67,8 @@ static int check_linux(const struct oci_config *config, struct error *err)
 		return r;
 	r = link_check_devices(config, err);
 	if (r == 0)
+		r = rootfs_check_devices(config, err);
+	if (r == 0)
 		r = memory_policy_check(l->memory_policy, err);
 	if (r == 0)
 		r = personality_check(l->personality, err);

@@ -123,6 +123,52 @@ add_mount()
 	expect_match '^fifo$'
 }
 
+@test "devices of each type, and what is in their place already" {
+	update_config '.linux.devices = [{path: "/dev/block", type: "b", major: 7, minor: 9, fileMode: 25008, uid: 1, gid: 2},
+		{path: "/dev/unbuffered", type: "u", major: 1, minor: 5}, {path: "/outside/of/dev", type: "c", major: 10, minor: 1048575},
+		{path: "/dev/null", type: "c", major: 1, minor: 3}, {path: "/dev/pipe", type: "p", fileMode: 384, uid: 3, gid: 4}]'
+	run_script 'stat -c "%n %F %t %T %a %u %g" /dev/block /dev/unbuffered /outside/of/dev /dev/null /dev/pipe'
+	expect_status 0
+	expect_output "/dev/block block special file 7 9 660 1 2
+/dev/unbuffered character special file 1 5 666 0 0
+/outside/of/dev character special file a fffff 666 0 0
+/dev/null character special file 1 3 666 0 0
+/dev/pipe fifo 0 0 600 3 4"
+	update_config '.linux.devices = [{path: "/dev/null", type: "c", major: 1, minor: 5}]'
+	run_script true
+	expect_error '/linux/devices/0: .*something else is in its place'
+	echo data >"$BUNDLE/rootfs/file"
+	update_config '.linux.devices = [{path: "/file", type: "c", major: 1, minor: 5}]'
+	run_script true
+	expect_error '/linux/devices/0: .*something else is in its place'
+	[ "$(cat "$BUNDLE/rootfs/file")" = data ]
+}
+
+@test "numbers that no device has are refused, not cut" {
+	update_config '.linux.devices = [{path: "/dev/x", type: "c", major: 4294967297, minor: 3}]'
+	run_script true
+	expect_error '/linux/devices/0/major: 4294967297 is out of range'
+	update_config '.linux.devices = [{path: "/dev/x", type: "b", major: 1, minor: 1048576}]'
+	run_script true
+	expect_error '/linux/devices/0/minor: 1048576 is out of range'
+	expect_nothing_left
+}
+
+@test "in a user namespace devices are the host's, if they are those of the configuration" {
+	update_config '.linux.namespaces += [{type: "user"}] | .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
+		| .linux.gidMappings = .linux.uidMappings
+		| .linux.devices = [{path: "/dev/full", type: "c", major: 1, minor: 7}, {path: "/dev/pipe", type: "p", uid: 5, gid: 6}]'
+	chown -R -h 100000:100000 "$BUNDLE/rootfs"
+	run_script 'stat -c "%n %F %t %T" /dev/full; stat -c "%F %u %g" /dev/pipe'
+	expect_status 0
+	expect_output "/dev/full character special file 1 7
+fifo 5 6"
+	update_config '.linux.devices = [{path: "/dev/full", type: "c", major: 1, minor: 3}]'
+	run_script true
+	expect_error "/linux/devices/0: bind the device .*: the host's is not that device \(1:3\)"
+	expect_nothing_left
+}
+
 # bats test_tags=quick
 @test "masked paths show nothing, read-only paths cannot be written" {
 	mkdir "$BUNDLE/rootfs/secret-dir"

@@ -324,7 +324,8 @@ CONTEXTS = {  # what a property needs to make sense, by the beginning of its pat
 WITH_UIDS = {"destination": "/mnt", "source": "/srv", "options": ["bind"], "uidMappings": MAPPING}
 WITH_GIDS = {"destination": "/mnt", "source": "/srv", "options": ["bind"], "gidMappings": MAPPING}
 DEVICE = {"path": "/dev/null", "type": "c", "major": 1, "minor": 3}
-ELEMENTS = {"/mounts/*/uidMappings": WITH_GIDS, "/mounts/*/gidMappings": WITH_UIDS, "/linux/devices/*/type": DEVICE}
+ELEMENTS = {"/mounts/*/uidMappings": WITH_GIDS, "/mounts/*/gidMappings": WITH_UIDS, "/linux/devices/*/type": DEVICE,
+            "/linux/devices/*/major": DEVICE, "/linux/devices/*/minor": DEVICE}
 
 
 def element(schema, path, whole):

@@ -85,6 +85,8 @@ REFUSED = [
     (r"/process/scheduler(/runtime)?", anything, "sched(7): for SCHED_DEADLINE alone, and 1024 <= runtime <= deadline <= period"),
     (r"/linux/uidMappings", anything, "a user namespace needs mappings, and mappings a user namespace"),
     (r"/linux/timeOffsets", anything, "time_namespaces(7): offsets are a new time namespace's"),
+    (r"/linux/devices/\d+/major", outside(0, 0xfff), "Linux has 12 bits for it"),
+    (r"/linux/devices/\d+/minor", outside(0, 0xfffff), "Linux has 20 bits for it"),
     (r"/linux/netDevices.*", anything, "no name that Linux has for a device that can be moved"),
     (r"/linux/intelRdt/closID", anything, "no name that a directory can have"),
     (r"/linux/memoryPolicy/mode", absent, 'config-linux.md: "mode (string, REQUIRED)"'),
