@@ -71,6 +71,34 @@ load helpers
 	expect_match 'Max stack size +1048576 +2097152'
 }
 
+@test "every resource limit that Linux has" {
+	update_config '.process.rlimits = [{AS: 1099511627776, CORE: 1, CPU: 3600, DATA: 1099511627776, FSIZE: 1099511627776,
+		LOCKS: 100, MEMLOCK: 4096, MSGQUEUE: 8192, NICE: 0, NOFILE: 50, NPROC: 400, RSS: 1099511627776, RTPRIO: 0,
+		RTTIME: 1000000, SIGPENDING: 60, STACK: 1048576} | to_entries[] | {type: ("RLIMIT_" + .key), soft: .value, hard: .value}]'
+	run_script 'cut -c 1-46 /proc/self/limits'
+	expect_status 0
+	while read -r value name; do
+		expect_match "^Max $name +$value"
+	done <<-LIMITS
+		1099511627776 address space
+		1 core file size
+		3600 cpu time
+		1099511627776 data size
+		1099511627776 file size
+		100 file locks
+		4096 locked memory
+		8192 msgqueue size
+		0 nice priority
+		50 open files
+		400 processes
+		1099511627776 resident set
+		0 realtime priority
+		1000000 realtime timeout
+		60 pending signals
+		1048576 stack size
+	LIMITS
+}
+
 @test "wrong resource limits are refused" {
 	update_config '.process.rlimits = [{type: "RLIMIT_NOSUCH", soft: 1, hard: 1}]'
 	run_script true
@@ -100,6 +128,12 @@ load helpers
 	update_config '.process.oomScoreAdj = 1001'
 	run_script true
 	expect_error "/process/oomScoreAdj"
+}
+
+@test "what is for Windows is ignored" {
+	update_config '.process.commandLine = "no such program" | .process.user.username = "nobody that there is"'
+	run_script 'id -u'
+	expect_output 0
 }
 
 # bats test_tags=quick
