@@ -94,6 +94,11 @@ void cgroup_setting_add(struct cgroup_setting *settings, size_t *count, const ch
 int cgroup_missing(const struct cgroup *cg, const char *property, const char *controller,
 		   struct error *err);
 
+/* Warns of a property without effect: "memory.kernel", and why. */
+void cgroup_warn_ignored(const char *property, const char *why);
+
+#define CGROUP_KERNEL_MEMORY_GONE "the kernel deprecated it, use memory.limit"
+
 /* ---- v1.c, v2.c: limits by version -------------------------------------------------------- */
 
 /* Copies cpuset.cpus and .mems down from the nearest ancestor that has them; without, nothing can enter. */

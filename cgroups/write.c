@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/strbuf.h"
 #include "cgroups/internal.h"
 
@@ -154,4 +155,9 @@ int cgroup_missing(const struct cgroup *cg, const char *property, const char *co
 		"on this host (%.512s); mount it, boot a kernel that has it, or remove the "
 		"property",
 		property, controller, mounted.data ? mounted.data : "out of memory");
+}
+
+void cgroup_warn_ignored(const char *property, const char *why)
+{
+	log_warning("linux.resources.%s is ignored: %s", property, why);
 }

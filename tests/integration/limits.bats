@@ -88,12 +88,16 @@ loop_device()
 	limit_is memory memory.use_hierarchy 1
 }
 
-@test "memory: what no kernel has any more is warned about" {
-	update_config '.linux.resources.memory = {kernel: 67108864, kernelTCP: 67108864, useHierarchy: false}'
-	run_script 'echo ok'
-	expect_status 0
-	for property in kernel kernelTCP useHierarchy; do
-		expect_match "linux.resources.memory.$property is ignored"
+@test "memory: kernel and kernelTCP are in force where this kernel has them, else warned about, as useHierarchy is" {
+	update_config '.linux.resources.memory = {kernel: 67108864, kernelTCP: 33554432, useHierarchy: false}'
+	start_sleeper
+	output=$(cat "$OUT")
+	expect_match "linux.resources.memory.useHierarchy is ignored"
+	for pair in kernel=memory.kmem.limit_in_bytes=67108864 kernelTCP=memory.kmem.tcp.limit_in_bytes=33554432; do
+		IFS="=" read -r property file value <<<"$pair"
+		[ "$(cat "$(cgroup_of memory)/$file" 2>/dev/null)" = "$value" ] && ignored= || ignored=1
+		grep -q "linux.resources.memory.$property is ignored" "$OUT" && warned=1 || warned=
+		[ "$ignored" = "$warned" ] || fail "$property: ignored: $ignored, warned of: $warned"
 	done
 }
 
