@@ -283,12 +283,12 @@ int privileges_set_oom_score(const struct oci_process *process, int proc_dir, st
 	return 0;
 }
 
-static int write_label(int proc, const char *file, const char *text, const char *label,
-		       struct error *err)
+static int write_label(int proc, const char *file, const char *text, const char *property,
+		       const char *label, struct error *err)
 {
 	int r = file_write_existing(proc, file, text, err);
 
-	return r < 0 ? error_wrap(err, "set the security label `%s`", label) : 0;
+	return r < 0 ? error_wrap(err, "/process/%s: set `%s`", property, label) : 0;
 }
 
 int privileges_set_label(const struct oci_process *process, int proc, struct error *err)
@@ -309,10 +309,10 @@ int privileges_set_label(const struct oci_process *process, int proc, struct err
 				faccessat(proc, "self/attr/apparmor/exec", F_OK, 0) == 0
 					? "self/attr/apparmor/exec"
 					: "self/attr/exec",
-				text, profile, err);
+				text, "apparmorProfile", profile, err);
 	}
 	if (r == 0 && label && *label)
-		r = write_label(proc, "self/attr/exec", label, label, err);
+		r = write_label(proc, "self/attr/exec", label, "selinuxLabel", label, err);
 	return r;
 }
 

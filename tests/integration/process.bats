@@ -130,6 +130,21 @@ load helpers
 	expect_error "/process/oomScoreAdj"
 }
 
+@test "a label of SELinux, and a profile of AppArmor, are errors where these are not active" {
+	[ -d /sys/fs/selinux ] || {
+		update_config '.process.selinuxLabel = "system_u:system_r:container_t:s0:c1,c2"'
+		run_script true
+		expect_error '/process/selinuxLabel: set .system_u:system_r:container_t:s0:c1,c2.'
+		expect_nothing_left
+	}
+	[ -d /sys/kernel/security/apparmor ] || {
+		update_config 'del(.process.selinuxLabel) | .process.apparmorProfile = "container-default"'
+		run_script true
+		expect_error '/process/apparmorProfile: AppArmor is not active'
+		expect_nothing_left
+	}
+}
+
 @test "what is for Windows is ignored" {
 	update_config '.process.commandLine = "no such program" | .process.user.username = "nobody that there is"'
 	run_script 'id -u'
