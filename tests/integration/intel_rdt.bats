@@ -16,7 +16,8 @@ require_resctrl()
 # bats test_tags=quick
 @test "without a resctrl file system the property is refused, and nothing is left" {
 	[ ! -e $RESCTRL/schemata ] || skip "there is one"
-	update_config '.linux.intelRdt = {closID: "gold", schemata: ["L3:0=f"], enableMonitoring: true}'
+	update_config '.linux.intelRdt = {closID: "gold", schemata: ["L3:0=f"], l3CacheSchema: "L3:0=f",
+		memBwSchema: "MB:0=20", enableMonitoring: true}'
 	run_script true
 	expect_error "/linux/intelRdt: no resctrl file system is mounted"
 	update_config '.linux.intelRdt = {}'
@@ -51,6 +52,16 @@ require_resctrl()
 	grep -qx "$(cat "$TEST_DIR/pid")" "$RESCTRL/$ID/mon_groups/$ID/tasks"
 	h delete --force "$ID"
 	[ ! -e "$RESCTRL/$ID" ]
+}
+
+@test "l3CacheSchema, memBwSchema and schemata are what the class has" {
+	require_resctrl
+	l3=$(sed -n 's/ *\(L3:.*\)/\1/p' $RESCTRL/schemata) mb=$(sed -n 's/ *\(MB:.*\)/\1/p' $RESCTRL/schemata)
+	[ -n "$l3" ] && [ -n "$mb" ] || skip "no control of L3 and of bandwidth here"
+	update_config --arg l3 "$l3" --arg mb "$mb" '.linux.intelRdt = {l3CacheSchema: $l3, memBwSchema: $mb, schemata: [$l3]}'
+	start_sleeper
+	[ "$(sed 's/^ *//' "$RESCTRL/$ID/schemata" | grep -E '^(L3|MB):' | sort)" = "$(printf '%s\n' "$l3" "$mb" | sort)" ]
+	grep -qx "$(container_pid)" "$RESCTRL/$ID/tasks"
 }
 
 @test "the default class, with monitoring of the container" {

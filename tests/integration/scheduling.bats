@@ -100,8 +100,8 @@ has_deadlines()
 	update_config '.process.scheduler = {policy: "SCHED_DEADLINE", runtime: 1000000, deadline: 5000000, period: 10000000}'
 	run h run --bundle "$BUNDLE" "$ID"
 	expect_output "policy 6 flags 0 nice 0 priority 0 runtime 1000000 deadline 5000000 period 10000000"
-	for flag in RESET_ON_FORK=0x1 RECLAIM=0x2 DL_OVERRUN=0x4; do
-		update_config --arg f "SCHED_FLAG_${flag%=*}" '.process.scheduler.flags = [$f]'
+	for flag in SCHED_FLAG_RESET_ON_FORK=0x1 SCHED_FLAG_RECLAIM=0x2 SCHED_FLAG_DL_OVERRUN=0x4; do
+		update_config --arg f "${flag%=*}" '.process.scheduler.flags = [$f]'
 		run h run --bundle "$BUNDLE" "$ID"
 		expect_match "^policy 6 flags ${flag#*=} "
 	done
