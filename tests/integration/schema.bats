@@ -23,6 +23,20 @@ check()
 	check verdicts "$HELPERS/verdict"
 }
 
+@test "what runc, crun and containerd write is read" {
+	[ -x "$HELPERS/verdict" ] || skip "verdict is not built"
+	require_cmd runc crun ctr
+	for runtime in runc crun; do
+		mkdir "$TEST_DIR/$runtime"
+		(cd "$TEST_DIR/$runtime" && "$runtime" spec)
+	done
+	ctr oci spec >"$TEST_DIR/ctr"
+	run bash -c 'jq -c . "$@" | "$0"' "$HELPERS/verdict" "$TEST_DIR"/{runc,crun}/config.json "$TEST_DIR/ctr"
+	expect_output "accept
+accept
+refuse /process/args: is missing" # which ctr leaves to the image
+}
+
 @test "run rejects with the path, and makes nothing" {
 	mkdir "$ROOT"
 	check run "$HULL" "$ROOT" "$BUNDLE"
