@@ -176,23 +176,24 @@ static int bind_device(int dir, const char *name, int source, struct error *err)
 	return mount_attach(source, place, name, err);
 }
 
+/*
+ * The same node from an earlier start in this root file system is as good as ours. It is looked at and changed by one descriptor:
+ * another file may take its name at any time.
+ */
 static int make_node(int dir, const char *name, const struct node *node, struct error *err)
 {
+	_cleanup_close_ int fd = -EBADF;
 	struct stat st;
 
-	if (mknodat(dir, name, node->type_and_mode, node->device) < 0) {
-		if (errno != EEXIST)
-			return error_errno(err, errno, "make the device `%s`", name);
-		/* The same node from an earlier start in this root file system is as good as ours. */
-		if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		    (st.st_mode & S_IFMT) != (node->type_and_mode & S_IFMT) ||
-		    st.st_rdev != node->device)
-			return error_set(err, EEXIST,
-					 "make the device `%s`: something else is in its place",
-					 name);
-	}
-	if ((node->uid || node->gid) &&
-	    fchownat(dir, name, node->uid, node->gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (mknodat(dir, name, node->type_and_mode, node->device) < 0 && errno != EEXIST)
+		return error_errno(err, errno, "make the device `%s`", name);
+	fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_errno(err, errno, "open the device `%s`", name);
+	if ((st.st_mode & S_IFMT) != (node->type_and_mode & S_IFMT) || st.st_rdev != node->device)
+		return error_set(err, EEXIST,
+				 "make the device `%s`: something else is in its place", name);
+	if ((node->uid || node->gid) && fchownat(fd, "", node->uid, node->gid, AT_EMPTY_PATH) < 0)
 		return error_errno(err, errno, "set the owner of the device `%s`", name);
 	return 0;
 }

@@ -52,6 +52,7 @@ struct rootfs {
 	const struct rootfs_cgroup *cgroups;
 	size_t cgroup_count;
 	int user_ns; /* descriptor of the user namespace that is joined, or -EBADF: for idmapped mounts */
+	int pid_ns; /* descriptor of the pid namespace that will be joined, or -EBADF: procfs shows that one */
 	bool running; /* the container runs already: its /proc is not to be trusted */
 	const char *
 		mount_label; /* SELinux context of new file systems, of rootfs_mount_label(); NULL: none */
@@ -157,6 +158,12 @@ int mount_parse_idmap(const char *spec, const struct oci_linux *linux_, struct a
  * left out. The owner of `to` stays where opts has uid= or gid=, the mode in any case.
  */
 int mount_copy_up(int from, int to, const struct mount_options *opts, struct error *err);
+
+/*
+ * fsopen(2) of a procfs that shows rootfs->pid_ns. rootfs->tree must be mounted. Returns the file system's context, to be configured
+ * and mounted. Nobody in that namespace can make it another file system, or get at more than its options.
+ */
+int procfs_open(const struct rootfs *rootfs, struct error *err);
 
 /* Attaches the detached mount behind tree to the place behind target, both descriptors. */
 int mount_attach(int tree, int target, const char *name, struct error *err);

@@ -64,6 +64,7 @@ static int plan_rootfs(struct container_plan *plan, struct error *err)
 	plan->rootfs.user_namespace =
 		((plan->namespaces.new_flags | plan->namespaces.join_flags) & CLONE_NEWUSER) != 0;
 	plan->rootfs.user_ns = plan->namespaces.join_fds[OCI_NS_USER];
+	plan->rootfs.pid_ns = plan->namespaces.join_fds[OCI_NS_PID];
 	plan->rootfs.mount_label = rootfs_mount_label(plan->sb->config);
 	plan->rootfs.bind_devices = plan->rootfs.user_namespace || !process_is_host_root();
 	plan->rootfs.private_cgroup_ns = (plan->namespaces.new_flags & CLONE_NEWCGROUP) != 0;
@@ -194,6 +195,8 @@ static int answer(struct container_plan *plan, const struct message *message,
 	case MSG_NET_DEVICES:
 		return move_net_devices(plan, err);
 	case MSG_READY:
+		if (plan->staged)
+			break; /* it may be of a process that others took over, and we do not even know which */
 		sb->terminal = message->fd_count ? message->fds[0] : -1;
 		return container_enter_resctrl(sb, plan->resctrl, sb->pid, err);
 	default:
@@ -250,6 +253,7 @@ static int make_init(struct container_plan *plan, struct error *err)
 		.caller_end = ends[0],
 		.proc = plan->proc,
 		.time_offsets = l ? l->time_offsets : NULL,
+		.prepare = container_init_prepare,
 		.main = container_init_main,
 		.data = plan,
 	};
@@ -298,7 +302,8 @@ static int container_create(struct sandbox *sb, const struct sandbox_hooks *hook
 				       .proc = -EBADF,
 				       .resctrl = -EBADF,
 				       .listener = -EBADF,
-				       .sync = -EBADF };
+				       .sync = -EBADF,
+				       .primary = -EBADF };
 	int r;
 
 	for (int i = 0; i < OCI_NS_COUNT; i++)

@@ -27,7 +27,7 @@ struct exec_plan {
 	int pidfd;
 	unsigned long flags; /* the namespaces to join */
 	int sync;
-	int primary, secondary; /* of the terminal, in the new process */
+	int primary; /* side of the terminal, in the new process */
 };
 
 static void exec_plan_close(struct exec_plan *plan)
@@ -143,21 +143,21 @@ static int open_exec_cgroup(struct exec_plan *plan, struct error *err)
 /* Opens a terminal of the container's, for the user of the process. */
 static int open_terminal(struct exec_plan *plan, struct error *err)
 {
-	const struct oci_user *user = plan->exec->process->user;
-	_cleanup_close_ int root = -EBADF;
+	const struct oci_process *process = plan->exec->process;
+	_cleanup_close_ int root = -EBADF, secondary = -EBADF;
 	int r;
 
-	if (!plan->exec->process->terminal.v)
+	if (!process->terminal.v)
 		return 0;
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return error_errno(err, errno, "open `/`");
-	r = console_open(root, &plan->primary, &plan->secondary, err);
-	if (r == 0 && user && user->uid.v && fchown(plan->secondary, user->uid.v, (gid_t)-1) < 0)
-		r = error_errno(err, errno, "give the terminal to user %u", user->uid.v);
-	return r < 0 ? r
-		     : process_hand_over_terminal(plan->exec->io.console_socket, &plan->primary,
-						  err);
+	r = console_open(root, &plan->primary, &secondary, err);
+	if (r == 0)
+		r = process_own_terminal(secondary, process, err);
+	if (r == 0)
+		r = process_hand_over_terminal(plan->exec->io.console_socket, &plan->primary, err);
+	return r < 0 ? r : process_use_terminal(&secondary, process, err);
 }
 
 static int enter(struct exec_plan *plan, struct error *err)
@@ -177,7 +177,7 @@ static void exec_prepare(void *data, const int *keep_too, size_t count)
 {
 	struct exec_plan *plan = data;
 	struct error err = { 0 };
-	int keep[6], r;
+	int keep[4], r;
 
 	umask(0);
 	r = affinity_set_final(plan->exec->process, &err);
@@ -189,13 +189,14 @@ static void exec_prepare(void *data, const int *keep_too, size_t count)
 		privileges_own_stdio(plan->exec->process);
 	keep[0] = plan->sync;
 	keep[1] = plan->primary;
-	keep[2] = plan->secondary;
-	assert(count <= ARRAY_SIZE(keep) - 3);
+	assert(count <= ARRAY_SIZE(keep) - 2);
 	for (size_t i = 0; i < count; i++)
-		keep[3 + i] = keep_too[i];
+		keep[2 + i] = keep_too[i];
 	if (r == 0)
 		r = process_prepare(&plan->process, plan->proc, !(plan->flags & CLONE_NEWUSER),
-				    keep, 3 + count, &err);
+				    keep, 2 + count, &err);
+	if (r == 0 && (plan->flags & CLONE_NEWPID))
+		r = process_prepare_to_be_seen(&plan->process, &err);
 	if (r < 0)
 		spawn_fail(plan->sync, plan->process.exec_failed ? MSG_EXEC_ERROR : MSG_ERROR,
 			   &err);
@@ -206,12 +207,8 @@ static void exec_main(void *data)
 	struct exec_plan *plan = data;
 	const struct oci_linux *l = plan->sb->config->linux_;
 	struct error err = { 0 };
-	int r = 0;
+	int r = process_begin_session(plan->exec->process, &err);
 
-	if (setsid() < 0)
-		r = error_errno(&err, errno, "setsid");
-	if (r == 0 && plan->secondary >= 0)
-		r = process_take_terminal(plan->secondary, plan->exec->process, &err);
 	if (r == 0)
 		r = spawn_outlive_caller(&err);
 	if (r < 0)
@@ -305,8 +302,7 @@ int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *
 				  .root = -EBADF,
 				  .pidfd = -EBADF,
 				  .sync = -EBADF,
-				  .primary = -EBADF,
-				  .secondary = -EBADF };
+				  .primary = -EBADF };
 	const struct oci_linux *l = sb->config->linux_;
 	_cleanup_close_ int channel = -EBADF;
 	bool staged = false;

@@ -328,8 +328,7 @@ void privileges_own_stdio(const struct oci_process *process)
 		 * Never a regular file, a device that others use (CVE-2026-88265), or our caller's terminal:
 		 * only what is a stream of its own.
 		 */
-		if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) ||
-		    (process->terminal.v && S_ISCHR(st.st_mode) && isatty(fd)))
+		if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))
 			if (fchown(fd, uid, (gid_t)-1) < 0)
 				log_debug("descriptor %d stays with its owner", fd);
 	}

@@ -47,7 +47,7 @@ int privileges_set_oom_score(const struct oci_process *process, int proc_dir, st
 /* Sets the AppArmor profile or SELinux label for the next execve(2); proc: a trusted /proc. */
 int privileges_set_label(const struct oci_process *process, int proc, struct error *err);
 
-/* Gives descriptors 0 to 2 to the process' user where they are pipes, sockets or terminals, so that /dev/stdout can be opened. */
+/* Gives descriptors 0 to 2 to the process' user where they are pipes or sockets, so that /dev/stdout can be opened. */
 void privileges_own_stdio(const struct oci_process *process);
 
 /*
