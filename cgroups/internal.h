@@ -113,6 +113,20 @@ int cgroup_v1_block_io(const struct cgroup *cg, int h, const struct oci_block_io
 int cgroup_v1_hugetlb(const struct cgroup *cg, int h, const struct oci_hugepage_limits *limits,
 		      struct error *err);
 
+/* What a cgroup of v2 is, by its cgroup.type, which the root has not. */
+enum cgroup_v2_type {
+	CGROUP_V2_ROOT,
+	CGROUP_V2_DOMAIN,
+	CGROUP_V2_THREAD_ROOT, /* "domain threaded": it holds processes whose threads are in cgroups below */
+	CGROUP_V2_INVALID, /* "domain invalid": below such; nothing can be in it */
+	CGROUP_V2_THREADED,
+};
+
+enum cgroup_v2_type cgroup_v2_type_of(const char *full);
+
+/* Makes the cgroup threaded where it, and what is above it, cannot be anything else. */
+int cgroup_v2_join_threaded(const struct cgroup *cg, struct error *err);
+
 /* Enables those of the controllers that are available down to path's parent; what cannot be is left. */
 void cgroup_v2_enable(const struct cgroup_host *host, const char *path,
 		      const char *const *controllers, size_t count);

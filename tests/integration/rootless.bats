@@ -259,6 +259,32 @@ nest()
 	expect_match '^0 7$'
 }
 
+@test "nested: limits work in a container's own cgroup, from the root of its cgroup namespace down" {
+	local limits file=hugetlb.2MB.max value=2097152
+	cgroup_is_v2 || skip "not a pure cgroup v2 host"
+	limits='{"hugepageLimits": [{"pageSize": "2MB", "limit": 2097152}]}'
+	if has_controller pids; then
+		file=pids.max value=20 limits='{"pids": {"limit": 20}}'
+	else
+		require_controller hugetlb
+	fi
+	nest
+	jq --argjson r "$limits" --arg file "$file" '.linux.resources = $r
+		| .process.args = ["sh", "-c", "echo \($file) $(cat /sys/fs/cgroup/\($file)); cat /proc/self/cgroup"]' \
+		"$TEST_DIR/inner/config.json" >"$TEST_DIR/inner/new"
+	mv "$TEST_DIR/inner/new" "$TEST_DIR/inner/config.json"
+	update_config '.mounts |= map(if .type == "cgroup" then .options -= ["ro"] else . end) | del(.linux.resources)'
+	# The root of the namespace holds the outer container's process: nothing can be passed on from there ...
+	set_args sh -c "/hull run --bundle /inner first; mkdir /sys/fs/cgroup/self && echo 0 >/sys/fs/cgroup/self/cgroup.procs &&
+		/hull run --bundle /inner second; ls -d /sys/fs/cgroup/*/"
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_match 'needs the (pids|hugetlb) controller, which cannot be enabled in ./sys/fs/cgroup/cgroup.subtree_control.*holds processes itself'
+	# ... until that has moved to a cgroup below; and nothing of the inner one is left.
+	expect_match "^$file $value\$"
+	expect_match '^0::/$'
+	expect_no_match 'hull-'
+}
+
 # ---- podman without root ----------------------------------------------------------------------
 
 user_podman()

@@ -140,6 +140,27 @@ memory_limit()
 	[ "$(container_status)" = running ]
 }
 
+@test "update: after many of them the cgroup has one device filter, and the devices of the last" {
+	cgroup_is_v2 || skip "the device filter of cgroup v1 is no program"
+	update_config '.linux.resources.devices = [{allow: false, access: "rwm"}]'
+	mknod "$BUNDLE/rootfs/tmp/fuse" c 10 229
+	start_sleeper
+	[ "$("$HELPERS/bpf_devices" "$(cgroup_of devices)")" = 1 ]
+	for allow in true false true false true false true false; do
+		echo '{"devices": [{"allow": false, "access": "rwm"}, {"allow": '$allow', "type": "c", "major": 10, "minor": 229, "access": "rw"}]}' |
+			h update -r - "$ID"
+		[ "$("$HELPERS/bpf_devices" "$(cgroup_of devices)")" = 1 ]
+		run h exec "$ID" sh -c ': >/dev/null; probe open /tmp/fuse'
+		if $allow; then expect_match '^(ok|ENODEV|ENXIO|ENOENT)$'; else expect_output EPERM; fi
+	done
+	# other limits leave it alone
+	has_controller pids && h update --pids-limit 30 "$ID"
+	[ "$("$HELPERS/bpf_devices" "$(cgroup_of devices)")" = 1 ]
+	# without any rule that denies there is still only one
+	echo '{"devices": [{"allow": true, "access": "rwm"}]}' | h update -r - "$ID"
+	[ "$("$HELPERS/bpf_devices" "$(cgroup_of devices)")" = 1 ]
+}
+
 @test "update: a paused container is updated and stays paused" {
 	require_controller pids
 	require_controller freezer
