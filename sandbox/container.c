@@ -6,6 +6,7 @@
 #include "sandbox/container.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -65,7 +66,8 @@ static int plan_rootfs(struct container_plan *plan, struct error *err)
 		((plan->namespaces.new_flags | plan->namespaces.join_flags) & CLONE_NEWUSER) != 0;
 	plan->rootfs.user_ns = plan->namespaces.join_fds[OCI_NS_USER];
 	plan->rootfs.mount_label = rootfs_mount_label(plan->sb->config);
-	plan->rootfs.bind_devices = plan->rootfs.user_namespace || !process_is_host_root();
+	plan->rootfs.bind_devices = plan->rootfs.user_namespace || !process_is_host_root() ||
+				    !privileges_have(CAP_MKNOD);
 	plan->rootfs.private_cgroup_ns = (plan->namespaces.new_flags & CLONE_NEWCGROUP) != 0;
 	plan->rootfs.no_pivot = plan->sb->no_pivot;
 	return rootfs_open(&plan->rootfs, err);
