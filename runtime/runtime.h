@@ -79,7 +79,7 @@ int container_load_config(struct container *c, struct error *err);
 /* What `state` prints; strings are borrowed from c. */
 struct oci_state container_state(const struct container *c);
 
-/* The processes of a running container, as the host numbers them. The caller frees *pids. */
+/* The processes of a container, as the host numbers them; of one that has stopped those that are left. The caller frees *pids. */
 ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, struct error *err);
 
 struct runtime_events {

@@ -203,19 +203,25 @@ int container_make_cgroup(struct container_plan *plan, struct error *err)
 	return r < 0 ? r : plan_cgroup_mounts(plan, err);
 }
 
-int container_signal_all(const struct sandbox *sb, int sig, struct error *err)
+/* Detects *host, and whether the cgroup of the recorded path is the container's: 1 or 0. */
+static int find_own_cgroup(const struct sandbox *sb, struct cgroup_host *host, struct error *err)
 {
 	char mark[OWNER_MARK_MAX];
-	struct cgroup_host host;
-	int r = cgroup_host_detect(&host, err);
+	int r = cgroup_host_detect(host, err);
 
 	if (r == 0)
 		r = owner_mark(sb, mark, sizeof(mark), err);
-	if (r < 0)
-		return r;
-	if (!cgroup_owned_by(&host, sb->cgroup_path, mark))
+	return r < 0 ? r : cgroup_owned_by(host, sb->cgroup_path, mark);
+}
+
+int container_signal_all(const struct sandbox *sb, int sig, struct error *err)
+{
+	struct cgroup_host host;
+	int r = find_own_cgroup(sb, &host, err);
+
+	if (r == 0)
 		return error_set(err, ESRCH, "the container has no process");
-	return cgroup_kill(&host, sb->cgroup_path, sig, err);
+	return r < 0 ? r : cgroup_kill(&host, sb->cgroup_path, sig, err);
 }
 
 static int freeze(struct sandbox *sb, bool frozen, struct error *err)
@@ -256,10 +262,16 @@ ssize_t container_pids(struct sandbox *sb, pid_t **pids, struct error *err)
 	struct cgroup_host host;
 	int r;
 
+	*pids = NULL;
 	if (container_has_cgroup(sb)) {
-		r = cgroup_host_detect(&host, err);
-		return r < 0 ? r : cgroup_pids(&host, sb->cgroup_path, pids, err);
+		/* While it runs its cgroup is where it is; later somebody else's may have that path. */
+		r = sb->pid ? cgroup_host_detect(&host, err) : find_own_cgroup(sb, &host, err);
+		if (r < 0 || (!sb->pid && r == 0))
+			return r;
+		return cgroup_pids(&host, sb->cgroup_path, pids, err);
 	}
+	if (!sb->pid)
+		return 0;
 	*pids = malloc(sizeof(pid_t));
 	if (!*pids)
 		return error_errno(err, ENOMEM, "list the processes");
@@ -286,15 +298,12 @@ static void stop_scope(const struct sandbox *sb)
 int container_destroy_cgroup(const struct sandbox *sb, bool kill_first, struct error *err)
 {
 	_cleanup_free_ pid_t *pids = NULL;
-	char mark[OWNER_MARK_MAX];
 	struct cgroup_host host;
-	int r = cgroup_host_detect(&host, err);
+	int r = find_own_cgroup(sb, &host, err);
 
-	if (r == 0)
-		r = owner_mark(sb, mark, sizeof(mark), err);
 	if (r < 0)
 		return r;
-	if (!cgroup_owned_by(&host, sb->cgroup_path, mark)) {
+	if (r == 0) {
 		ssize_t count = cgroup_pids(&host, sb->cgroup_path, &pids, err);
 
 		/* Of a scope without processes systemd disposes, and of its name, for which the next one may wait. */
@@ -310,8 +319,7 @@ int container_destroy_cgroup(const struct sandbox *sb, bool kill_first, struct e
 		return count ? (int)(count < 0 ? count : 0)
 			     : cgroup_remove(&host, sb->cgroup_path, err);
 	}
-	if (kill_first)
-		r = cgroup_kill(&host, sb->cgroup_path, SIGKILL, err);
+	r = kill_first ? cgroup_kill(&host, sb->cgroup_path, SIGKILL, err) : 0;
 	if (r == 0 && sb->scope)
 		stop_scope(sb);
 	if (r == 0)

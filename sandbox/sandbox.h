@@ -97,7 +97,10 @@ struct sandbox_ops {
 		     struct error *err);
 	/* Begins to notice when memory runs out; oom->fd can be polled. */
 	int (*watch_oom)(struct sandbox *sb, struct cgroup_oom *oom, struct error *err);
-	/* The processes, as the host sees them: the caller frees *pids. Returns how many. */
+	/*
+	 * The processes, as the host sees them: the caller frees *pids. Returns how many. With sb->pid 0 the init process
+	 * has ended: what it left behind is meant, where it ended alone.
+	 */
 	ssize_t (*pids)(struct sandbox *sb, pid_t **pids, struct error *err);
 	/*
 	 * Adds mounts to a running sandbox, in their order; or unmounts what is mounted on their destinations, in the reverse
