@@ -113,10 +113,8 @@ int command_begin(const struct context *ctx, const struct usage *usage,
 	return r < 0 ? r : words;
 }
 
-int failure_status(int r, bool exec_failed)
+int program_failure_status(int r)
 {
-	if (!exec_failed)
-		return 1;
 	return r == -ENOENT ? 127 : 126;
 }
 
