@@ -38,6 +38,9 @@ int command_options(const struct usage *usage, const struct option *options, int
 		    struct error *err);
 #define HELP_GIVEN (-1000000)
 
+/* The error for too few words, or for one too many. */
+int wrong_usage(const struct usage *usage, const char *extra, struct error *err);
+
 enum begin {
 	BEGIN_LOOK = 0,
 	BEGIN_MAKE_STORE = 1, /* the state directory is made where it is missing */

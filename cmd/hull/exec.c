@@ -61,7 +61,7 @@ int cmd_exec(struct context *ctx, int argc, char **argv, struct error *err)
 	if (r < 0)
 		return r;
 	if (!e.process_file && r < 2)
-		return error_set(err, EINVAL, "usage: hull exec [OPTIONS] %s", usage.words);
+		return wrong_usage(&usage, NULL, err);
 	e.args = (const char *const *)(argv + 1 + (r > 1 && !strcmp(argv[1], "--")));
 	e.env = env.items;
 	e.cgroups = cgroups.items;
