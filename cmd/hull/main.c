@@ -191,6 +191,11 @@ static int configure_log(struct context *ctx, const struct globals *g, struct er
 	r = ctx->log ? log_open(&config, ctx->log, err) : 0;
 	if (r < 0)
 		return r;
+	/* As with runc and crun: whoever asks for JSON and names no file reads standard error. */
+	if (config.json && !ctx->log) {
+		config.fd = STDERR_FILENO;
+		config.quiet = true;
+	}
 	log_configure(&config);
 	return 0;
 }
