@@ -99,11 +99,16 @@ int runtime_kill(const struct store *store, const char *id, int sig, bool all, s
 int runtime_pause(const struct store *store, const char *id, struct error *err);
 int runtime_resume(const struct store *store, const char *id, struct error *err);
 
+struct runtime_update {
+	const struct oci_resources *resources;       /* NULL: none of them is changed */
+	const char *l3_cache_schema, *mem_bw_schema; /* of linux.intelRdt; NULL: as it is */
+};
+
 /*
  * Changes the limits of a container that has not stopped, and keeps them in its saved configuration. On an error, which
  * names the property and the file, limits in front of it may have been changed, and the saved configuration was not.
  */
-int runtime_update(const struct store *store, const char *id, const struct oci_resources *update,
+int runtime_update(const struct store *store, const char *id, const struct runtime_update *update,
 		   struct error *err);
 
 /* Removes a stopped (or created) container; force: also a running or half-made one, and one that does not exist is no error. */

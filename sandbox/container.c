@@ -490,13 +490,11 @@ static void return_net_devices(struct sandbox *sb)
 	close_fd(&sb->net_namespace);
 }
 
-/* A configuration that cannot be read may have had the property. Where resctrl is mounted no more, nothing is left in it. */
+/* An update may have made a class for which nothing was configured. Where resctrl is mounted no more, nothing is left in it. */
 static int destroy_resctrl(const struct sandbox *sb, struct error *err)
 {
 	_cleanup_close_ int root = -EBADF;
 
-	if (sb->config && !(sb->config->linux_ && sb->config->linux_->intel_rdt))
-		return 0;
 	if (!resctrl_noted(sb->state_dir))
 		return 0;
 	root = resctrl_open(err);
@@ -535,6 +533,7 @@ static const struct sandbox_ops container_ops = {
 	.resume = container_resume,
 	.paused = container_paused,
 	.update = container_update,
+	.update_class = container_update_class,
 	.stats = container_stats,
 	.watch_oom = container_watch_oom,
 	.pids = container_pids,

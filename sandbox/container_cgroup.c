@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "sandbox/container.h"
+#include "sandbox/resctrl.h"
 
 #define OWNER_MARK_MAX 64
 
@@ -370,6 +371,41 @@ int container_update(struct sandbox *sb, const struct oci_resources *changes,
 	/* First the kernel says what it does not like; then systemd learns it and writes what it rounded, which is put right. */
 	r = systemd_scope_update(sb->scope, merged, err);
 	return r < 0 ? r : cgroup_apply(&cgroup, merged, false, err);
+}
+
+/* A new class: with all that runs in the container by now; what they start later is born into it. */
+static int make_class(struct sandbox *sb, int root, const struct oci_intel_rdt *rdt,
+		      struct error *err)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	ssize_t count;
+	int r = resctrl_make(root, rdt, sb->id, sb->state_dir, err);
+
+	if (r < 0)
+		return r;
+	count = container_pids(sb, &pids, err);
+	for (ssize_t i = 0; i < count && r == 0; i++) {
+		r = resctrl_enter(root, rdt, sb->id, pids[i], err);
+		if (r == -ESRCH && pids[i] != sb->pid)
+			r = 0; /* it has ended meanwhile */
+	}
+	return count < 0 ? (int)count : r;
+}
+
+int container_update_class(struct sandbox *sb, const struct oci_intel_rdt *changes, bool make,
+			   struct error *err)
+{
+	_cleanup_close_ int root = resctrl_open(err);
+	int r;
+
+	if (root < 0)
+		return root;
+	if (!make)
+		return resctrl_update(root, changes, sb->id, err);
+	r = make_class(sb, root, changes, err);
+	if (r < 0)
+		resctrl_destroy(root, sb->state_dir, NULL);
+	return r;
 }
 
 static int open_own_cgroup(struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,

@@ -92,6 +92,12 @@ struct sandbox_ops {
 	 */
 	int (*update)(struct sandbox *sb, const struct oci_resources *changes,
 		      const struct oci_resources *merged, struct error *err);
+	/*
+	 * Changes the share of cache and memory bandwidth while it runs. changes: closID, and what is to be written; make:
+	 * the container has no class of its own yet.
+	 */
+	int (*update_class)(struct sandbox *sb, const struct oci_intel_rdt *changes, bool make,
+			    struct error *err);
 	/* What it used so far; lists are in the arena. */
 	int (*stats)(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
 		     struct error *err);
