@@ -47,7 +47,7 @@ struct rootfs {
 	const char *path;    /* of the root directory, absolute */
 	int bundle;          /* descriptor of the bundle, for relative sources */
 	bool user_namespace; /* the container has one of its own */
-	bool bind_devices; /* it is in one, its own or ours, where nodes cannot be made: bind those of /dev */
+	bool bind_devices; /* nodes cannot be made (a user namespace, no CAP_MKNOD): bind those of /dev */
 	bool private_cgroup_ns; /* a cgroup namespace of its own: cgroup mounts may be writable */
 	const struct rootfs_cgroup *cgroups;
 	size_t cgroup_count;

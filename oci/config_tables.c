@@ -121,11 +121,17 @@ static const struct schema_member console_size_members[] = {
 static const struct schema console_size_schema =
 	SCHEMA(struct oci_console_size, console_size_members);
 
+/*
+ * The last number is no id: to the kernel it is -1, "leave this as it is" (setresuid(2)), so a process that asked for it would
+ * stay root.
+ */
+#define ID_RANGE .ranged = true, .max = UINT32_MAX - 1
+
 static const struct schema_member user_members[] = {
-	MEMBER(struct oci_user, uid, "uid"),
-	MEMBER(struct oci_user, gid, "gid"),
+	MEMBER(struct oci_user, uid, "uid", ID_RANGE),
+	MEMBER(struct oci_user, gid, "gid", ID_RANGE),
 	MEMBER(struct oci_user, umask, "umask"),
-	MEMBER(struct oci_user, additional_gids, "additionalGids"),
+	MEMBER(struct oci_user, additional_gids, "additionalGids", ID_RANGE),
 	MEMBER(struct oci_user, username, "username"),
 };
 static const struct schema user_schema = SCHEMA(struct oci_user, user_members);

@@ -6,6 +6,7 @@
 #include "sandbox/container.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -66,7 +67,8 @@ static int plan_rootfs(struct container_plan *plan, struct error *err)
 	plan->rootfs.user_ns = plan->namespaces.join_fds[OCI_NS_USER];
 	plan->rootfs.pid_ns = plan->namespaces.join_fds[OCI_NS_PID];
 	plan->rootfs.mount_label = rootfs_mount_label(plan->sb->config);
-	plan->rootfs.bind_devices = plan->rootfs.user_namespace || !process_is_host_root();
+	plan->rootfs.bind_devices = plan->rootfs.user_namespace || !process_is_host_root() ||
+				    !privileges_have(CAP_MKNOD);
 	plan->rootfs.private_cgroup_ns = (plan->namespaces.new_flags & CLONE_NEWCGROUP) != 0;
 	plan->rootfs.no_pivot = plan->sb->no_pivot;
 	return rootfs_open(&plan->rootfs, err);
@@ -493,13 +495,11 @@ static void return_net_devices(struct sandbox *sb)
 	close_fd(&sb->net_namespace);
 }
 
-/* A configuration that cannot be read may have had the property. Where resctrl is mounted no more, nothing is left in it. */
+/* An update may have made a class for which nothing was configured. Where resctrl is mounted no more, nothing is left in it. */
 static int destroy_resctrl(const struct sandbox *sb, struct error *err)
 {
 	_cleanup_close_ int root = -EBADF;
 
-	if (sb->config && !(sb->config->linux_ && sb->config->linux_->intel_rdt))
-		return 0;
 	if (!resctrl_noted(sb->state_dir))
 		return 0;
 	root = resctrl_open(err);
@@ -538,6 +538,7 @@ static const struct sandbox_ops container_ops = {
 	.resume = container_resume,
 	.paused = container_paused,
 	.update = container_update,
+	.update_class = container_update_class,
 	.stats = container_stats,
 	.watch_oom = container_watch_oom,
 	.pids = container_pids,

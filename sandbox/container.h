@@ -198,6 +198,8 @@ int container_paused(struct sandbox *sb, struct error *err);
 ssize_t container_pids(struct sandbox *sb, pid_t **pids, struct error *err);
 int container_update(struct sandbox *sb, const struct oci_resources *changes,
 		     const struct oci_resources *merged, struct error *err);
+int container_update_class(struct sandbox *sb, const struct oci_intel_rdt *changes, bool make,
+			   struct error *err);
 int container_stats(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
 		    struct error *err);
 int container_watch_oom(struct sandbox *sb, struct cgroup_oom *oom, struct error *err);

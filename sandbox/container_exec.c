@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -14,6 +15,8 @@
 #include "sandbox/container.h"
 #include "sandbox/resctrl.h"
 #include "sandbox/scheduling.h"
+
+#define END_TIMEOUT 1000 /* milliseconds that a dying init process may take to be gone */
 
 struct exec_plan {
 	const struct sandbox *sb;
@@ -293,6 +296,20 @@ static int follow(struct sandbox *sb, struct sandbox_exec *exec, int channel, bo
 	return r;
 }
 
+/*
+ * Whether the container ended while the process was made: then that is the reason, whatever stood in the way. Its init
+ * process takes the others along before it can be seen to have ended, so it is given a moment after what looks like that.
+ */
+static bool ended_meanwhile(const struct exec_plan *plan, int r)
+{
+	bool looks_like_it = r == -ESRCH || r == -ENOMEM || r == -ECHILD;
+	struct pollfd init = { .fd = plan->pidfd, .events = POLLIN };
+
+	if (plan->pidfd < 0)
+		return r == -ESRCH;
+	return poll(&init, 1, looks_like_it ? END_TIMEOUT : 0) > 0;
+}
+
 int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *err)
 {
 	struct exec_plan plan = { .sb = sb,
@@ -344,6 +361,9 @@ int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *
 			r = follow(sb, exec, channel, (plan.flags & CLONE_NEWUSER) != 0, staged,
 				   err);
 	}
+	if (r < 0 && !sb->exec_failed && ended_meanwhile(&plan, r))
+		r = error_set(err, ESRCH, "cannot exec in container `%s`: container not running",
+			      sb->id);
 	exec_plan_close(&plan);
 	return r;
 }

@@ -21,10 +21,12 @@ static unsigned long new_namespaces(const struct container_plan *plan)
 
 static int set_names(const struct oci_config *config, struct error *err)
 {
-	if (config->hostname && sethostname(config->hostname, strlen(config->hostname)) < 0)
-		return error_errno(err, errno, "/hostname: `%s`", config->hostname);
-	if (config->domainname && setdomainname(config->domainname, strlen(config->domainname)) < 0)
-		return error_errno(err, errno, "/domainname: `%s`", config->domainname);
+	const char *host = config->hostname, *domain = config->domainname;
+
+	if (host && *host && sethostname(host, strlen(host)) < 0)
+		return error_errno(err, errno, "/hostname: `%s`", host);
+	if (domain && *domain && setdomainname(domain, strlen(domain)) < 0)
+		return error_errno(err, errno, "/domainname: `%s`", domain);
 	return 0;
 }
 

@@ -128,6 +128,13 @@ static int own_permitted(uint64_t *permitted, struct error *err)
 	return 0;
 }
 
+bool privileges_have(int capability)
+{
+	uint64_t permitted = 0;
+
+	return own_permitted(&permitted, NULL) == 0 && (permitted & CAP_BIT(capability));
+}
+
 static uint64_t plan_set(const struct oci_strings *names, int last_cap, uint64_t *unknown)
 {
 	uint64_t set = 0;

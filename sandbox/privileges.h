@@ -62,6 +62,9 @@ int privileges_raise_for_filter(const struct privileges *p, struct error *err);
 /* Gives up what was kept for the filter. */
 int privileges_finish(const struct privileges *p, struct error *err);
 
+/* Whether the calling process has a capability (CAP_MKNOD). */
+bool privileges_have(int capability);
+
 /* The name of a capability ("CAP_CHOWN") by number, NULL behind the last. */
 const char *capability_name(int number);
 

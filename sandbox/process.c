@@ -51,10 +51,56 @@ static const char *get_env(const struct oci_process *process, const char *name)
 {
 	size_t len = strlen(name);
 
-	for (size_t i = 0; i < process->env.len; i++)
-		if (!strncmp(process->env.items[i], name, len) && process->env.items[i][len] == '=')
-			return process->env.items[i] + len + 1;
+	for (size_t i = process->env.len; i > 0; i--) {
+		const char *variable = process->env.items[i - 1];
+
+		if (!strncmp(variable, name, len) && variable[len] == '=')
+			return variable + len + 1;
+	}
 	return NULL;
+}
+
+/* ---- repeated variables ------------------------------------------------------------------------- */
+
+struct variable {
+	const char *text;
+	size_t name_len, place;
+};
+
+/* By name, and those of one name by their places. */
+static int compare_variables(const void *a, const void *b)
+{
+	const struct variable *x = a, *y = b;
+	int r = memcmp(x->text, y->text, x->name_len < y->name_len ? x->name_len : y->name_len);
+
+	if (!r)
+		r = (x->name_len > y->name_len) - (x->name_len < y->name_len);
+	return r ? r : (x->place > y->place) - (x->place < y->place);
+}
+
+/*
+ * Of several variables of one name the last stays, of the n in envp: engines append what shall count, and getenv(3) would
+ * find the first. Returns how many are left, or -ENOMEM. Sorting, for there may be very many.
+ */
+static ssize_t drop_repeated(char **envp, size_t n)
+{
+	_cleanup_free_ struct variable *sorted = calloc(n + 1, sizeof(*sorted));
+	size_t left = 0;
+
+	if (!sorted)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		sorted[i] = (struct variable){ envp[i], strcspn(envp[i], "="), i };
+	qsort(sorted, n, sizeof(*sorted), compare_variables);
+	for (size_t i = 1; i < n; i++)
+		if (sorted[i - 1].name_len == sorted[i].name_len &&
+		    !memcmp(sorted[i - 1].text, sorted[i].text, sorted[i].name_len))
+			envp[sorted[i - 1].place] = NULL;
+	for (size_t i = 0; i < n; i++)
+		if (envp[i])
+			envp[left++] = envp[i];
+	memset(envp + left, 0, (n - left) * sizeof(*envp));
+	return (ssize_t)left;
 }
 
 /* ---- HOME --------------------------------------------------------------------------------------- */
@@ -127,6 +173,7 @@ static int build_environment(struct process_plan *plan, struct error *err)
 	const struct oci_process *p = plan->process;
 	const char *home = get_env(p, "HOME");
 	size_t n = 0;
+	ssize_t left;
 
 	plan->envp = calloc(p->env.len + 2 + 3, sizeof(char *)); /* NULL, HOME, LISTEN_… */
 	if (!plan->envp)
@@ -138,6 +185,10 @@ static int build_environment(struct process_plan *plan, struct error *err)
 		if (!is_replaced(plan, p->env.items[i]))
 			plan->envp[n++] = (char *)(uintptr_t)p->env.items[i];
 	}
+	left = drop_repeated(plan->envp, n);
+	if (left < 0)
+		return error_errno(err, ENOMEM, "/process/env");
+	n = (size_t)left;
 	if (!home || !*home) {
 		plan->envp[n] = home_variable(p->user ? p->user->uid.v : 0);
 		if (!plan->envp[n++])

@@ -163,3 +163,21 @@ load helpers
 	start_container
 	[ "$(h exec "$ID" sh -c 'ulimit -p 2>/dev/null || ulimit -u')" = 2 ]
 }
+
+@test "the number that means no change to the kernel is no user" {
+	local file=$TEST_DIR/process.json user
+
+	for user in '{uid: 4294967295}' '{gid: 4294967295}' '{uid: 1000, additionalGids: [4294967295]}'; do
+		update_config ".process.user = $user"
+		run_script 'id'
+		expect_status 1
+		expect_error '/process/user/.*4294967295 is out of range'
+	done
+	update_config '.process.user = {uid: 1000}'
+	start_sleeper
+	run h exec --user 4294967295 "$ID" id
+	expect_error 'user'
+	jq '.process | .args = ["id"] | .user = {uid: 4294967295}' "$BUNDLE/config.json" >"$file"
+	run h exec --process "$file" "$ID"
+	expect_error '/user/uid: 4294967295 is out of range'
+}

@@ -73,6 +73,35 @@ require_resctrl()
 	[ ! -e "$RESCTRL/mon_groups/$ID" ]
 }
 
+# bats test_tags=quick
+@test "without a resctrl file system an update says so, and changes nothing" {
+	[ ! -e $RESCTRL/schemata ] || skip "there is one"
+	start_sleeper
+	before=$(cat "$ROOT/$ID/config.json")
+	for option in --l3-cache-schema=L3:0=f --mem-bw-schema=MB:0=10; do
+		run h update "$option" "$ID"
+		expect_error "^hull: update container .*/linux/intelRdt: no resctrl file system is mounted"
+	done
+	[ "$(cat "$ROOT/$ID/config.json")" = "$before" ]
+}
+
+@test "an update makes a class with all processes of the container, and changes it" {
+	require_resctrl
+	set_args sh -c 'sleep 1000 & echo ready; wait'
+	start_container
+	wait_until 5 'grep -q ready "$OUT"'
+	schema=$(grep -m 1 -o '[A-Z0-9]*:.*' $RESCTRL/schemata)
+	h update --l3-cache-schema "$schema" "$ID"
+	for pid in $(h ps -f json "$ID" | jq '.[]'); do
+		grep -qx "$pid" "$RESCTRL/$ID/tasks"
+	done
+	h exec --detach --pid-file "$TEST_DIR/pid" "$ID" sleep 100
+	grep -qx "$(cat "$TEST_DIR/pid")" "$RESCTRL/$ID/tasks"
+	h update --l3-cache-schema "$schema" --pids-limit 50 "$ID"
+	h delete --force "$ID"
+	[ ! -e "$RESCTRL/$ID" ]
+}
+
 @test "features say so" {
 	run h features
 	jq -e '.linux.intelRdt == {enabled: true, schemata: true, monitoring: true}

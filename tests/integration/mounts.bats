@@ -169,6 +169,18 @@ fifo 5 6"
 	expect_nothing_left
 }
 
+@test "where nodes cannot be made, those of the host are bound" {
+	require_cmd setpriv
+	set_args sh -c 'echo x >/dev/null && head -c 4 /dev/zero | wc -c; stat -c "%n %t %T" /dev/full'
+	run without_bats setpriv --bounding-set=-mknod "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
+	expect_status 0
+	expect_output "4
+/dev/full 1 7"
+	update_config '.linux.devices = [{path: "/dev/nosuch", type: "c", major: 10, minor: 229}]'
+	run without_bats setpriv --bounding-set=-mknod "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
+	expect_error '/dev/nosuch'
+}
+
 # bats test_tags=quick
 @test "masked paths show nothing, read-only paths cannot be written" {
 	mkdir "$BUNDLE/rootfs/secret-dir"

@@ -118,6 +118,24 @@ example.org"
 	[ "$(hostname)" = "$before" ]
 }
 
+@test "an empty hostname is none, and one that is too long is refused" {
+	update_config '.hostname = "" | .domainname = ""'
+	run_script hostname
+	expect_status 0
+	expect_output "$(hostname)"
+	for name in hostname domainname; do
+		update_config --arg name $name '.[$name] = "x" * 65'
+		run_script hostname
+		expect_error "^hull: /$name: has 65 bytes.* 64\$"
+		update_config --arg name $name '.[$name] = "x" * 64'
+		run_script hostname
+		expect_status 0
+	done
+	update_config '.hostname = "" | .domainname = "" | .linux.namespaces |= map(select(.type != "uts"))'
+	run_script true
+	expect_status 0
+}
+
 @test "a hostname without a new uts namespace is refused" {
 	update_config '.linux.namespaces |= map(select(.type != "uts")) | .hostname = "x"'
 	before=$(hostname)

@@ -170,6 +170,24 @@ PATH=/bin"
 	expect_no_match LEAKED
 }
 
+# bats test_tags=quick
+@test "of several variables of one name the last counts" {
+	update_config '.process.env = ["PATH=/none", "A=1", "AB=1", "A=2", "=x", "B", "A", "HOME=/a", "PATH=/bin", "A=3", "HOME=", "C=", "D=", "E="]'
+	set_args env
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_status 0
+	[ "$(sort <<<"$output")" = "$(printf '%s\n' =x A=3 AB=1 B C= D= E= HOME=/root PATH=/bin)" ] || fail "$output"
+	update_config '.process.env = [range(60000) | "A\(. % 50000)=\(.)"] + ["PATH=/bin"]'
+	set_args sh -c 'env | grep -c ^A; echo $A7 $A49999'
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_output "50000
+50007 49999"
+	start_sleeper
+	run h exec -e VALUE=1 -e VALUE=2 "$ID" env
+	expect_match '^VALUE=2$'
+	expect_no_match '^VALUE=1$'
+}
+
 @test "HOME is the user's where the configuration has none" {
 	update_config '.process.user = {uid: 1000, gid: 1000}'
 	run_script 'echo $HOME'

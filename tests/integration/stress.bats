@@ -126,3 +126,22 @@ LIST_CALLS=17
 	expect_nothing_left
 	[ -z "$(ls -A "$ROOT")" ]
 }
+
+# bats test_tags=quick
+@test "exec in a container that is ended meanwhile says so" {
+	local i
+
+	set_args sleep 60
+	for _ in 1 2 3 4; do
+		start_container
+		for i in 1 2 3 4 5 6; do
+			h exec "$ID" true >/dev/null 2>>"$TEST_DIR/errors" &
+		done
+		h kill "$ID" KILL
+		wait
+		h delete --force "$ID"
+	done
+	run cat "$TEST_DIR/errors"
+	expect_match 'container not running'
+	[ -z "$(grep -v 'container not running' <<<"$output")" ] || fail "another reason:" "$output"
+}

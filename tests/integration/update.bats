@@ -24,6 +24,8 @@ memory_limit()
 	[ "$(saved .linux.resources.memory.limit)" = 50331648 ]
 	h update --memory=96MiB "$ID"
 	[ "$(memory_limit)" = 100663296 ]
+	h update --memory 0.0625G "$ID"
+	[ "$(memory_limit)" = 67108864 ]
 	h update --memory -1 "$ID"
 	[ "$(memory_limit)" = max ] || [ "$(memory_limit)" -gt 1099511627776 ]
 	[ "$(saved .linux.resources.memory)" = '{"limit":-1,"swap":-1}' ]
@@ -107,6 +109,17 @@ memory_limit()
 	[ "$(limit cpu cpu.idle cpu.idle)" = 1 ]
 	h update --cpu-idle 0 "$ID"
 	[ "$(limit cpu cpu.idle cpu.idle)" = 0 ]
+	# Idle cgroups have no shares; those that were given are there again afterwards.
+	h update --cpu-share 512 "$ID"
+	shares=$(limit cpu cpu.shares cpu.weight)
+	h update --cpu-idle 1 "$ID"
+	h update --cpu-share 2048 --cpu-quota 40000 "$ID"
+	h update --cpu-share 512 "$ID"
+	h update --cpu-idle 0 "$ID"
+	[ "$(limit cpu cpu.shares cpu.weight)" = "$shares" ]
+	h update --cpu-idle 1 --cpu-share 2048 "$ID"
+	h update --cpu-idle 0 --cpu-share 512 "$ID"
+	[ "$(limit cpu cpu.shares cpu.weight)" = "$shares" ]
 }
 
 @test "update: cpuset" {
@@ -203,18 +216,20 @@ memory_limit()
 	before=$(cat "$ROOT/$ID/config.json")
 	run h update "$ID"
 	expect_error "no limit is given"
-	run h update --memory 12q "$ID"
-	expect_error "\-\-memory .12q"
+	for size in 12q 1.g .5g 1..5g 1.5.g 1.12345g 9000000.5p 1.5gx; do
+		run h update --memory $size "$ID"
+		expect_error "\-\-memory .$size"
+	done
 	run h update --memory 99999999999g "$ID"
 	expect_error "\-\-memory"
 	run h update --pids-limit many "$ID"
 	expect_error "pids-limit"
 	run h update --cpu-share -5 "$ID"
 	expect_error "cpu-share"
-	run h update --l3-cache-schema L3:0=f "$ID"
-	expect_error "intelRdt"
-	run h update --mem-bw-schema MB:0=10 "$ID"
-	expect_error "intelRdt"
+	run h update --l3-cache-schema '' "$ID"
+	expect_error "l3-cache-schema"
+	run h update --mem-bw-schema L3:0=f "$ID"
+	expect_error "mem-bw-schema .L3:0=f.: must be one line that begins with MB:"
 	run h update --resources "$TEST_DIR/none.json" "$ID"
 	expect_error "none.json"
 	run h update --resources - "$ID" <<<'{"memory": {"limit": "much"}}'
