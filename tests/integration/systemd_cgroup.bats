@@ -7,8 +7,7 @@ load helpers
 setup()
 {
 	hull_setup
-	[ -d /run/systemd/system ] || skip "systemd does not run here"
-	cgroup_is_v2 || skip "needs pure cgroup v2"
+	require_systemd
 	set_args sh -c 'trap "exit 0" TERM; while :; do sleep 0.05; done'
 }
 
