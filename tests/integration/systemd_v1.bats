@@ -3,7 +3,6 @@
 # The systemd cgroup driver where controllers are in cgroup v1, alone or beside v2 (hybrid). systemd makes the scope's
 # cgroup in the hierarchies that it manages, hull in the others; the rest is as in systemd_cgroup.bats.
 #
-# tests/run has this file run in labs of these layouts, too:
 # lab cgroups: hybrid v1
 
 load helpers

@@ -207,13 +207,13 @@ lab_end()
 # The disk that holds the checkout is of one size always: a saved machine knows no other.
 lab_checkout_size=1G
 
-# lab_wait_booted: until ssh answers; a boot that takes longer than three minutes has failed.
+# lab_wait_booted: until ssh answers; a boot that takes longer than five minutes has failed.
 lab_wait_booted()
 {
-	local deadline=$((SECONDS + 180))
+	local deadline=$((SECONDS + 300))
 	until lab_ssh root -- true 2>/dev/null; do
 		lab_alive || lab_fail "QEMU has ended: $(tail -n 3 "$lab/qemu.log")"
-		[ $SECONDS -lt $deadline ] || lab_fail "no ssh after three minutes"
+		[ $SECONDS -lt $deadline ] || lab_fail "no ssh after five minutes"
 		sleep 0.5
 	done
 }
