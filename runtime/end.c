@@ -35,6 +35,13 @@ int runtime_kill(const struct store *store, const char *id, int sig, bool all, s
 	return r;
 }
 
+int container_record_pause(struct container *c, struct error *err)
+{
+	c->record.paused = true;
+	c->record.started = c->status == OCI_RUNNING;
+	return record_write(c->dir, &c->record, err);
+}
+
 int runtime_pause(const struct store *store, const char *id, struct error *err)
 {
 	_cleanup_container_ struct container c;
@@ -45,10 +52,7 @@ int runtime_pause(const struct store *store, const char *id, struct error *err)
 	if (c.status != OCI_RUNNING && c.status != OCI_CREATED)
 		return error_set(err, EINVAL, "cannot pause container `%s`: it is %s", id,
 				 oci_status_name(c.status));
-	/* The intention is recorded first: killed in between, we leave a record that asks the kernel. */
-	c.record.paused = true;
-	c.record.started = c.status == OCI_RUNNING;
-	r = record_write(c.dir, &c.record, err);
+	r = container_record_pause(&c, err);
 	return r < 0 ? r : c.sandbox.ops->pause(&c.sandbox, err);
 }
 
