@@ -139,3 +139,55 @@ load helpers
 	create_container "$id"
 	[ "$(container_status "$id")" = created ]
 }
+
+# Mounts a small file system at $ROOT.
+small_root()
+{
+	mkdir -p "$ROOT"
+	mount -t tmpfs -o "$1" none "$ROOT"
+}
+
+@test "a state directory that is full: nothing is made, and what runs goes on" {
+	require_controller freezer
+	small_root size=32k
+	start_sleeper "$ID-a"
+	create_container "$ID-b"
+	h pause "$ID-a"
+	head -c 100k /dev/zero >"$ROOT/full" 2>/dev/null || true
+	run h create --bundle "$BUNDLE" "$ID-c" </dev/null
+	expect_error "No space left on device"
+	run h start "$ID-b"
+	expect_status 0
+	expect_match "warning: .*No space left on device; the container runs all the same"
+	[ "$(container_status "$ID-b")" = running ]
+	run h resume "$ID-a"
+	expect_status 0
+	[ "$(container_status "$ID-a")" = running ]
+	h exec "$ID-b" true
+	run h pause "$ID-b"
+	expect_error "No space left on device"
+	[ "$(container_status "$ID-b")" = running ]
+	h kill "$ID-a" KILL
+	wait_stopped "$ID-a"
+	h delete "$ID-a"
+	h delete --force "$ID-b"
+	[ "$(ls -A "$ROOT")" = full ]
+	umount "$ROOT"
+}
+
+@test "a state directory that is read-only: what is there can be looked at and killed" {
+	small_root size=1m
+	start_sleeper
+	mount -o remount,ro "$ROOT"
+	[ "$(container_status)" = running ]
+	run h create --bundle "$BUNDLE" "$ID-b" </dev/null
+	expect_error "Read-only file system"
+	h exec "$ID" true
+	h kill "$ID" KILL
+	wait_stopped
+	run h delete "$ID"
+	expect_error "Read-only file system"
+	mount -o remount,rw "$ROOT"
+	h delete "$ID"
+	umount "$ROOT"
+}
