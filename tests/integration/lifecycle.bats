@@ -191,3 +191,18 @@ small_root()
 	h delete "$ID"
 	umount "$ROOT"
 }
+
+@test "with a limit for the size of files nothing is left, and hooks and the workload get the signal" {
+	# shellcheck disable=SC2016
+	limited=(without_bats bash -c 'ulimit -f "$1"; shift; exec "$@"' bash)
+	set_args true
+	run "${limited[@]}" 0 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
+	expect_status 1
+	expect_error "File too large"
+	expect_nothing_left
+	update_config '.hooks.createRuntime = [{path: "/bin/sh", args: ["sh", "-c", "grep SigIgn /proc/self/status >&2"]}]'
+	set_args grep SigIgn /proc/self/status
+	run "${limited[@]}" 1000 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
+	expect_status 0
+	[ "$(grep -c 'SigIgn:.0*$' <<<"$output")" -eq 2 ] || fail "$output"
+}
