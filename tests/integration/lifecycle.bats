@@ -117,10 +117,14 @@ load helpers
 
 @test "a created container that is killed is stopped" {
 	set_args sleep 100
-	create_container
-	h kill "$ID" KILL
-	wait_stopped
-	h delete "$ID"
+	for signal in KILL TERM INT HUP QUIT; do
+		create_container
+		h kill "$ID" WINCH
+		[ "$(container_status)" = created ]
+		h kill "$ID" $signal
+		wait_stopped
+		h delete "$ID"
+	done
 }
 
 @test "ids that are paths or too long are refused" {
