@@ -59,6 +59,7 @@ int runtime_pause(const struct store *store, const char *id, struct error *err)
 int runtime_resume(const struct store *store, const char *id, struct error *err)
 {
 	_cleanup_container_ struct container c;
+	struct error second = { 0 };
 	int r = container_open(store, id, CONTAINER_WRITE, &c, err);
 
 	if (r < 0)
@@ -70,7 +71,10 @@ int runtime_resume(const struct store *store, const char *id, struct error *err)
 	if (r < 0)
 		return r;
 	c.record.paused = false;
-	return record_write(c.dir, &c.record, err);
+	/* It goes on whatever is recorded, and the kernel is asked again. */
+	if (record_write(c.dir, &c.record, &second) < 0)
+		log_warning("%s; the container goes on all the same", second.text);
+	return 0;
 }
 
 ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, struct error *err)

@@ -497,6 +497,33 @@ int process_prepare_to_be_seen(struct process_plan *plan, struct error *err)
 	return r;
 }
 
+static size_t total_size(char **strings, size_t *longest)
+{
+	size_t sum = 0;
+
+	for (; *strings; strings++) {
+		size_t size = strlen(*strings) + 1;
+
+		*longest = size > *longest ? size : *longest;
+		sum += size + sizeof(*strings);
+	}
+	return sum;
+}
+
+static int exec_error(const struct process_plan *plan, char **argv, int code, struct error *err)
+{
+	size_t longest = 0, size;
+
+	if (code != E2BIG)
+		return error_errno(err, code, "exec `%s`", plan->path);
+	size = total_size(argv, &longest) + total_size(plan->envp, &longest);
+	return error_errno(
+		err, E2BIG,
+		"exec `%s` with %zu bytes of arguments and environment, %zu in the longest (the "
+		"kernel takes a quarter of RLIMIT_STACK, and 131072 in one)",
+		plan->path, size, longest);
+}
+
 int process_execute(struct process_plan *plan, int sync, struct error *err)
 {
 	const struct oci_process *p = plan->process;
@@ -526,7 +553,7 @@ int process_execute(struct process_plan *plan, int sync, struct error *err)
 		return r;
 	execve(plan->path, argv, plan->envp);
 	plan->exec_failed = true;
-	return error_errno(err, errno, "exec `%s`", plan->path);
+	return exec_error(plan, argv, errno, err);
 }
 
 int process_new_keyring(const char *id, struct error *err)
