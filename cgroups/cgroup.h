@@ -46,6 +46,7 @@ struct cgroup_hierarchy {
 
 /* Plain data. A CGROUP_NONE host has no hierarchies: every operation does nothing, a limit is an error. */
 struct cgroup_host {
+	bool known; /* all zero: nobody has looked yet */
 	enum cgroup_layout layout;
 	struct cgroup_hierarchy hierarchies[CGROUP_HIERARCHIES];
 	size_t count;
@@ -56,6 +57,9 @@ struct cgroup_host {
  * /proc/self/mountinfo. A host without cgroups is CGROUP_NONE.
  */
 int cgroup_host_detect(struct cgroup_host *host, struct error *err);
+
+/* The same unless it is known: a dozen system calls, of which a command needs the answer several times. */
+int cgroup_host_know(struct cgroup_host *host, struct error *err);
 
 /* The layout's name: "none", "v1", "hybrid", "v2". */
 const char *cgroup_layout_name(enum cgroup_layout layout);

@@ -324,7 +324,7 @@ static bool detect_v2(const char *self, struct cgroup_host *host)
 	return access(own, F_OK) == 0;
 }
 
-int cgroup_host_detect(struct cgroup_host *host, struct error *err)
+static int detect(struct cgroup_host *host, struct error *err)
 {
 	_cleanup_free_ char *mountinfo = NULL, *self = NULL;
 	ssize_t n;
@@ -344,4 +344,17 @@ int cgroup_host_detect(struct cgroup_host *host, struct error *err)
 	if (n < 0)
 		return error_wrap(err, "cgroup"), (int)n;
 	return cgroup_host_parse(mountinfo, self, host, err);
+}
+
+int cgroup_host_detect(struct cgroup_host *host, struct error *err)
+{
+	int r = detect(host, err);
+
+	host->known = r == 0;
+	return r;
+}
+
+int cgroup_host_know(struct cgroup_host *host, struct error *err)
+{
+	return host->known ? 0 : cgroup_host_detect(host, err);
 }

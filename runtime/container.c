@@ -25,6 +25,7 @@ int container_bind_sandbox(struct container *c, struct error *err)
 		.bundle = c->record.bundle,
 		.rootfs = c->record.rootfs,
 		.cgroup_path = c->record.cgroup_path,
+		.cgroups = &c->cgroups,
 		.scope = c->record.scope.unit[0] ? &c->record.scope : NULL,
 		.state_dir = c->dir,
 		.no_new_keyring = c->record.no_new_keyring,
@@ -87,7 +88,7 @@ int container_plan_cgroup(struct container *c, const char *id, bool without_cgro
 			  struct error *err)
 {
 	const struct oci_linux *l = c->config->linux_;
-	struct cgroup_host host;
+	const struct cgroup_host *host = &c->cgroups;
 	char path[CGROUP_PATH_MAX], name[STORE_ID_MAX + 8];
 	const char *parent = "/";
 	int r;
@@ -95,15 +96,15 @@ int container_plan_cgroup(struct container *c, const char *id, bool without_cgro
 	c->record.cgroup_path = "";
 	if (without_cgroups)
 		return 0;
-	r = cgroup_host_detect(&host, err);
-	if (r < 0 || host.layout == CGROUP_NONE)
+	r = cgroup_host_know(&c->cgroups, err);
+	if (r < 0 || host->layout == CGROUP_NONE)
 		return r;
 	/* Others than the host's root may make cgroups only below their own, where somebody delegated that. */
 	if (!process_is_host_root()) {
-		if (host.layout != CGROUP_V2)
+		if (host->layout != CGROUP_V2)
 			return 0;
-		parent = host.hierarchies[0].own;
-		if ((!l || !l->cgroups_path || !*l->cgroups_path) && !cgroup_delegated(&host, 0))
+		parent = host->hierarchies[0].own;
+		if ((!l || !l->cgroups_path || !*l->cgroups_path) && !cgroup_delegated(host, 0))
 			return 0;
 	}
 	snprintf(name, sizeof(name), "hull-%s", id);

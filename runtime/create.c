@@ -408,6 +408,7 @@ static int run_foreground(const struct store *store, struct container *c, int no
 	} else if (r == 0) {
 		again.config = c->config; /* for the hooks; it need not be read again */
 		again.sandbox.config = c->config;
+		again.cgroups = c->cgroups; /* nor looked for */
 		again.sandbox.net_namespace = take_fd(&c->sandbox.net_namespace);
 		r = container_destroy(store, &again, err);
 		again.config = NULL;

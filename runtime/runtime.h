@@ -59,6 +59,7 @@ struct container {
 	struct oci_config *config; /* NULL until container_load_config() */
 	enum oci_status status;
 	struct sandbox sandbox;
+	struct cgroup_host cgroups; /* the sandbox' */
 };
 
 enum container_access {

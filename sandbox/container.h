@@ -46,7 +46,6 @@ struct container_plan {
 	struct sandbox *sb;
 	const struct sandbox_hooks *hooks;
 	struct sandbox_io io;
-	struct cgroup_host host;
 	struct cgroup cgroup; /* all zero: none, or (scope) not made yet */
 	struct strbuf scope;  /* the request for a systemd scope; empty: none */
 	struct rootfs_cgroup cgroup_mounts[CGROUP_HIERARCHIES];
@@ -170,9 +169,8 @@ void container_notify_agent(const struct sandbox *sb, pid_t pid, enum oci_status
 
 bool container_has_cgroup(const struct sandbox *sb);
 
-/* Opens the host's cgroups and, where the sandbox has one, its cgroup. */
-int container_open_cgroup(const struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,
-			  struct error *err);
+/* Opens the sandbox' cgroup. */
+int container_open_cgroup(const struct sandbox *sb, struct cgroup *cgroup, struct error *err);
 
 /*
  * Makes the cgroup that the record names, marked as this container's and limited, and plans what the container sees of the

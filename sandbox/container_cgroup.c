@@ -18,12 +18,11 @@
 #define DYING_NAP_NS   20000000 /* 20 ms, at most so many times */
 #define DYING_NAPS     50
 
-int container_open_cgroup(const struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,
-			  struct error *err)
+int container_open_cgroup(const struct sandbox *sb, struct cgroup *cgroup, struct error *err)
 {
-	int r = cgroup_host_detect(host, err);
+	int r = cgroup_host_know(sb->cgroups, err);
 
-	return r < 0 ? r : cgroup_open(host, sb->cgroup_path, cgroup, err);
+	return r < 0 ? r : cgroup_open(sb->cgroups, sb->cgroup_path, cgroup, err);
 }
 
 /* What marks a cgroup as this container's: its state directory, of which there is one as long as there is the container. */
@@ -46,10 +45,11 @@ bool container_has_cgroup(const struct sandbox *sb)
 /* The container's part of each hierarchy (without a cgroup of its own: the caller's), for mounts of type cgroup. */
 static int plan_cgroup_mounts(struct container_plan *plan, struct error *err)
 {
-	bool v2 = plan->host.layout == CGROUP_V2;
+	const struct cgroup_host *host = plan->sb->cgroups;
+	bool v2 = host->layout == CGROUP_V2;
 
-	for (size_t i = 0; i < plan->host.count; i++) {
-		const struct cgroup_hierarchy *h = &plan->host.hierarchies[i];
+	for (size_t i = 0; i < host->count; i++) {
+		const struct cgroup_hierarchy *h = &host->hierarchies[i];
 		const char *base = strrchr(h->mount, '/');
 		struct rootfs_cgroup *m = &plan->cgroup_mounts[plan->rootfs.cgroup_count];
 
@@ -129,9 +129,9 @@ static int delegate_cgroup(const struct container_plan *plan, struct error *err)
 }
 
 /* Whether systemd has controllers in cgroup v1, beside v2 or alone. */
-static bool has_v1(const struct cgroup_host *host)
+static bool has_v1(const struct sandbox *sb)
 {
-	return host->layout != CGROUP_V2;
+	return sb->cgroups->layout != CGROUP_V2;
 }
 
 /*
@@ -143,16 +143,15 @@ static int plan_scope(struct container_plan *plan, struct error *err)
 	const struct sandbox *sb = plan->sb;
 	const struct oci_linux *l = sb->config->linux_;
 
-	if (has_v1(&plan->host) && (sb->scope->user || plan->host.layout == CGROUP_NONE))
+	if (has_v1(sb) && (sb->scope->user || sb->cgroups->layout == CGROUP_NONE))
 		return error_set(
 			err, ENOTSUP,
 			"--systemd-cgroup: %s needs a host with cgroup v2 alone, and this one's layout is "
 			"%s; leave it out, or boot with systemd.unified_cgroup_hierarchy=1",
 			sb->scope->user ? "without root it" : "it",
-			cgroup_layout_name(plan->host.layout));
+			cgroup_layout_name(sb->cgroups->layout));
 	return systemd_scope_prepare(sb->scope, sb->id, l ? l->resources : NULL,
-				     &sb->config->annotations, has_v1(&plan->host), &plan->scope,
-				     err);
+				     &sb->config->annotations, has_v1(sb), &plan->scope, err);
 }
 
 /* Marks the cgroup as this container's, before anything of the container runs in it, and limits it. */
@@ -186,10 +185,10 @@ int container_make_scope(struct container_plan *plan, struct error *err)
 			"manages another part of the tree: leave out --systemd-cgroup",
 			path, sb->cgroup_path);
 	if (r == 0)
-		r = cgroup_adopt(&plan->host, sb->cgroup_path, sb->pid, &plan->cgroup, err);
+		r = cgroup_adopt(sb->cgroups, sb->cgroup_path, sb->pid, &plan->cgroup, err);
 	if (r == 0)
 		r = own_cgroup(plan, err);
-	if (r == 0 && has_v1(&plan->host))
+	if (r == 0 && has_v1(sb))
 		r = cgroup_enter(&plan->cgroup, sb->pid, false, err);
 	return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
 }
@@ -198,7 +197,7 @@ int container_make_cgroup(struct container_plan *plan, struct error *err)
 {
 	const struct sandbox *sb = plan->sb;
 	const struct oci_linux *l = sb->config->linux_;
-	int r = cgroup_host_detect(&plan->host, err);
+	int r = cgroup_host_know(sb->cgroups, err);
 
 	if (r < 0)
 		return r;
@@ -206,7 +205,7 @@ int container_make_cgroup(struct container_plan *plan, struct error *err)
 		if (sb->scope)
 			r = plan_scope(plan, err);
 		else
-			r = cgroup_create(&plan->host, sb->cgroup_path, &plan->cgroup, err);
+			r = cgroup_create(sb->cgroups, sb->cgroup_path, &plan->cgroup, err);
 		if (r == 0 && !sb->scope)
 			r = own_cgroup(plan, err);
 	} else if (wants_limits(l ? l->resources : NULL)) {
@@ -217,37 +216,35 @@ int container_make_cgroup(struct container_plan *plan, struct error *err)
 	return r < 0 ? r : plan_cgroup_mounts(plan, err);
 }
 
-/* Detects *host, and whether the cgroup of the recorded path is the container's: 1 or 0. */
-static int find_own_cgroup(const struct sandbox *sb, struct cgroup_host *host, struct error *err)
+/* Whether the cgroup of the recorded path is the container's: 1 or 0. */
+static int find_own_cgroup(const struct sandbox *sb, struct error *err)
 {
 	char mark[OWNER_MARK_MAX];
-	int r = cgroup_host_detect(host, err);
+	int r = cgroup_host_know(sb->cgroups, err);
 
 	if (r == 0)
 		r = owner_mark(sb, mark, sizeof(mark), err);
-	return r < 0 ? r : cgroup_owned_by(host, sb->cgroup_path, mark);
+	return r < 0 ? r : cgroup_owned_by(sb->cgroups, sb->cgroup_path, mark);
 }
 
 int container_signal_all(const struct sandbox *sb, int sig, struct error *err)
 {
-	struct cgroup_host host;
-	int r = find_own_cgroup(sb, &host, err);
+	int r = find_own_cgroup(sb, err);
 
 	if (r == 0)
 		return error_set(err, ESRCH, "the container has no process");
-	return r < 0 ? r : cgroup_kill(&host, sb->cgroup_path, sig, err);
+	return r < 0 ? r : cgroup_kill(sb->cgroups, sb->cgroup_path, sig, err);
 }
 
 static int freeze(struct sandbox *sb, bool frozen, struct error *err)
 {
-	struct cgroup_host host;
 	int r;
 
 	if (!container_has_cgroup(sb))
 		return error_set(err, ENOTSUP,
 				 "the container has no cgroup, so it cannot be paused");
-	r = cgroup_host_detect(&host, err);
-	return r < 0 ? r : cgroup_freeze(&host, sb->cgroup_path, frozen, err);
+	r = cgroup_host_know(sb->cgroups, err);
+	return r < 0 ? r : cgroup_freeze(sb->cgroups, sb->cgroup_path, frozen, err);
 }
 
 int container_pause(struct sandbox *sb, struct error *err)
@@ -262,27 +259,25 @@ int container_resume(struct sandbox *sb, struct error *err)
 
 int container_paused(struct sandbox *sb, struct error *err)
 {
-	struct cgroup_host host;
 	int r;
 
 	if (!container_has_cgroup(sb))
 		return 0;
-	r = cgroup_host_detect(&host, err);
-	return r < 0 ? r : cgroup_frozen(&host, sb->cgroup_path, err);
+	r = cgroup_host_know(sb->cgroups, err);
+	return r < 0 ? r : cgroup_frozen(sb->cgroups, sb->cgroup_path, err);
 }
 
 ssize_t container_pids(struct sandbox *sb, pid_t **pids, struct error *err)
 {
-	struct cgroup_host host;
 	int r;
 
 	*pids = NULL;
 	if (container_has_cgroup(sb)) {
 		/* While it runs its cgroup is where it is; later somebody else's may have that path. */
-		r = sb->pid ? cgroup_host_detect(&host, err) : find_own_cgroup(sb, &host, err);
+		r = sb->pid ? cgroup_host_know(sb->cgroups, err) : find_own_cgroup(sb, err);
 		if (r < 0 || (!sb->pid && r == 0))
 			return r;
-		return cgroup_pids(&host, sb->cgroup_path, pids, err);
+		return cgroup_pids(sb->cgroups, sb->cgroup_path, pids, err);
 	}
 	if (!sb->pid)
 		return 0;
@@ -309,8 +304,7 @@ static void stop_scope(const struct sandbox *sb)
  * What is in the cgroup of a scope that was not marked yet may be the process of a creation that was killed with its
  * command, and dies: waits for that. How many stay.
  */
-static ssize_t wait_for_dying(const struct sandbox *sb, const struct cgroup_host *host,
-			      struct error *err)
+static ssize_t wait_for_dying(const struct sandbox *sb, struct error *err)
 {
 	struct timespec nap = { .tv_nsec = DYING_NAP_NS };
 	ssize_t count = -1;
@@ -318,7 +312,7 @@ static ssize_t wait_for_dying(const struct sandbox *sb, const struct cgroup_host
 	for (int i = 0; count && i < DYING_NAPS; i++) {
 		_cleanup_free_ pid_t *pids = NULL;
 
-		count = cgroup_pids(host, sb->cgroup_path, &pids, err);
+		count = cgroup_pids(sb->cgroups, sb->cgroup_path, &pids, err);
 		if (count <= 0 || !sb->scope)
 			break;
 		nanosleep(&nap, NULL);
@@ -327,10 +321,9 @@ static ssize_t wait_for_dying(const struct sandbox *sb, const struct cgroup_host
 }
 
 /* A cgroup without our mark was never entered by us: what is in it is somebody else's and none of our business. */
-static int destroy_unmarked(const struct sandbox *sb, const struct cgroup_host *host,
-			    struct error *err)
+static int destroy_unmarked(const struct sandbox *sb, struct error *err)
 {
-	ssize_t count = wait_for_dying(sb, host, err);
+	ssize_t count = wait_for_dying(sb, err);
 
 	if (count < 0)
 		return (int)count;
@@ -343,27 +336,26 @@ static int destroy_unmarked(const struct sandbox *sb, const struct cgroup_host *
 	/* Of a scope without processes systemd disposes, and of its name, for which the next one may wait. */
 	if (sb->scope && sb->pid > 0)
 		stop_scope(sb);
-	return sb->scope && !has_v1(host) ? 0 : cgroup_remove(host, sb->cgroup_path, err);
+	return sb->scope && !has_v1(sb) ? 0 : cgroup_remove(sb->cgroups, sb->cgroup_path, err);
 }
 
 int container_destroy_cgroup(const struct sandbox *sb, bool kill_first, struct error *err)
 {
-	struct cgroup_host host;
-	int r = find_own_cgroup(sb, &host, err);
+	int r = find_own_cgroup(sb, err);
 
 	if (r < 0)
 		return r;
 	if (r == 0)
-		return destroy_unmarked(sb, &host, err);
-	r = kill_first ? cgroup_kill(&host, sb->cgroup_path, SIGKILL, err) : 0;
+		return destroy_unmarked(sb, err);
+	r = kill_first ? cgroup_kill(sb->cgroups, sb->cgroup_path, SIGKILL, err) : 0;
 	if (r == 0 && sb->scope)
 		stop_scope(sb);
 	if (r == 0)
-		r = cgroup_remove(&host, sb->cgroup_path, err);
+		r = cgroup_remove(sb->cgroups, sb->cgroup_path, err);
 	if (r != -EBUSY)
 		return r;
-	r = cgroup_kill(&host, sb->cgroup_path, SIGKILL, err);
-	return r < 0 ? r : cgroup_remove(&host, sb->cgroup_path, err);
+	r = cgroup_kill(sb->cgroups, sb->cgroup_path, SIGKILL, err);
+	return r < 0 ? r : cgroup_remove(sb->cgroups, sb->cgroup_path, err);
 }
 
 /* Gives the cgroup its new limits, and a scope's unit. */
@@ -371,7 +363,7 @@ static int apply_update(const struct sandbox *sb, const struct cgroup *cgroup,
 			const struct oci_resources *changes, const struct oci_resources *merged,
 			bool devices, struct error *err)
 {
-	bool v1 = has_v1(cgroup->host);
+	bool v1 = has_v1(sb);
 	int r = cgroup_apply(cgroup, changes, devices, err);
 
 	if (r < 0 || !sb->scope)
@@ -390,16 +382,15 @@ int container_update(struct sandbox *sb, const struct oci_resources *changes,
 {
 	bool devices = changes->devices.len && process_is_host_root(), thaw;
 	_cleanup_cgroup_ struct cgroup cgroup = { .host = NULL };
-	struct cgroup_host host;
 	int r, second;
 
 	if (!container_has_cgroup(sb))
 		return error_set(err, ENOTSUP,
 				 "the container has no cgroup, so it has no limits to change");
-	r = container_open_cgroup(sb, &host, &cgroup, err);
+	r = container_open_cgroup(sb, &cgroup, err);
 	if (r < 0)
 		return r;
-	thaw = devices && has_v1(&host) && container_paused(sb, NULL) == 0 &&
+	thaw = devices && has_v1(sb) && container_paused(sb, NULL) == 0 &&
 	       freeze(sb, true, NULL) == 0;
 	r = apply_update(sb, &cgroup, changes, merged, devices, err);
 	if (!thaw)
@@ -443,21 +434,19 @@ int container_update_class(struct sandbox *sb, const struct oci_intel_rdt *chang
 	return r;
 }
 
-static int open_own_cgroup(struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,
-			   struct error *err)
+static int open_own_cgroup(struct sandbox *sb, struct cgroup *cgroup, struct error *err)
 {
 	if (!container_has_cgroup(sb))
 		return error_set(err, ENOTSUP,
 				 "the container has no cgroup, so nothing counts what it uses");
-	return container_open_cgroup(sb, host, cgroup, err);
+	return container_open_cgroup(sb, cgroup, err);
 }
 
 int container_stats(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
 		    struct error *err)
 {
 	_cleanup_cgroup_ struct cgroup cgroup = { .host = NULL };
-	struct cgroup_host host;
-	int r = open_own_cgroup(sb, &host, &cgroup, err);
+	int r = open_own_cgroup(sb, &cgroup, err);
 
 	return r < 0 ? r : cgroup_stats(&cgroup, arena, stats, err);
 }
@@ -465,8 +454,7 @@ int container_stats(struct sandbox *sb, struct arena *arena, struct events_stats
 int container_watch_oom(struct sandbox *sb, struct cgroup_oom *oom, struct error *err)
 {
 	_cleanup_cgroup_ struct cgroup cgroup = { .host = NULL };
-	struct cgroup_host host;
-	int r = open_own_cgroup(sb, &host, &cgroup, err);
+	int r = open_own_cgroup(sb, &cgroup, err);
 
 	return r < 0 ? r : cgroup_oom_open(&cgroup, oom, err);
 }

@@ -22,7 +22,6 @@ struct exec_plan {
 	const struct sandbox *sb;
 	const struct sandbox_exec *exec;
 	struct process_plan process;
-	struct cgroup_host host;
 	struct cgroup cgroup;
 	int proc;      /* the host's /proc */
 	int proc_init; /* /proc/PID of the init process */
@@ -98,7 +97,8 @@ static bool is_named(const struct cgroup_hierarchy *h, const char *names, size_t
  */
 static int enter_below(struct exec_plan *plan, const char *spec, struct error *err)
 {
-	const char *colon = plan->host.layout == CGROUP_V2 ? NULL : strchr(spec, ':');
+	const struct cgroup_host *host = plan->sb->cgroups;
+	const char *colon = host->layout == CGROUP_V2 ? NULL : strchr(spec, ':');
 	const char *below = colon ? colon + 1 : spec;
 	_cleanup_cgroup_ struct cgroup found = { 0 };
 	char path[CGROUP_PATH_MAX];
@@ -107,9 +107,9 @@ static int enter_below(struct exec_plan *plan, const char *spec, struct error *e
 			    sizeof(path), err);
 
 	if (r == 0)
-		r = cgroup_open(&plan->host, path, &found, err);
-	for (size_t i = 0; r == 0 && i < plan->host.count; i++) {
-		const struct cgroup_hierarchy *h = &plan->host.hierarchies[i];
+		r = cgroup_open(host, path, &found, err);
+	for (size_t i = 0; r == 0 && i < host->count; i++) {
+		const struct cgroup_hierarchy *h = &host->hierarchies[i];
 
 		if (plan->cgroup.dirs[i] < 0 ||
 		    (colon && !is_named(h, spec, (size_t)(colon - spec))))
@@ -137,7 +137,7 @@ static int open_exec_cgroup(struct exec_plan *plan, struct error *err)
 		return asked ? error_set(err, ENOTSUP, "--cgroup `%s`: the container has no cgroup",
 					 *specs)
 			     : 0;
-	r = container_open_cgroup(plan->sb, &plan->host, &plan->cgroup, err);
+	r = container_open_cgroup(plan->sb, &plan->cgroup, err);
 	for (; r == 0 && specs && *specs; specs++)
 		r = enter_below(plan, *specs, err);
 	return r;

@@ -126,6 +126,8 @@ struct sandbox {
 	const char *bundle;      /* absolute */
 	const char *rootfs;      /* absolute */
 	const char *cgroup_path; /* in every hierarchy; NULL or "": no cgroup */
+	struct cgroup_host
+		*cgroups; /* the host's, found out by who first needs it: cgroup_host_know() */
 	const struct systemd_scope
 		*scope; /* systemd makes the cgroup, as this scope; NULL: hull does */
 	int state_dir;  /* descriptor of the state directory */
