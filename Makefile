@@ -197,6 +197,10 @@ lab: ## the machine that tests run in: tests/lab/run -- COMMAND (minutes, once)
 unit: all $(UNIT_TESTS) ## unit tests only
 	@$(TEST_ENV) tests/run $(UNIT_TESTS)
 
+.PHONY: guards
+guards: all $(HELPERS) $(UNIT_TESTS) ## take each guard against an attack out of hull, and see its test fail
+	@tests/guards/run
+
 .PHONY: bench
 bench: all $(BENCHES) ## time hull beside crun, runc and the kernel's own cost
 	@$(TEST_ENV) tests/bench/run.sh
@@ -217,7 +221,7 @@ fuzz: $(FUZZERS) ## run each fuzzer for FUZZ_SECONDS=60
 
 C_FILES = $(shell find . -path ./.git -prune -o -path ./build -prune -o -name '*.[ch]' -print | sed 's,^\./,,' | sort)
 SHELL_FILES = $(shell find .ci scripts tests microvm -name '*.sh' -o -name '*.bash' -o -name '*.bats' \
-	-o -path tests/run -o -path .ci/run -o -path 'tests/lab/*' -type f ! -path '*/packages')
+	-o -path tests/run -o -path tests/guards/run -o -path .ci/run -o -path 'tests/lab/*' -type f ! -path '*/packages')
 LINTS := lint-format lint-tidy lint-cppcheck lint-house lint-man lint-shell lint-hardening
 
 .PHONY: lint $(LINTS)
