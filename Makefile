@@ -62,7 +62,7 @@ TEST_LIBS = $(shell $(PKG_CONFIG) --libs cmocka libseccomp libarchive libcrypto)
 
 # ---- sources ----------------------------------------------------------------------------------
 
-LIB_DIRS := base oci namespaces cgroups sandbox runtime
+LIB_DIRS := base oci namespaces cgroups microvm sandbox runtime
 LIB_SRCS := $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c))
 IMAGE_SRCS := $(wildcard oci/image/*.c)
 HULL_SRCS := $(wildcard cmd/hull/*.c)

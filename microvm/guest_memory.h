@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guest's physical memory: one memfd, mapped shared, in one or two regions around the hole below 4 GiB in which devices
+ * live. A process that gets the memfd maps the same memory.
+ *
+ * All that is in it is the guest's and may change at any moment, from another processor: whoever looks at a value twice
+ * may see two. So what is checked is copied first (guest_memory_read()), and addresses become pointers only here, for their
+ * whole length.
+ */
+#ifndef HULL_MICROVM_GUEST_MEMORY_H
+#define HULL_MICROVM_GUEST_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define GUEST_HOLE_START UINT64_C(0xc0000000)  /* RAM ends here at the latest, */
+#define GUEST_HOLE_END   UINT64_C(0x100000000) /* and goes on there */
+#define GUEST_PAGE_SIZE  4096u
+
+struct guest_region {
+	uint64_t gpa;    /* guest-physical address of its first byte */
+	uint64_t size;   /* bytes */
+	uint64_t offset; /* in the memfd */
+	uint8_t *host;   /* where it is mapped here */
+};
+
+struct guest_memory {
+	int fd;
+	uint64_t size; /* bytes of all regions */
+	struct guest_region regions[2];
+	unsigned region_count;
+};
+
+/* Makes size bytes (a multiple of the page size) of zeroed memory and maps it. Nothing is touched yet. */
+int guest_memory_create(struct guest_memory *memory, uint64_t size, struct error *err);
+
+/* Maps the memory that another process made. Takes fd over, also on an error. The memfd's size is checked and sealed against change. */
+int guest_memory_open(struct guest_memory *memory, int fd, struct error *err);
+
+void guest_memory_free(struct guest_memory *memory);
+#define _cleanup_guest_memory_ __attribute__((cleanup(guest_memory_free)))
+
+/* The len bytes at gpa, where all of them lie in one region; else NULL. len 0 is NULL, too. */
+void *guest_memory_at(const struct guest_memory *memory, uint64_t gpa, uint64_t len);
+
+/* Copy out of and into the guest's memory; false, and nothing copied, where the range is not all memory. */
+bool guest_memory_read(const struct guest_memory *memory, uint64_t gpa, void *to, size_t len);
+bool guest_memory_write(const struct guest_memory *memory, uint64_t gpa, const void *from,
+			size_t len);
+
+#endif
