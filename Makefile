@@ -68,6 +68,7 @@ IMAGE_SRCS := $(wildcard oci/image/*.c)
 HULL_SRCS := $(wildcard cmd/hull/*.c)
 HULL_IMAGE_SRCS := $(wildcard cmd/hull-image/*.c)
 HULL_SYSTEMD_SRCS := $(wildcard cmd/hull-systemd/*.c)
+HULL_GUEST_SRCS := $(wildcard cmd/hull-guest/*.c)
 UNIT_SRCS := $(wildcard tests/unit/test_*.c)
 UNIT_LIB_SRCS := $(filter-out $(UNIT_SRCS),$(wildcard tests/unit/*.c))
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
@@ -82,13 +83,15 @@ IMAGE_LIB := $(BUILD)/libimage.a
 HULL := $(BUILD)/bin/hull
 HULL_IMAGE := $(BUILD)/libexec/hull/hull-image
 HULL_SYSTEMD := $(BUILD)/libexec/hull/hull-systemd
+HULL_GUEST := $(BUILD)/guest/hull-guest
+INITRAMFS := $(BUILD)/libexec/hull/guest.cpio.gz
 KERNEL := $(BUILD)/libexec/hull/vmlinux
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH_SRCS))
 HELPERS := $(patsubst tests/integration/helpers/%.c,$(BUILD)/helpers/%,$(HELPER_SRCS))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRCS))
 
-PROGRAMS := $(HULL) $(if $(HULL_IMAGE_SRCS),$(HULL_IMAGE)) $(HULL_SYSTEMD)
+PROGRAMS := $(HULL) $(if $(HULL_IMAGE_SRCS),$(HULL_IMAGE)) $(HULL_SYSTEMD) $(HULL_GUEST)
 
 # ---- building ---------------------------------------------------------------------------------
 
@@ -100,7 +103,7 @@ say = @printf '  %-6s %s\n' $(1) $(2);
 endif
 
 .PHONY: all
-all: $(PROGRAMS) ## build the programs (default)
+all: $(PROGRAMS) $(INITRAMFS) ## build the programs (default)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -117,6 +120,15 @@ $(IMAGE_LIB): $(call obj,$(IMAGE_SRCS))
 $(HULL): $(call obj,$(HULL_SRCS)) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(STATIC_LINK) $(LDHARDENING) $(LDFLAGS) $^ $(HULL_LIBS) -o $@
+
+$(HULL_GUEST): $(call obj,$(HULL_GUEST_SRCS)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(STATIC_LINK) $(LDHARDENING) $(LDFLAGS) $^ $(HULL_LIBS) -o $@
+
+# What the guest kernel unpacks and starts: process 1 and the console that it opens for it. The same bytes from the same program.
+$(INITRAMFS): $(HULL_GUEST) microvm/kernel/initramfs.sh
+	@mkdir -p $(@D)
+	$(call say,CPIO,$@)microvm/kernel/initramfs.sh $< $@
 
 $(HULL_IMAGE): $(call obj,$(HULL_IMAGE_SRCS)) $(IMAGE_LIB) $(LIB)
 	@mkdir -p $(@D)

@@ -20,7 +20,7 @@ static int print_event(const struct container *c, const struct runtime_events *e
 	_cleanup_strbuf_ struct strbuf line = { 0 };
 	int r = events_print(c->record.id, stats, &line, err);
 
-	return r < 0 ? r : events->print(&line, err);
+	return r < 0 ? r : events->print(events->data, &line, err);
 }
 
 static int print_stats(struct container *c, const struct runtime_events *events, struct error *err)

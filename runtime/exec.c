@@ -254,6 +254,7 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 	exec->exec_failed = c.sandbox.exec_failed;
 	if (r < 0)
 		return r;
+	exec->pid = request.pid;
 	r = announce_pid(request.pid, exec->pid_file, exec->pidfd_socket, err);
 	if (r < 0) {
 		kill(request.pid, SIGKILL);

@@ -48,7 +48,7 @@ int cmd_create(struct context *ctx, int argc, char **argv, struct error *err)
 	int r = command_begin(ctx, &usage, options, argc, argv, BEGIN_MAKE_STORE | BEGIN_ENTER,
 			      &store, err);
 
-	return r < 0 ? r : runtime_create(&store, argv[0], &o, err);
+	return r < 0 ? r : runtime_create(&store, argv[0], &o, NULL, err);
 }
 
 int cmd_run(struct context *ctx, int argc, char **argv, struct error *err)
@@ -93,5 +93,5 @@ int cmd_start(struct context *ctx, int argc, char **argv, struct error *err)
 	_cleanup_store_ struct store store = { .dir = -EBADF };
 	int r = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err);
 
-	return r < 0 ? r : runtime_start(&store, argv[0], err);
+	return r < 0 ? r : runtime_start(&store, argv[0], NULL, err);
 }
