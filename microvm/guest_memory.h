@@ -25,6 +25,8 @@ struct guest_region {
 	uint64_t size;   /* bytes */
 	uint64_t offset; /* in the memfd */
 	uint8_t *host;   /* where it is mapped here */
+	void *reserved; /* the address space that it has: with a page around it which nobody may touch */
+	size_t reserved_size;
 };
 
 struct guest_memory {
@@ -55,6 +57,14 @@ void *guest_memory_at(const struct guest_memory *memory, uint64_t gpa, uint64_t 
 bool guest_memory_read(const struct guest_memory *memory, uint64_t gpa, void *to, size_t len);
 bool guest_memory_write(const struct guest_memory *memory, uint64_t gpa, const void *from,
 			size_t len);
+
+/*
+ * Reads len bytes of a file, from offset on, into the memory at gpa, where nobody looks yet: by the kernel from one file to the
+ * other, so that no page is zeroed or mapped for it. -EFAULT where the range is not all memory, -ENODATA where the file
+ * is shorter. Moves the memfd's file offset.
+ */
+int guest_memory_load(const struct guest_memory *memory, uint64_t gpa, int fd, uint64_t offset,
+		      uint64_t len, struct error *err);
 
 /*
  * Gives the pages back to the host: they are zeroes again, and take no memory until they are touched. gpa and len are multiples of the
