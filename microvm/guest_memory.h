@@ -25,6 +25,8 @@ struct guest_region {
 	uint64_t size;   /* bytes */
 	uint64_t offset; /* in the memfd */
 	uint8_t *host;   /* where it is mapped here */
+	void *reserved; /* the address space that it has: with a page around it which nobody may touch */
+	size_t reserved_size;
 };
 
 struct guest_memory {
@@ -32,6 +34,8 @@ struct guest_memory {
 	uint64_t size; /* bytes of all regions */
 	struct guest_region regions[2];
 	unsigned region_count;
+	uint64_t *
+		dirty; /* guest_memory_track(); NULL: nobody wants to know. Freed with the memory. */
 };
 
 /* Makes size bytes (a multiple of the page size) of zeroed memory and maps it. Nothing is touched yet. */
@@ -46,9 +50,46 @@ void guest_memory_free(struct guest_memory *memory);
 /* The len bytes at gpa, where all of them lie in one region; else NULL. len 0 is NULL, too. */
 void *guest_memory_at(const struct guest_memory *memory, uint64_t gpa, uint64_t len);
 
-/* Copy out of and into the guest's memory; false, and nothing copied, where the range is not all memory. */
+/*
+ * Copy out of and into the guest's memory; false, and nothing copied, where the range is not all memory. What was written is noted
+ * (guest_memory_wrote()).
+ */
 bool guest_memory_read(const struct guest_memory *memory, uint64_t gpa, void *to, size_t len);
 bool guest_memory_write(const struct guest_memory *memory, uint64_t gpa, const void *from,
 			size_t len);
+
+/*
+ * Reads len bytes of a file, from offset on, into the memory at gpa, where nobody looks yet: by the kernel from one file to the
+ * other, so that no page is zeroed or mapped for it. -EFAULT where the range is not all memory, -ENODATA where the file
+ * is shorter. Moves the memfd's file offset.
+ */
+int guest_memory_load(const struct guest_memory *memory, uint64_t gpa, int fd, uint64_t offset,
+		      uint64_t len, struct error *err);
+
+/*
+ * Gives the pages back to the host: they are zeroes again, and take no memory until they are touched. gpa and len are multiples of the
+ * page size. -EFAULT where not all of it is memory in one region.
+ */
+int guest_memory_discard(const struct guest_memory *memory, uint64_t gpa, uint64_t len);
+
+/* ---- which pages this process wrote (guest_pages.c): KVM's dirty log knows the guest's own writes only ---- */
+
+/* Begins to note written pages. Nothing may use the memory meanwhile: the devices are paused, or not there yet. */
+int guest_memory_track(struct guest_memory *memory, struct error *err);
+
+/*
+ * Notes that the len bytes at host, within one region, were written. Called after each write into guest memory that is not
+ * guest_memory_write()'s, of data and of rings; any thread.
+ */
+void guest_memory_wrote(const struct guest_memory *memory, const void *host, uint64_t len);
+
+/* How many words the bitmap has: a bit a page of the memfd, the lowest first. */
+static inline size_t guest_memory_dirty_words(const struct guest_memory *memory)
+{
+	return (size_t)(memory->size / GUEST_PAGE_SIZE + 63) / 64;
+}
+
+/* Adds (or) the bitmap to words, and begins a new one. */
+void guest_memory_take_dirty(const struct guest_memory *memory, uint64_t *words);
 
 #endif

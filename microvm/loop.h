@@ -36,6 +36,9 @@ void loop_close(struct loop *loop);
 /* Adds source, changes what it waits for, or (events 0) removes it. A source that is removed is not called back any more, not even for what was ready. */
 int loop_watch(struct loop *loop, struct loop_source *source, uint32_t events, struct error *err);
 
+/* Waits until something is ready, at most timeout milliseconds (-1: for ever), and calls back for that. How many callbacks there were. */
+int loop_step(struct loop *loop, int timeout, struct error *err);
+
 /* Calls back until loop_end(). */
 int loop_run(struct loop *loop, struct error *err);
 void loop_end(struct loop *loop);

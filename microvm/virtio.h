@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/error.h"
 #include "microvm/guest_memory.h"
@@ -65,8 +66,11 @@ struct virtio_device {
 	struct virtq_layout layouts[VIRTIO_QUEUES_MAX];
 	bool queue_ready[VIRTIO_QUEUES_MAX];
 	uint64_t driver_features;
+	bool foreign_features; /* the driver set a bit from 64 on, which nobody offered */
 	uint32_t status, device_features_select, driver_features_select, queue_select,
-		interrupt_status, config_generation;
+		config_generation;
+	_Atomic uint32_t interrupt_status; /* read and acknowledged without the lock */
+	time_t complained;                 /* when virtio_broken() wrote to the log; 0: never */
 };
 
 /*
@@ -82,11 +86,37 @@ static inline bool virtio_has(const struct virtio_device *dev, unsigned feature_
 	return (dev->negotiated >> feature_bit & 1) != 0;
 }
 
+/* Whether the driver is ready and neither it nor the device gave up. Else a callback does nothing but stop watching its source. */
+bool virtio_running(const struct virtio_device *dev);
+
+/* virtq_pop(): whether there is a request. Where the queue is broken, there is none, and so is the device (virtio_broken()). */
+bool virtio_pop(struct virtio_device *dev, unsigned queue, struct virtq_chain *chain);
+
+/*
+ * Serves what is in the queue, at most budget requests; where there are more, the device thread comes back to them after
+ * the other devices. serve() pushes the request and returns true, or returns false where it cannot be served yet: it stays in the
+ * queue, and whoever makes it possible calls this again.
+ */
+typedef bool virtio_serve_callback(struct virtio_device *dev, unsigned queue,
+				   const struct virtq_chain *chain);
+void virtio_serve(struct virtio_device *dev, unsigned queue, unsigned budget,
+		  virtio_serve_callback *serve);
+
+/* Has notify() called for the queue by the device thread, as if the driver had notified. */
+void virtio_kick(struct virtio_device *dev, unsigned queue);
+
+/* A read of a configuration space that is a struct of length bytes: for read_config(). */
+void virtio_config_copy(const void *config, size_t length, uint32_t offset, void *data,
+			unsigned size);
+
 /* Interrupts the driver for what was pushed to the queue, if it wants that. */
 void virtio_used(struct virtio_device *dev, unsigned queue);
 /* Tells the driver that the configuration space changed. */
 void virtio_config_changed(struct virtio_device *dev);
-/* The driver did what it must not: the device asks for a reset and does nothing until then (virtio 1.2, 2.1.2). Logged once. */
+/*
+ * The driver did what it must not: the device asks for a reset and does nothing until then (virtio 1.2, 2.1.2). Logged, but at most once a
+ * minute, however often the driver resets it and does it again.
+ */
 void virtio_broken(struct virtio_device *dev, const char *why);
 
 /* ---- the devices: each returns a new one, or NULL with the error. Descriptors that are passed become the device's, also on an error. ---- */
@@ -97,7 +127,11 @@ struct virtio_blk_config {
 	const char *id; /* what VIRTIO_BLK_T_GET_ID says; at most 20 bytes of it */
 };
 struct virtio_net_config {
-	int tap; /* of a tap device with IFF_VNET_HDR, IFF_NO_PI */
+	/*
+	 * Of a tap device with IFF_VNET_HDR and IFF_NO_PI; or a socket that keeps messages apart (SOCK_DGRAM, SOCK_SEQPACKET): each is a
+	 * struct virtio_net_hdr_v1 and a frame, without any offloading.
+	 */
+	int tap;
 	uint8_t mac[6];
 	uint16_t mtu; /* 0: not told */
 };

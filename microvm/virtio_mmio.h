@@ -10,7 +10,8 @@
 	0x50u /* register: for KVM_IOEVENTFD, with the queue's index as the data */
 
 /*
- * A read or a write of size bytes at offset into the page; takes the device's lock. An access of a width or place that the
+ * A read or a write of size bytes at offset into the page; takes the device's lock, but not for interrupts and notifications, so
+ * that a vCPU never waits for a device at work. An access of a width or place that the
  * specification does not allow reads as zeroes and writes nothing. A write to QueueNotify that reaches this does what the eventfd would.
  */
 void virtio_mmio_read(struct virtio_device *dev, uint32_t offset, void *data, unsigned size);

@@ -27,7 +27,7 @@ struct virtq_layout {
 
 struct virtq {
 	const struct guest_memory *memory;
-	bool enabled; /* virtq_enable() succeeded and neither virtq_disable() nor virtq_pop() ended it */
+	bool enabled; /* virtq_enable() succeeded and neither virtq_disable() nor virtq_pop() ended it; else nothing here touches the rings */
 	bool broken;
 	bool event_idx, indirect; /* negotiated */
 	uint16_t size;
@@ -61,11 +61,18 @@ void virtq_disable(struct virtq *q);
 /* Takes the next request: 1, 0 where there is none, -EPROTO where the queue is broken, now or before. */
 int virtq_pop(struct virtq *q, struct virtq_chain *chain);
 
-/* Gives the last popped request back, untaken: a device that cannot serve it yet. */
-void virtq_unpop(struct virtq *q);
+/* Gives the last count popped requests back, untaken: a device that cannot serve them yet. */
+void virtq_unpop(struct virtq *q, unsigned count);
 
-/* Returns a request to the driver, written bytes of its writable buffers filled. */
-void virtq_push(struct virtq *q, uint16_t head, uint32_t written);
+/* Returns a request to the driver, written bytes of its writable buffers filled. Notes these buffers as written (guest_memory_wrote()). */
+void virtq_push(struct virtq *q, const struct virtq_chain *chain, uint32_t written);
+
+/* The same for several at once: the driver sees all of them or none. The buffers are noted by the caller. */
+struct virtq_used {
+	uint16_t head;
+	uint32_t written;
+};
+void virtq_push_all(struct virtq *q, const struct virtq_used *used, unsigned count);
 
 /* Whether the driver wants an interrupt for what was pushed since it got the last one. */
 bool virtq_must_interrupt(struct virtq *q);
