@@ -42,9 +42,12 @@ struct virtio_ops {
 	int (*activate)(struct virtio_device *dev, struct error *err);
 	/* The driver put something into the queue. */
 	void (*notify)(struct virtio_device *dev, unsigned queue);
-	/* Stops: no request may be worked on when this returns, nor a queue be touched later. The queues are disabled by the caller afterwards. */
+	/*
+	 * Stops, also what activate() did not finish: no request may be worked on when this returns, nor a queue be touched later. The queues
+	 * are disabled by the caller afterwards.
+	 */
 	void (*reset)(struct virtio_device *dev);
-	/* Frees what the device holds. */
+	/* Frees the device and what it holds. */
 	void (*destroy)(struct virtio_device *dev);
 };
 
@@ -75,7 +78,8 @@ struct virtio_device {
 
 /*
  * Prepares the common part: ops, the features of the device itself (VIRTIO_F_VERSION_1, VIRTIO_RING_F_INDIRECT_DESC and
- * VIRTIO_RING_F_EVENT_IDX are added), lock, eventfds. Undone by virtio_free(), which calls ops->destroy().
+ * VIRTIO_RING_F_EVENT_IDX are added), lock, eventfds. dev is zeroed before. Undone, also after an error, by virtio_free(), which calls
+ * ops->destroy() at last.
  */
 int virtio_init(struct virtio_device *dev, const struct virtio_ops *ops, uint64_t features,
 		const struct guest_memory *memory, struct loop *loop, struct error *err);
@@ -121,12 +125,12 @@ void virtio_broken(struct virtio_device *dev, const char *why);
 
 /* ---- the devices: each returns a new one, or NULL with the error. Descriptors that are passed become the device's, also on an error. ---- */
 
-struct virtio_blk_config {
+struct virtio_blk_options {
 	int fd; /* a regular file or a block device */
 	bool read_only;
 	const char *id; /* what VIRTIO_BLK_T_GET_ID says; at most 20 bytes of it */
 };
-struct virtio_net_config {
+struct virtio_net_options {
 	/*
 	 * Of a tap device with IFF_VNET_HDR and IFF_NO_PI; or a socket that keeps messages apart (SOCK_DGRAM, SOCK_SEQPACKET): each is a
 	 * struct virtio_net_hdr_v1 and a frame, without any offloading.
@@ -136,10 +140,10 @@ struct virtio_net_config {
 	uint16_t mtu; /* 0: not told */
 };
 
-struct virtio_device *virtio_blk_new(const struct virtio_blk_config *config,
+struct virtio_device *virtio_blk_new(const struct virtio_blk_options *options,
 				     const struct guest_memory *memory, struct loop *loop,
 				     struct error *err);
-struct virtio_device *virtio_net_new(const struct virtio_net_config *config,
+struct virtio_device *virtio_net_new(const struct virtio_net_options *options,
 				     const struct guest_memory *memory, struct loop *loop,
 				     struct error *err);
 struct virtio_device *virtio_rng_new(const struct guest_memory *memory, struct loop *loop,

@@ -50,8 +50,8 @@ struct virtq_chain {
 };
 
 /*
- * Checks the layout (size a power of two and at most size_max, alignment, each ring all in memory) and begins. next: the position
- * in both rings, 0 for a new queue. -EINVAL where the driver set nonsense.
+ * Checks the layout (size a power of two and at most size_max, alignment, each ring all in memory) and begins at position 0; whoever
+ * restores a queue sets next_avail and next_used afterwards. -EINVAL where the driver set nonsense.
  */
 int virtq_enable(struct virtq *q, const struct guest_memory *memory,
 		 const struct virtq_layout *layout, uint16_t size_max, uint64_t features,
