@@ -175,6 +175,11 @@ int container_open_cgroup(const struct sandbox *sb, struct cgroup_host *host, st
  * meanwhile (MSG_CGROUP), and lets that go on.
  */
 int container_make_cgroup(struct container_plan *plan, struct error *err);
+
+/* A part of it: finds out about the host, and makes, marks and limits the cgroup of sb, where it has one. */
+int container_make_own_cgroup(const struct sandbox *sb, const struct oci_resources *resources,
+			      bool devices, struct cgroup_host *host, struct cgroup *cgroup,
+			      struct error *err);
 int container_make_scope(struct container_plan *plan, struct error *err);
 
 /*

@@ -170,36 +170,46 @@ int container_make_scope(struct container_plan *plan, struct error *err)
 	return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
 }
 
+int container_make_own_cgroup(const struct sandbox *sb, const struct oci_resources *resources,
+			      bool devices, struct cgroup_host *host, struct cgroup *cgroup,
+			      struct error *err)
+{
+	char mark[OWNER_MARK_MAX];
+	int r = cgroup_host_detect(host, err);
+
+	if (r < 0)
+		return r;
+	if (!container_has_cgroup(sb))
+		return wants_limits(resources)
+			       ? error_set(err, ENOTSUP,
+					   "/linux/resources: there is no cgroup to enforce limits "
+					   "(see hull check)")
+			       : 0;
+	r = cgroup_create(host, sb->cgroup_path, cgroup, err);
+	if (r == 0)
+		r = owner_mark(sb, mark, sizeof(mark), err);
+	if (r == 0)
+		r = cgroup_set_owner(cgroup, mark, err);
+	return r < 0 ? r : cgroup_apply(cgroup, resources, devices, err);
+}
+
 int container_make_cgroup(struct container_plan *plan, struct error *err)
 {
 	const struct sandbox *sb = plan->sb;
 	const struct oci_linux *l = sb->config->linux_;
-	char mark[OWNER_MARK_MAX];
-	int r = cgroup_host_detect(&plan->host, err);
+	int r;
 
-	if (r == 0 && !container_has_cgroup(sb)) {
-		if (wants_limits(l ? l->resources : NULL))
-			return error_set(
-				err, ENOTSUP,
-				"/linux/resources: there is no cgroup to enforce limits (see hull check)");
-		return plan_cgroup_mounts(plan, err);
-	}
-	if (r == 0 && sb->scope) {
-		r = plan_scope(plan, err);
-		return r < 0 ? r : plan_cgroup_mounts(plan, err);
-	}
-	if (r == 0)
-		r = cgroup_create(&plan->host, sb->cgroup_path, &plan->cgroup, err);
-	if (r == 0)
-		r = owner_mark(sb, mark, sizeof(mark), err);
-	if (r == 0)
-		r = cgroup_set_owner(&plan->cgroup, mark, err);
-	if (r == 0)
+	if (container_has_cgroup(sb) && sb->scope) {
+		r = cgroup_host_detect(&plan->host, err);
+		if (r == 0)
+			r = plan_scope(plan, err);
+	} else {
 		/* Device rules are the real root's: in a user namespace the kernel refuses them. */
-		r = cgroup_apply(&plan->cgroup, l ? l->resources : NULL, process_is_host_root(),
-				 err);
-	if (r == 0)
-		r = delegate_cgroup(plan, err);
+		r = container_make_own_cgroup(sb, l ? l->resources : NULL, process_is_host_root(),
+					      &plan->host, &plan->cgroup, err);
+		if (r == 0 && container_has_cgroup(sb))
+			r = delegate_cgroup(plan, err);
+	}
 	return r < 0 ? r : plan_cgroup_mounts(plan, err);
 }
 
