@@ -23,38 +23,40 @@
 
 #include "base/error.h"
 
-#define AGENT_PORT	  1
-#define AGENT_VERSION	  1
-#define AGENT_MAGIC	  0x6c6c7568u /* "hull" */
-#define AGENT_PAYLOAD_MAX ((size_t)17 << 20) /* bytes: a configuration of OCI_CONFIG_MAX and what is with it */
+#define AGENT_PORT    1
+#define AGENT_VERSION 1
+#define AGENT_MAGIC   0x6c6c7568u /* "hull" */
+#define AGENT_PAYLOAD_MAX \
+	((size_t)17 << 20) /* bytes: a configuration of OCI_CONFIG_MAX and what is with it */
 #define AGENT_STREAMS_MAX 3
 
 enum agent_type {
 	/* From the guest. */
 	AGENT_HELLO = 1,  /* struct agent_hello */
-	AGENT_OK,	  /* done */
-	AGENT_ERROR,	  /* a code and a text; see agent_send_error() */
+	AGENT_OK,         /* done */
+	AGENT_ERROR,      /* a code and a text; see agent_send_error() */
 	AGENT_EXEC_ERROR, /* the same, and it is about the workload's program */
-	AGENT_STREAMS,	  /* struct agent_streams: connect to me for the standard streams */
-	AGENT_STARTED,	  /* the process runs */
-	AGENT_EXITED,	  /* struct agent_exited */
-	AGENT_DATA,	  /* the answer's bytes */
+	AGENT_STREAMS,    /* struct agent_streams: connect to me for the standard streams */
+	AGENT_STARTED,    /* the process runs */
+	AGENT_EXITED,     /* struct agent_exited */
+	AGENT_DATA,       /* the answer's bytes */
 
 	/* Requests; the answer is AGENT_OK or AGENT_ERROR unless it says otherwise. */
-	AGENT_CREATE = 32, /* struct agent_create, the configuration. Streams over the main connection. Or AGENT_EXEC_ERROR */
-	AGENT_START,	   /* Or AGENT_EXEC_ERROR */
+	AGENT_CREATE =
+		32, /* struct agent_create, the configuration. Streams over the main connection. Or AGENT_EXEC_ERROR */
+	AGENT_START, /* Or AGENT_EXEC_ERROR */
 	AGENT_EXEC, /* struct agent_exec, a process object, cgroups. Answers: AGENT_STREAMS, AGENT_STARTED, AGENT_EXITED, or an error */
-	AGENT_KILL,    /* struct agent_kill */
-	AGENT_STATE,   /* AGENT_DATA: the status' name */
-	AGENT_PIDS,    /* AGENT_DATA: uint32_t each */
-	AGENT_PS,      /* AGENT_DATA: a table for people */
-	AGENT_STATS,   /* AGENT_DATA: an event as JSON, once; */
-	AGENT_EVENTS,  /* uint64_t, milliseconds: the same again and again, and out-of-memory events, until the container ends: AGENT_OK */
-	AGENT_UPDATE,  /* resources as JSON */
+	AGENT_KILL, /* struct agent_kill */
+	AGENT_STATE,  /* AGENT_DATA: the status' name */
+	AGENT_PIDS,   /* AGENT_DATA: uint32_t each */
+	AGENT_PS,     /* AGENT_DATA: a table for people */
+	AGENT_STATS,  /* AGENT_DATA: an event as JSON, once; */
+	AGENT_EVENTS, /* uint64_t, milliseconds: the same again and again, and out-of-memory events, until the container ends: AGENT_OK */
+	AGENT_UPDATE, /* resources as JSON */
 
 	/* To a session: the main connection, or that of an AGENT_EXEC. No answer. */
 	AGENT_SIGNAL = 64, /* uint32_t: to its process */
-	AGENT_RESIZE,	   /* struct agent_size: of its terminal */
+	AGENT_RESIZE,      /* struct agent_size: of its terminal */
 };
 
 struct agent_hello {
@@ -71,20 +73,21 @@ struct agent_size {
 };
 
 struct agent_exited {
-	uint32_t status;		   /* 0 to 255 */
-	uint64_t bytes[AGENT_STREAMS_MAX]; /* sent of each stream: when the host has so many it has all */
+	uint32_t status; /* 0 to 255 */
+	uint64_t bytes
+		[AGENT_STREAMS_MAX]; /* sent of each stream: when the host has so many it has all */
 };
 
 struct agent_create {
-	uint64_t time_ns;    /* the host's CLOCK_REALTIME */
-	uint8_t seed[64];    /* for the guest's random pool */
-	uint32_t config_len; /* config.json of the container, adjusted for the guest, follows */
+	uint64_t time_ns;       /* the host's CLOCK_REALTIME */
+	uint8_t seed[64];       /* for the guest's random pool */
+	uint32_t config_len;    /* config.json of the container, adjusted for the guest, follows */
 	struct agent_size size; /* of the terminal; 0: not known */
 	uint32_t flags;
 	char id[256];
 };
 #define AGENT_NO_NEW_KEYRING (1u << 0)
-#define AGENT_NO_PIVOT	     (1u << 1)
+#define AGENT_NO_PIVOT       (1u << 1)
 
 struct agent_exec {
 	uint32_t process_len; /* a process object follows; */
@@ -101,7 +104,8 @@ struct agent_kill {
 /* Sends a frame of the payload's parts, whole. A peer that is gone is -EPIPE. */
 struct iovec;
 int agent_send(int fd, enum agent_type type, const void *payload, size_t len, struct error *err);
-int agent_sendv(int fd, enum agent_type type, const struct iovec *parts, unsigned count, struct error *err);
+int agent_sendv(int fd, enum agent_type type, const struct iovec *parts, unsigned count,
+		struct error *err);
 int agent_send_error(int fd, const struct error *error, bool exec_failed, struct error *err);
 
 /*
@@ -114,7 +118,8 @@ ssize_t agent_receive(int fd, uint32_t *type, char **payload, size_t max, struct
  * An answer to a request: 0 for AGENT_OK, the length for AGENT_DATA, or the guest's error, as our own. *exec_failed (may be NULL) tells
  * AGENT_EXEC_ERROR from AGENT_ERROR. Other types are -EPROTO, unless type is given, to which they then go.
  */
-ssize_t agent_receive_answer(int fd, uint32_t *type, char **payload, size_t max, bool *exec_failed, struct error *err);
+ssize_t agent_receive_answer(int fd, uint32_t *type, char **payload, size_t max, bool *exec_failed,
+			     struct error *err);
 
 /* Makes of a frame's payload an error of ours: bounded, printable. Returns its negative code. */
 int agent_error_of(const char *payload, size_t len, struct error *err);

@@ -26,7 +26,8 @@
 #include "sandbox/container.h"
 
 #define KILL_TIMEOUT 10000 /* milliseconds that a killed hull-vmm may take to go */
-#define KILL_ANSWER  2000  /* that the guest gets to end by itself, and write what it has, when it is killed */
+#define KILL_ANSWER \
+	2000 /* that the guest gets to end by itself, and write what it has, when it is killed */
 
 /* ---- create ------------------------------------------------------------------------------------------- */
 
@@ -99,12 +100,12 @@ static int plan_terminal(struct microvm_plan *plan, const struct sandbox_io *io,
 	r = microvm_open_terminal(&plan->sb->terminal, &plan->stdio[0], err);
 	if (r == 0 && process->console_size) {
 		const struct winsize ws = { .ws_row = (unsigned short)process->console_size->height,
-					    .ws_col = (unsigned short)process->console_size->width };
+					    .ws_col =
+						    (unsigned short)process->console_size->width };
 
 		ioctl(plan->stdio[0], TIOCSWINSZ, &ws);
 	}
-	return r < 0 ? r
-		     : process_hand_over_terminal(io->console_socket, &plan->sb->terminal, err);
+	return r < 0 ? r : process_hand_over_terminal(io->console_socket, &plan->sb->terminal, err);
 }
 
 static int make_cgroup(struct microvm_plan *plan, struct error *err)
@@ -125,9 +126,10 @@ static int plan_open(struct microvm_plan *plan, const struct sandbox_io *io, str
 	int r;
 
 	if (io->preserve_fds)
-		return error_set(err, ENOTSUP,
-				 "--preserve-fds: a descriptor of the host's cannot be handed into a "
-				 "microVM; use --sandbox container");
+		return error_set(
+			err, ENOTSUP,
+			"--preserve-fds: a descriptor of the host's cannot be handed into a "
+			"microVM; use --sandbox container");
 	plan->bundle = path_open_dir(sb->bundle, true, err);
 	if (plan->bundle < 0)
 		return plan->bundle;
@@ -415,9 +417,10 @@ static int kill_vmm(const struct sandbox *sb, int pidfd, struct error *err)
 		r = poll(&poll_fd, 1, KILL_TIMEOUT);
 	} while (r < 0 && errno == EINTR);
 	return r ? 0
-		 : error_set(err, ETIMEDOUT,
-			     "process %d does not end although it was killed: it waits in the kernel",
-			     sb->pid);
+		 : error_set(
+			   err, ETIMEDOUT,
+			   "process %d does not end although it was killed: it waits in the kernel",
+			   sb->pid);
 }
 
 static int microvm_destroy(struct sandbox *sb, struct error *err)

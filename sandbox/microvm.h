@@ -24,10 +24,11 @@
 #include "sandbox/agent.h"
 #include "sandbox/sandbox.h"
 
-#define MICROVM_DIR	  "vm"
-#define MICROVM_SHARED	  "/run/hull/shared" /* where the guest has the file server's tree */
-#define MICROVM_BOOT_TIME 120	/* seconds that a guest may take from the start of hull-vmm to its first answer */
-#define MICROVM_ANSWER	  30	/* seconds for any other answer */
+#define MICROVM_DIR    "vm"
+#define MICROVM_SHARED "/run/hull/shared" /* where the guest has the file server's tree */
+#define MICROVM_BOOT_TIME \
+	120 /* seconds that a guest may take from the start of hull-vmm to its first answer */
+#define MICROVM_ANSWER 30 /* seconds for any other answer */
 
 int microvm_check(const struct oci_config *config, struct error *err);
 
@@ -70,9 +71,10 @@ struct microvm_plan {
 	struct cgroup cgroup; /* all zero: none */
 	struct rootfs rootfs; /* the detached trees that are shared */
 	int bundle;
-	int dir;     /* vm/ in the state directory */
-	int stdio[3]; /* what the workload's streams are on the host; [0] of a terminal: its secondary side */
-	int sync;    /* hull-vmm's end of the channel */
+	int dir; /* vm/ in the state directory */
+	int stdio
+		[3]; /* what the workload's streams are on the host; [0] of a terminal: its secondary side */
+	int sync; /* hull-vmm's end of the channel */
 	pid_t file_server;
 };
 

@@ -47,8 +47,8 @@ static bool guest_has_device(const struct oci_device *d)
 	static const struct {
 		int major, first, last;
 	} known[] = {
-		{ 1, 1, 11 },	  /* mem, null, zero, full, random, urandom, kmsg */
-		{ 5, 0, 2 },	  /* tty, console, ptmx */
+		{ 1, 1, 11 },     /* mem, null, zero, full, random, urandom, kmsg */
+		{ 5, 0, 2 },      /* tty, console, ptmx */
 		{ 10, 200, 200 }, /* net/tun */
 		{ 10, 229, 229 }, /* fuse */
 	};
@@ -66,10 +66,11 @@ static int check_linux(const struct oci_linux *l, struct error *err)
 {
 	for (size_t i = 0; i < l->devices.len; i++)
 		if (!guest_has_device(&l->devices.items[i]))
-			return error_set(err, ENOTSUP,
-					 "/linux/devices/%zu: `%s` is a device of the host's, which a "
-					 "microVM does not have; use --sandbox container",
-					 i, l->devices.items[i].path);
+			return error_set(
+				err, ENOTSUP,
+				"/linux/devices/%zu: `%s` is a device of the host's, which a "
+				"microVM does not have; use --sandbox container",
+				i, l->devices.items[i].path);
 	if (l->net_devices.len)
 		return refuse(err, "/linux/netDevices", "a microVM has a kernel of its own");
 	if (l->intel_rdt)
@@ -90,10 +91,11 @@ static int check_mounts(const struct oci_config *config, struct error *err)
 		if (r < 0)
 			return r;
 		if (opts.idmap || m->uid_mappings.len || m->gid_mappings.len)
-			return error_set(err, ENOTSUP,
-					 "/mounts/%zu: id-mapped mounts are not for microVMs yet; use "
-					 "--sandbox container",
-					 i);
+			return error_set(
+				err, ENOTSUP,
+				"/mounts/%zu: id-mapped mounts are not for microVMs yet; use "
+				"--sandbox container",
+				i);
 	}
 	return 0;
 }
@@ -111,7 +113,8 @@ int microvm_check(const struct oci_config *config, struct error *err)
 		return refuse(err, "/hooks/createContainer",
 			      "its program is the host's, and the container is in a microVM");
 	if (config->vm && config->vm->image)
-		return refuse(err, "/vm/image", "a disk image as the machine's root is not supported");
+		return refuse(err, "/vm/image",
+			      "a disk image as the machine's root is not supported");
 	if (config->vm && config->vm->hypervisor)
 		return refuse(err, "/vm/hypervisor", "hull has its own");
 	r = check_namespaces(config, err);

@@ -16,9 +16,9 @@ int microvm_open_dir(const struct sandbox *sb, struct error *err)
 
 	if (dir >= 0)
 		return dir;
-	return errno == ENOENT ? error_set(err, ESRCH, "the microVM does not run")
-			       : error_errno(err, errno, "open `%s` in the state directory",
-					     MICROVM_DIR);
+	return errno == ENOENT
+		       ? error_set(err, ESRCH, "the microVM does not run")
+		       : error_errno(err, errno, "open `%s` in the state directory", MICROVM_DIR);
 }
 
 static int connect_socket(int dir, const char *name, int type, struct error *err)
@@ -53,9 +53,9 @@ static int read_answer(int sock, struct error *err)
 			n = recv(sock, &line[len], 1, 0);
 		} while (n < 0 && errno == EINTR);
 		if (n < 0)
-			return errno == EAGAIN ? error_set(err, ETIMEDOUT,
-							   "the microVM does not answer")
-					       : error_errno(err, errno, "connect to the microVM");
+			return errno == EAGAIN
+				       ? error_set(err, ETIMEDOUT, "the microVM does not answer")
+				       : error_errno(err, errno, "connect to the microVM");
 		if (n == 0)
 			return error_set(err, EPIPE, "the microVM has ended");
 		if (line[len] == '\n')

@@ -13,15 +13,16 @@
 #include "namespaces/mount_options.h"
 #include "sandbox/microvm.h"
 
-#define MIB		 (UINT64_C(1) << 20)
-#define DEFAULT_MEMORY	 (512 * MIB) /* for the workload, where nothing says how much */
+#define MIB              (UINT64_C(1) << 20)
+#define DEFAULT_MEMORY   (512 * MIB) /* for the workload, where nothing says how much */
 #define MACHINE_OVERHEAD (64 * MIB)  /* of the machine's memory: kernel, page tables, hull-guest */
-#define HOST_OVERHEAD	 (32 * MIB)  /* beside the machine's memory: hull-vmm, file server, their kernel memory */
-#define MEMORY_MAX	 (UINT64_C(512) << 30)
-#define CPUS_MAX	 32
+#define HOST_OVERHEAD \
+	(32 * MIB) /* beside the machine's memory: hull-vmm, file server, their kernel memory */
+#define MEMORY_MAX (UINT64_C(512) << 30)
+#define CPUS_MAX   32
 
 #define ANNOTATION_MEMORY "run.hull.vm.memory" /* MiB */
-#define ANNOTATION_CPUS	  "run.hull.vm.cpus"
+#define ANNOTATION_CPUS   "run.hull.vm.cpus"
 #define ANNOTATION_KERNEL "run.hull.vm.kernel"
 
 /* ---- the machine -------------------------------------------------------------------------------------- */
@@ -37,8 +38,9 @@ static int annotated(const struct oci_config *config, const char *key, uint64_t 
 	const char *text = oci_annotation(config, key);
 
 	if (text && (!parse_u64(text, max, out) || !*out))
-		return error_set(err, EINVAL, "/annotations/%s: `%s` is not a number from 1 to %llu",
-				 key, text, (unsigned long long)max);
+		return error_set(err, EINVAL,
+				 "/annotations/%s: `%s` is not a number from 1 to %llu", key, text,
+				 (unsigned long long)max);
 	return text ? 1 : 0;
 }
 
@@ -61,11 +63,12 @@ static int plan_memory(const struct oci_config *config, struct microvm_machine *
 				? (uint64_t)res->memory->limit.v + MACHINE_OVERHEAD
 				: MEMORY_MAX;
 	if (bytes < MACHINE_OVERHEAD || bytes > MEMORY_MAX)
-		return error_set(err, EINVAL,
-				 "a microVM of %llu MiB of memory: must be from %llu MiB to %llu GiB",
-				 (unsigned long long)(bytes / MIB),
-				 (unsigned long long)(MACHINE_OVERHEAD / MIB),
-				 (unsigned long long)(MEMORY_MAX >> 30));
+		return error_set(
+			err, EINVAL,
+			"a microVM of %llu MiB of memory: must be from %llu MiB to %llu GiB",
+			(unsigned long long)(bytes / MIB),
+			(unsigned long long)(MACHINE_OVERHEAD / MIB),
+			(unsigned long long)(MEMORY_MAX >> 30));
 	machine->memory_mib = (bytes + MIB - 1) / MIB;
 	return 0;
 }
@@ -168,7 +171,8 @@ const struct oci_resources *microvm_host_resources(const struct oci_config *conf
 		return NULL;
 	host->memory = memory;
 	if (memory->limit.v > 0) {
-		int64_t extra = (int64_t)(machine->memory_mib * MIB + HOST_OVERHEAD) - memory->limit.v;
+		int64_t extra =
+			(int64_t)(machine->memory_mib * MIB + HOST_OVERHEAD) - memory->limit.v;
 
 		memory->limit.v += extra;
 		if (memory->swap.v > 0)

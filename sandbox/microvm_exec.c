@@ -20,7 +20,10 @@
 #include "sandbox/microvm.h"
 #include "sandbox/session.h"
 
-enum exec_message { EXEC_STARTED = 1, EXEC_FAILED /* bool: of the workload's program; then a struct error */ };
+enum exec_message {
+	EXEC_STARTED = 1,
+	EXEC_FAILED /* bool: of the workload's program; then a struct error */
+};
 
 struct failure {
 	bool exec_failed;
@@ -241,16 +244,18 @@ int microvm_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *er
 	if (dir < 0)
 		return dir;
 	if (exec->io.preserve_fds)
-		return error_set(err, ENOTSUP,
-				 "--preserve-fds: a descriptor of the host's cannot be handed into a "
-				 "microVM");
+		return error_set(
+			err, ENOTSUP,
+			"--preserve-fds: a descriptor of the host's cannot be handed into a "
+			"microVM");
 	/* Labels are of the host's security modules. */
 	process.apparmor_profile = process.selinux_label = NULL;
 	r = oci_process_print(&process, &json, err);
 	if (r == 0 && exec->process->terminal.v) {
 		r = microvm_open_terminal(&exec->terminal, &terminal, err);
 		if (r == 0)
-			r = process_hand_over_terminal(exec->io.console_socket, &exec->terminal, err);
+			r = process_hand_over_terminal(exec->io.console_socket, &exec->terminal,
+						       err);
 	}
 	if (r == 0)
 		r = message_pair(ends, err);

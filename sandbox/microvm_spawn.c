@@ -204,7 +204,8 @@ static int make_tree(const struct microvm_plan *plan, struct error *err)
 	    fsconfig(fs, FSCONFIG_SET_STRING, "size", "1m", 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return error_errno(err, errno, "make the file server's root");
-	root = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	root = fsmount(fs, FSMOUNT_CLOEXEC,
+		       MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 	if (root < 0 || move_mount(root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return error_errno(err, errno, "mount the file server's root");
 	r = plan->sb->config->root->readonly.v ? make_mount_points(plan, err) : 0;
@@ -279,17 +280,18 @@ file_server_main(struct microvm_plan *plan, int program, int socket_end, bool in
 	fail(plan->sync, &err);
 }
 
-static int spawn_file_server(struct microvm_plan *plan, int program, int *vmm_end, struct error *err)
+static int spawn_file_server(struct microvm_plan *plan, int program, int *vmm_end,
+			     struct error *err)
 {
 	int ends[2], r = message_pair(ends, err);
 	bool in_cgroup;
 
 	if (r < 0)
 		return r;
-	plan->file_server = clone_into(&plan->cgroup,
-				       CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
-					       CLONE_NEWNET,
-				       &in_cgroup);
+	plan->file_server =
+		clone_into(&plan->cgroup,
+			   CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET,
+			   &in_cgroup);
 	if (plan->file_server == 0)
 		file_server_main(plan, program, ends[1], in_cgroup);
 	r = plan->file_server < 0 ? error_errno(err, errno, "clone3 the file server") : 0;
@@ -369,7 +371,7 @@ vmm_main(struct microvm_plan *plan, int program, const struct vmm_fds *fds, bool
 	struct command c = { .arena = &plan->arena };
 	struct error err = { 0 };
 	const int kept[] = { fds->kernel,  fds->initrd, fds->files, fds->vsock,
-			     fds->control, plan->dir,	plan->sync };
+			     fds->control, plan->dir,   plan->sync };
 	int r = begin_child(plan, in_cgroup, &err);
 
 	build_command(plan, fds, &c);
@@ -390,10 +392,11 @@ static int open_file(const char *path, const char *what, struct error *err)
 	if (fd >= 0)
 		return fd;
 	if (errno == ENOENT && !strcmp(what, "kernel"))
-		return error_set(err, ENOENT,
-				 "the guest kernel `%s` is missing: `make kernel` builds it (or name "
-				 "another one in /vm/kernel/path)",
-				 path);
+		return error_set(
+			err, ENOENT,
+			"the guest kernel `%s` is missing: `make kernel` builds it (or name "
+			"another one in /vm/kernel/path)",
+			path);
 	return error_errno(err, errno, "open the guest's %s `%s`", what, path);
 }
 

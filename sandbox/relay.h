@@ -19,10 +19,10 @@ struct relay {
 	bool from_is_socket, to_is_socket, to_blocks;
 	bool from_is_file; /* epoll(7) does not take it: it is always ready */
 	char *buffer;
-	uint32_t start, end;	 /* what of the buffer is still to be written */
+	uint32_t start, end;     /* what of the buffer is still to be written */
 	uint64_t taken, carried; /* bytes read and written so far */
-	bool ended;		 /* nothing more will come, and all that came was written or cannot be */
-	void (*on_end)(struct relay *relay);	  /* may be NULL; called once */
+	bool ended; /* nothing more will come, and all that came was written or cannot be */
+	void (*on_end)(struct relay *relay);      /* may be NULL; called once */
 	void (*on_progress)(struct relay *relay); /* may be NULL; bytes were written */
 	void *data;
 };

@@ -76,7 +76,8 @@ static int start_terminal(struct session *s, const struct agent_streams *streams
 		return sock;
 	r = start_output(s, 0, sock, fcntl(s->stdio[0], F_DUPFD_CLOEXEC, 0), err);
 	if (r == 0)
-		r = relay_start(&s->in, s->loop, fcntl(s->stdio[0], F_DUPFD_CLOEXEC, 0), again, err);
+		r = relay_start(&s->in, s->loop, fcntl(s->stdio[0], F_DUPFD_CLOEXEC, 0), again,
+				err);
 	return r;
 }
 

@@ -17,13 +17,15 @@
 struct session {
 	/* Set by the caller. */
 	struct loop *loop;
-	struct loop_source control; /* .fd: the connection on which the guest speaks; the session's from session_begin() on */
-	int stdio[AGENT_STREAMS_MAX]; /* the host's ends, the session's, which it closes; with tty only [0], for both directions */
+	struct loop_source
+		control; /* .fd: the connection on which the guest speaks; the session's from session_begin() on */
+	int stdio
+		[AGENT_STREAMS_MAX]; /* the host's ends, the session's, which it closes; with tty only [0], for both directions */
 	bool tty;
 	bool wants_hello; /* it begins with AGENT_HELLO: the main connection */
 	/* A connection to the guest's port, or a negative errno. */
 	int (*connect)(void *data, uint32_t port, struct error *err);
-	void (*on_hello)(void *data);	/* the guest is up */
+	void (*on_hello)(void *data);   /* the guest is up */
 	void (*on_started)(void *data); /* the process runs; may be NULL */
 	/* Once: the process has ended with status, and all its output was written; or (status -1) the guest is gone or talks nonsense, as err says. */
 	void (*on_end)(void *data, int status, const struct error *err);

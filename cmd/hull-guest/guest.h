@@ -10,9 +10,10 @@
 #include "runtime/store.h"
 #include "sandbox/agent.h"
 
-#define GUEST_RUN    "/run/hull"
-#define GUEST_SHARED GUEST_RUN "/shared" /* the host's tree, by virtiofs: what the container's paths lead to */
-#define GUEST_TAG    "hull"
+#define GUEST_RUN "/run/hull"
+#define GUEST_SHARED \
+	GUEST_RUN "/shared" /* the host's tree, by virtiofs: what the container's paths lead to */
+#define GUEST_TAG "hull"
 
 struct guest {
 	int main_connection;
@@ -46,9 +47,9 @@ struct session {
 	int control; /* where AGENT_STREAMS, … are said and AGENT_SIGNAL, … heard; the caller's */
 	bool tty;
 	int streams[AGENT_STREAMS_MAX]; /* connections, by the number of the stream */
-	int ends[AGENT_STREAMS_MAX];	/* our ends of pipes; [0] of a terminal: its primary side */
-	int theirs[AGENT_STREAMS_MAX];	/* the process' ends, until it has them */
-	pid_t pid;			/* a child of ours */
+	int ends[AGENT_STREAMS_MAX];    /* our ends of pipes; [0] of a terminal: its primary side */
+	int theirs[AGENT_STREAMS_MAX];  /* the process' ends, until it has them */
+	pid_t pid;                      /* a child of ours */
 };
 
 /* All closed. */

@@ -83,7 +83,8 @@ int machine_set_up(struct error *err)
 	if (r == 0 && (mkdir(GUEST_RUN, 0700) < 0 || mkdir(GUEST_SHARED, 0700) < 0))
 		r = error_errno(err, errno, "make `%s`", GUEST_SHARED);
 	/* What programs that are started without an environment find: PATH for hooks. */
-	if (r == 0 && setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1) < 0)
+	if (r == 0 &&
+	    setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1) < 0)
 		r = error_errno(err, errno, "setenv");
 	return r;
 }

@@ -66,8 +66,7 @@ static int accept_host(int listener)
 {
 	struct sockaddr_vm peer = { 0 };
 	socklen_t len = sizeof(peer);
-	_cleanup_close_ int sock =
-		accept4(listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
+	_cleanup_close_ int sock = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
 
 	if (sock < 0 || len != sizeof(peer) || peer.svm_family != AF_VSOCK ||
 	    peer.svm_cid != VMADDR_CID_HOST)

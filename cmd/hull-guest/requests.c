@@ -6,11 +6,11 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -20,8 +20,8 @@
 #include "runtime/runtime.h"
 
 #define REQUEST_TIMEOUT 30 /* seconds in which the host must have said what it wants */
-#define BUNDLE		GUEST_RUN "/bundle"
-#define ID_FILE		GUEST_RUN "/id"
+#define BUNDLE          GUEST_RUN "/bundle"
+#define ID_FILE         GUEST_RUN "/id"
 
 struct request {
 	struct guest *guest;
@@ -29,7 +29,7 @@ struct request {
 	char *payload;
 	size_t len;
 	bool exec_failed;
-	bool answered;	    /* what the answer is was said already */
+	bool answered;      /* what the answer is was said already */
 	bool session_ended; /* the container's */
 };
 
@@ -69,7 +69,8 @@ static int open_console_listener(char *path, size_t size, struct error *err)
 
 	snprintf(path, size, GUEST_RUN "/console.%d", getpid());
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
-	if (sock < 0 || bind(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(sock, 1) < 0)
+	if (sock < 0 || bind(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    listen(sock, 1) < 0)
 		return error_errno(err, errno, "listen for the process' terminal");
 	return take_fd(&sock);
 }
@@ -115,7 +116,8 @@ static void set_size(int terminal, const struct agent_size *size)
  * being the process' own, or with the path of a console socket.
  */
 static int make_with_streams(struct session *session, const struct agent_size *size,
-			     int (*make)(void *data, const char *console, pid_t *pid, struct error *err),
+			     int (*make)(void *data, const char *console, pid_t *pid,
+					 struct error *err),
 			     void *data, struct error *err)
 {
 	_cleanup_close_ int listener = -EBADF;
@@ -165,7 +167,8 @@ static int create_container(void *data, const char *console, pid_t *pid, struct 
 			       &creation->exec_failed, err);
 
 	if (r == 0)
-		r = container_open(&creation->guest->store, creation->guest->id, CONTAINER_READ, &c, err);
+		r = container_open(&creation->guest->store, creation->guest->id, CONTAINER_READ, &c,
+				   err);
 	if (r == 0)
 		*pid = c.record.pid;
 	return r;
@@ -327,7 +330,8 @@ static int serve_exec(struct request *request, struct error *err)
 
 static int serve_start(struct request *request, struct error *err)
 {
-	return runtime_start(&request->guest->store, request->guest->id, &request->exec_failed, err);
+	return runtime_start(&request->guest->store, request->guest->id, &request->exec_failed,
+			     err);
 }
 
 static int serve_kill(struct request *request, struct error *err)
@@ -373,7 +377,8 @@ static int serve_update(struct request *request, struct error *err)
 	struct oci_resources *resources;
 	int r = oci_resources_parse(request->payload, request->len, &arena, &resources, err);
 
-	return r < 0 ? r : runtime_update(&request->guest->store, request->guest->id, resources, err);
+	return r < 0 ? r
+		     : runtime_update(&request->guest->store, request->guest->id, resources, err);
 }
 
 static int send_event(void *data, const struct strbuf *line, struct error *err)
@@ -415,9 +420,7 @@ static int dispatch(struct request *request, uint32_t type, struct error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
 		if (requests[i].type != type)
 			continue;
-		r = requests[i].needs_container
-			    ? load_id(request->guest, id, sizeof(id), err)
-			    : 0;
+		r = requests[i].needs_container ? load_id(request->guest, id, sizeof(id), err) : 0;
 		return r < 0 ? r : requests[i].serve(request, err);
 	}
 	return error_set(err, ENOTSUP, "the microVM's hull-guest does not know request %u", type);

@@ -70,8 +70,7 @@ static int accept_stream(struct session *session, int listener, unsigned count, 
 {
 	struct sockaddr_vm peer = { 0 };
 	socklen_t len = sizeof(peer);
-	_cleanup_close_ int sock =
-		accept4(listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
+	_cleanup_close_ int sock = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
 	uint8_t which;
 
 	if (sock < 0)
@@ -167,7 +166,8 @@ static void obey(struct carrier *c, uint32_t type, const void *payload, size_t l
 	if (type == AGENT_SIGNAL && len == sizeof(sig)) {
 		memcpy(&sig, payload, sizeof(sig));
 		if (c->running && sig > 0 && sig < NSIG)
-			kill(c->session->pid, (int)sig); /* not yet reaped, so the id is still its own */
+			kill(c->session->pid,
+			     (int)sig); /* not yet reaped, so the id is still its own */
 	} else if (type == AGENT_RESIZE && len == sizeof(size)) {
 		memcpy(&size, payload, sizeof(size));
 		resize(c, &size);
@@ -307,7 +307,8 @@ int session_run(struct session *session, struct error *err)
 
 	if (r < 0)
 		return r;
-	c.control = (struct loop_source){ .fd = session->control, .callback = on_control, .data = &c };
+	c.control =
+		(struct loop_source){ .fd = session->control, .callback = on_control, .data = &c };
 	c.signals.fd = -EBADF;
 	if (session->tty)
 		fcntl(session->ends[0], F_SETFL, O_NONBLOCK);
