@@ -7,6 +7,7 @@
 #include <linux/filter.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
+#include <stdint.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
