@@ -44,7 +44,7 @@ enum agent_type {
 	/* Requests; the answer is AGENT_OK or AGENT_ERROR unless it says otherwise. */
 	AGENT_CREATE =
 		32, /* struct agent_create, the configuration. Streams over the main connection. Or AGENT_EXEC_ERROR */
-	AGENT_START, /* Or AGENT_EXEC_ERROR */
+	AGENT_START, /* the network (vm_net_print()), may be empty. Or AGENT_EXEC_ERROR */
 	AGENT_EXEC, /* struct agent_exec, a process object, cgroups. Answers: AGENT_STREAMS, AGENT_STARTED, AGENT_EXITED, or an error */
 	AGENT_KILL, /* struct agent_kill */
 	AGENT_STATE,  /* AGENT_DATA: the status' name */

@@ -23,6 +23,7 @@
 #include "base/process.h"
 #include "base/syscalls.h"
 #include "microvm/control.h"
+#include "namespaces/vm_net.h"
 #include "sandbox/container.h"
 
 #define KILL_TIMEOUT 10000 /* milliseconds that a killed hull-vmm may take to go */
@@ -41,6 +42,24 @@ static void plan_close(struct microvm_plan *plan)
 	close_fd(&plan->dir);
 	close_fd(&plan->sync);
 	close_fd(&plan->stdio[0]);
+	close_fd(&plan->netns);
+}
+
+/* hull-vmm is in the container's network namespace, which it cannot use: whoever looks for that by the process finds it. */
+static int plan_network(struct microvm_plan *plan, struct error *err)
+{
+	const struct oci_namespace *ns = oci_namespace_find(plan->sb->config, OCI_NS_NETWORK);
+	int count = 0;
+
+	if (ns->path) {
+		plan->netns = open(ns->path, O_RDONLY | O_CLOEXEC);
+		if (plan->netns < 0)
+			return error_errno(err, errno, "/linux/namespaces: open `%s`", ns->path);
+		count = vm_net_count(plan->netns, err);
+	}
+	/* One that is empty may still get an interface before the workload starts. */
+	plan->cards = count > 1 ? (unsigned)count : 1;
+	return count < 0 ? count : 0;
 }
 
 static int plan_rootfs(struct microvm_plan *plan, struct error *err)
@@ -135,6 +154,8 @@ static int plan_open(struct microvm_plan *plan, const struct sandbox_io *io, str
 		return plan->bundle;
 	r = microvm_plan_machine(sb->config, &plan->arena, &plan->machine, err);
 	if (r == 0)
+		r = plan_network(plan, err);
+	if (r == 0)
 		r = make_cgroup(plan, err);
 	if (r == 0)
 		r = plan_rootfs(plan, err);
@@ -150,7 +171,7 @@ static int vmm_ended(struct sandbox *sb, struct error *err)
 	struct message message;
 
 	if (message_receive(sb->channel, &message, &said, sizeof(said), NULL) == 0 &&
-	    message.type == SYNC_ERROR && message.len == sizeof(said) && said.code > 0) {
+	    message.type == CONTROL_FAILED && message.len == sizeof(said) && said.code > 0) {
 		said.text[sizeof(said.text) - 1] = '\0';
 		spawn_discard(&sb->pid);
 		return error_set(err, said.code, "%s", said.text);
@@ -168,11 +189,11 @@ static int await_ready(struct sandbox *sb, struct error *err)
 		return spawn_ended(&sb->pid, err);
 	if (r < 0)
 		return r;
-	if (message.type == SYNC_ERROR && message.len == sizeof(said) && said.code > 0) {
+	if (message.type == CONTROL_FAILED && message.len == sizeof(said) && said.code > 0) {
 		said.text[sizeof(said.text) - 1] = '\0';
 		return error_set(err, said.code, "%s", said.text);
 	}
-	return message.type == SYNC_READY ? 0 : error_errno(err, EPROTO, "talk to hull-vmm");
+	return message.type == CONTROL_DONE ? 0 : error_errno(err, EPROTO, "talk to hull-vmm");
 }
 
 static int fill_create(const struct microvm_plan *plan, struct agent_create *create,
@@ -257,7 +278,8 @@ static int microvm_create(struct sandbox *sb, const struct sandbox_hooks *hooks,
 				     .bundle = -EBADF,
 				     .dir = -EBADF,
 				     .stdio = { -EBADF, -EBADF, -EBADF },
-				     .sync = -EBADF };
+				     .sync = -EBADF,
+				     .netns = -EBADF };
 	int r;
 
 	(void)detach_later;
@@ -279,7 +301,7 @@ static int microvm_create(struct sandbox *sb, const struct sandbox_hooks *hooks,
 
 static int microvm_commit(struct sandbox *sb, struct error *err)
 {
-	int r = message_send(sb->channel, SYNC_COMMIT, NULL, 0, NULL, 0, err);
+	int r = message_send(sb->channel, CONTROL_COMMIT, NULL, 0, NULL, 0, err);
 
 	close_fd(&sb->channel);
 	return r;
@@ -287,8 +309,30 @@ static int microvm_commit(struct sandbox *sb, struct error *err)
 
 /* ---- start -------------------------------------------------------------------------------------------- */
 
+/* Connects what is in the container's network namespace by now with the machine's cards. */
+static int connect_network(const struct sandbox *sb, struct strbuf *description, struct error *err)
+{
+	_cleanup_close_ int netns = -EBADF;
+	struct vm_net net;
+	char path[32];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", sb->pid);
+	netns = open(path, O_RDONLY | O_CLOEXEC);
+	if (netns < 0)
+		return error_errno(err, errno, "open the container's network namespace");
+	r = vm_net_connect(netns, &net, err);
+	for (uint32_t i = 0; r == 0 && i < net.count; i++)
+		r = (int)microvm_order(sb, CONTROL_NET, &i, sizeof(i), net.taps[i], NULL, 0, err);
+	if (r == 0 && net.count)
+		r = vm_net_print(&net, description, err);
+	vm_net_free(&net);
+	return r;
+}
+
 static int microvm_start(struct sandbox *sb, struct error *err)
 {
+	_cleanup_strbuf_ struct strbuf network = { 0 };
 	_cleanup_close_ int dir = microvm_open_dir(sb, err), sock = -EBADF;
 	int r;
 
@@ -299,10 +343,13 @@ static int microvm_start(struct sandbox *sb, struct error *err)
 		if (r < 0)
 			return r;
 	}
+	r = connect_network(sb, &network, err);
+	if (r < 0)
+		return r;
 	sock = microvm_connect(dir, AGENT_PORT, MICROVM_ANSWER, err);
 	if (sock < 0)
 		return sock;
-	r = agent_send(sock, AGENT_START, NULL, 0, err);
+	r = agent_send(sock, AGENT_START, network.data, network.len, err);
 	if (r == 0)
 		r = (int)agent_receive_answer(sock, NULL, NULL, AGENT_PAYLOAD_MAX, &sb->exec_failed,
 					      err);
@@ -312,7 +359,7 @@ static int microvm_start(struct sandbox *sb, struct error *err)
 static int is_paused(struct sandbox *sb, struct error *err)
 {
 	struct control_status status;
-	ssize_t len = microvm_order(sb, CONTROL_STATUS, NULL, 0, &status, sizeof(status), err);
+	ssize_t len = microvm_order(sb, CONTROL_STATUS, NULL, 0, -1, &status, sizeof(status), err);
 
 	if (len < 0)
 		return (int)len;
@@ -385,12 +432,12 @@ static int microvm_signal(struct sandbox *sb, int sig, bool all, struct error *e
 
 static int microvm_pause(struct sandbox *sb, struct error *err)
 {
-	return (int)microvm_order(sb, CONTROL_PAUSE, NULL, 0, NULL, 0, err);
+	return (int)microvm_order(sb, CONTROL_PAUSE, NULL, 0, -1, NULL, 0, err);
 }
 
 static int microvm_resume(struct sandbox *sb, struct error *err)
 {
-	return (int)microvm_order(sb, CONTROL_RESUME, NULL, 0, NULL, 0, err);
+	return (int)microvm_order(sb, CONTROL_RESUME, NULL, 0, -1, NULL, 0, err);
 }
 
 static ssize_t microvm_pids(struct sandbox *sb, pid_t **pids, struct error *err)

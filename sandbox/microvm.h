@@ -75,6 +75,8 @@ struct microvm_plan {
 	int stdio
 		[3]; /* what the workload's streams are on the host; [0] of a terminal: its secondary side */
 	int sync; /* hull-vmm's end of the channel */
+	int netns;   /* the network namespace to join; -EBADF: it gets one of its own */
+	unsigned cards; /* network cards that the machine has */
 	pid_t file_server;
 };
 
@@ -93,9 +95,9 @@ int microvm_open_dir(const struct sandbox *sb, struct error *err);
 ssize_t microvm_request(const struct sandbox *sb, enum agent_type type, const struct iovec *parts,
 			unsigned count, char **answer, size_t max, struct error *err);
 
-/* One order to hull-vmm (microvm/control.h). answer (of size bytes) may be NULL. Returns the answer's length. */
+/* One order to hull-vmm (microvm/control.h), with a descriptor unless fd is negative. answer (of size bytes) may be NULL. Returns the answer's length. */
 ssize_t microvm_order(const struct sandbox *sb, uint32_t order, const void *payload, size_t len,
-		      void *answer, size_t size, struct error *err);
+		      int fd, void *answer, size_t size, struct error *err);
 
 /* ---- microvm_exec.c ----------------------------------------------------------------------------------- */
 

@@ -97,7 +97,7 @@ ssize_t microvm_request(const struct sandbox *sb, enum agent_type type, const st
 }
 
 ssize_t microvm_order(const struct sandbox *sb, uint32_t order, const void *payload, size_t len,
-		      void *answer, size_t size, struct error *err)
+		      int fd, void *answer, size_t size, struct error *err)
 {
 	_cleanup_close_ int dir = microvm_open_dir(sb, err), sock = -EBADF;
 	union {
@@ -113,7 +113,7 @@ ssize_t microvm_order(const struct sandbox *sb, uint32_t order, const void *payl
 	if (sock < 0)
 		return sock;
 	limit_wait(sock, MICROVM_ANSWER);
-	r = message_send(sock, order, payload, len, NULL, 0, err);
+	r = message_send(sock, order, payload, len, &fd, fd >= 0, err);
 	if (r == 0)
 		r = message_receive(sock, &message, &buf, sizeof(buf), err);
 	if (r < 0)
@@ -121,12 +121,12 @@ ssize_t microvm_order(const struct sandbox *sb, uint32_t order, const void *payl
 	/* hull-vmm is where the guest is first when it breaks out: its words are read like the guest's. */
 	for (unsigned i = 0; i < message.fd_count; i++)
 		close(message.fds[i]);
-	if (message.type == CONTROL_ERROR && message.len == sizeof(buf.error)) {
+	if (message.type == CONTROL_FAILED && message.len == sizeof(buf.error)) {
 		buf.error.text[sizeof(buf.error.text) - 1] = '\0';
 		return error_set(err, buf.error.code > 0 ? buf.error.code : EIO, "hull-vmm: %s",
 				 buf.error.text);
 	}
-	if (message.type != CONTROL_OK || message.len > size)
+	if (message.type != CONTROL_DONE || message.len > size)
 		return error_errno(err, EPROTO, "talk to hull-vmm");
 	if (message.len)
 		memcpy(answer, buf.bytes, message.len);

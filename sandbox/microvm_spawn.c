@@ -22,10 +22,11 @@
 #include "base/syscalls.h"
 #include "microvm/control.h"
 #include "namespaces/mount_options.h"
+#include "namespaces/vm_net.h"
 #include "sandbox/container.h"
 #include "sandbox/microvm.h"
 
-#define ARGUMENTS_MAX 48
+#define ARGUMENTS_MAX 64
 
 struct command {
 	const char *argv[ARGUMENTS_MAX];
@@ -53,7 +54,7 @@ static void add_fd(struct command *c, const char *option, int fd, const char *mo
 
 static void __attribute__((noreturn)) fail(int sync, const struct error *err)
 {
-	message_send(sync, SYNC_ERROR, err, sizeof(*err), NULL, 0, NULL);
+	message_send(sync, CONTROL_FAILED, err, sizeof(*err), NULL, 0, NULL);
 	_exit(1);
 }
 
@@ -347,6 +348,14 @@ static void build_command(const struct microvm_plan *plan, const struct vmm_fds 
 	add_fd(c, "--control", fds->control, "");
 	add_fd(c, "--jail", plan->dir, "");
 	add_fd(c, "--sync", plan->sync, "");
+	for (unsigned i = 0; i < plan->cards; i++) {
+		uint8_t mac[6];
+
+		vm_net_card_address(i, mac);
+		add(c, "--net");
+		add(c, arena_printf(c->arena, "mac=%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1],
+				    mac[2], mac[3], mac[4], mac[5]));
+	}
 	add(c, plan->sb->config->process->terminal.v ? "--workload=terminal" : "--workload=pipes");
 }
 
@@ -375,6 +384,8 @@ vmm_main(struct microvm_plan *plan, int program, const struct vmm_fds *fds, bool
 	int r = begin_child(plan, in_cgroup, &err);
 
 	build_command(plan, fds, &c);
+	if (r == 0 && plan->netns >= 0 && setns(plan->netns, CLONE_NEWNET) < 0)
+		r = error_errno(&err, errno, "join the network namespace");
 	if (r == 0)
 		r = take_streams(plan, &err);
 	if (r == 0)
@@ -423,7 +434,7 @@ int microvm_spawn(struct microvm_plan *plan, struct error *err)
 	if (r >= 0)
 		r = spawn_file_server(plan, program, &fds.files, err);
 	if (r == 0) {
-		plan->sb->pid = clone_into(&plan->cgroup, CLONE_NEWPID, &in_cgroup);
+		plan->sb->pid = clone_into(&plan->cgroup, CLONE_NEWPID | (plan->netns < 0 ? CLONE_NEWNET : 0), &in_cgroup);
 		if (plan->sb->pid == 0)
 			vmm_main(plan, program, &fds, in_cgroup);
 		r = plan->sb->pid < 0 ? error_errno(err, errno, "clone3 hull-vmm") : 0;

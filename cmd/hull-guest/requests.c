@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/path.h"
 #include "cmd/hull-guest/guest.h"
+#include "namespaces/vm_net.h"
 #include "runtime/runtime.h"
 
 #define REQUEST_TIMEOUT 30 /* seconds in which the host must have said what it wants */
@@ -330,6 +331,10 @@ static int serve_exec(struct request *request, struct error *err)
 
 static int serve_start(struct request *request, struct error *err)
 {
+	int r = request->len ? vm_net_apply(request->payload, request->len, err) : 0;
+
+	if (r < 0)
+		return r;
 	return runtime_start(&request->guest->store, request->guest->id, &request->exec_failed,
 			     err);
 }
