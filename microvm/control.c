@@ -2,10 +2,12 @@
 /* Requests to a running monitor; see control.h. Whoever reaches the socket may do all that it offers. */
 #include "microvm/control.h"
 
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "base/message.h"
+#include "microvm/virtio_balloon.h"
 
 int control_tell(int sock, const struct error *result, struct error *err)
 {
@@ -14,8 +16,60 @@ int control_tell(int sock, const struct error *result, struct error *err)
 	return message_send(sock, CONTROL_FAILED, result, sizeof(*result), NULL, 0, err);
 }
 
-static int act(struct vmm *vmm, const struct message *request, struct error *err)
+/* The answer of a request that has one. */
+struct answer {
+	struct control_status status;
+	size_t len;
+};
+
+static int attach_tap(struct vmm *vmm, const struct message *request, const void *payload, int tap,
+		      struct error *err)
 {
+	uint32_t card;
+
+	if (request->len != sizeof(card) || tap < 0) {
+		close_fd(&tap);
+		return error_errno(err, EPROTO, "attach a tap device");
+	}
+	memcpy(&card, payload, sizeof(card));
+	if (card >= vmm->config.card_count) {
+		close_fd(&tap);
+		return error_set(err, ENODEV, "the machine has %u network cards, and no number %u",
+				 vmm->config.card_count, card);
+	}
+	return virtio_net_attach(vmm->cards[card], tap, err);
+}
+
+static int set_memory(struct vmm *vmm, const struct message *request, const void *payload,
+		      struct error *err)
+{
+	uint64_t mib, all = vmm->config.memory >> 20;
+
+	if (request->len != sizeof(mib) || !vmm->balloon)
+		return error_errno(err, EPROTO, "set the guest's memory");
+	memcpy(&mib, payload, sizeof(mib));
+	virtio_balloon_set_target(vmm->balloon, mib < all ? (uint32_t)((all - mib) << 8) : 0);
+	return 0;
+}
+
+static void tell_status(struct vmm *vmm, struct answer *answer)
+{
+	struct virtio_balloon_stats stats = { 0 };
+
+	if (vmm->balloon)
+		virtio_balloon_stats(vmm->balloon, &stats);
+	answer->status = (struct control_status){ .paused = vmm->paused,
+						  .balloon_mib = stats.actual >> 8 };
+	answer->len = sizeof(answer->status);
+}
+
+/* tap: the request's descriptor, taken over, or -1. */
+static int act(struct vmm *vmm, const struct message *request, const void *payload, int tap,
+	       struct answer *answer, struct error *err)
+{
+	if (request->type == CONTROL_NET)
+		return attach_tap(vmm, request, payload, tap, err);
+	close_fd(&tap);
 	switch (request->type) {
 	case CONTROL_PAUSE:
 		vmm_pause(vmm);
@@ -23,6 +77,11 @@ static int act(struct vmm *vmm, const struct message *request, struct error *err
 	case CONTROL_RESUME:
 		vmm_resume(vmm);
 		return 0;
+	case CONTROL_STATUS:
+		tell_status(vmm, answer);
+		return 0;
+	case CONTROL_MEMORY:
+		return set_memory(vmm, request, payload, err);
 	default:
 		return error_set(err, EPROTO, "the monitor does not know the request %u",
 				 request->type);
@@ -40,18 +99,23 @@ static void serve(struct loop_source *source, uint32_t events)
 	struct control_client *client = source->data;
 	struct error result = { 0 };
 	struct message message;
+	struct answer answer = { .len = 0 };
+	char payload[64];
 	int r;
 
 	(void)events;
-	if (message_receive(source->fd, &message, NULL, 0, &result) < 0) {
+	if (message_receive(source->fd, &message, payload, sizeof(payload), &result) < 0) {
 		disconnect(client);
 		return;
 	}
-	for (unsigned i = 0; i < message.fd_count; i++)
+	for (unsigned i = 1; i < message.fd_count; i++)
 		close(message.fds[i]);
-	r = act(client->control->vmm, &message, &result);
+	r = act(client->control->vmm, &message, payload, message.fd_count ? message.fds[0] : -1,
+		&answer, &result);
 	/* The socket does not block: nobody waits for one that does not read its answers. */
-	if (control_tell(source->fd, r < 0 ? &result : NULL, NULL) < 0)
+	r = r < 0 ? control_tell(source->fd, &result, NULL)
+		  : message_send(source->fd, CONTROL_DONE, &answer.status, answer.len, NULL, 0, NULL);
+	if (r < 0)
 		disconnect(client);
 }
 

@@ -146,6 +146,10 @@ struct virtio_device *virtio_blk_new(const struct virtio_blk_options *options,
 struct virtio_device *virtio_net_new(const struct virtio_net_options *options,
 				     const struct guest_memory *memory, struct loop *loop,
 				     struct error *err);
+/*
+ * Gives a card that was made without a tap (-1) one; it becomes the card's, also on an error. In the device thread.
+ */
+int virtio_net_attach(struct virtio_device *dev, int tap, struct error *err);
 struct virtio_device *virtio_rng_new(const struct guest_memory *memory, struct loop *loop,
 				     struct error *err);
 /* input and output: of the one port; input -1: none. */

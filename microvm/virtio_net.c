@@ -187,22 +187,42 @@ static int check_tap(int tap, struct error *err)
 
 	if (ioctl(tap, TUNGETIFF, &ifr) < 0)
 		return error_errno(err, errno, "virtio-net: not a tap device");
-	/* IFF_NO_PI cannot be asked for: its bit has another meaning here, too (IFF_NOFILTER). */
-	if ((ifr.ifr_flags & (IFF_TAP | IFF_VNET_HDR)) != (IFF_TAP | IFF_VNET_HDR))
-		return error_set(err, EINVAL,
-				 "virtio-net: `%.*s` is not a tap device with IFF_VNET_HDR",
-				 (int)sizeof(ifr.ifr_name), ifr.ifr_name);
+	if ((ifr.ifr_flags & (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)) !=
+	    (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+		return error_set(
+			err, EINVAL,
+			"virtio-net: `%.*s` is not a tap device with IFF_VNET_HDR and IFF_NO_PI",
+			(int)sizeof(ifr.ifr_name), ifr.ifr_name);
 	if (ioctl(tap, TUNSETVNETHDRSZ, &header) < 0)
 		return error_errno(err, errno, "virtio-net: set the length of the tap's header");
 	return 0;
 }
 
+/* A card without a cable: what the driver may choose from is what a tap of this kernel will have. */
+static uint64_t expected_features(void)
+{
+	uint64_t features = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(receive_offloads); i++)
+		if (receive_offloads[i] != VIRTIO_NET_F_GUEST_UFO)
+			features |= UINT64_C(1) << receive_offloads[i];
+	return features | UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM |
+	       UINT64_C(1) << VIRTIO_NET_F_CSUM | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO4 |
+	       UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6 | UINT64_C(1) << VIRTIO_NET_F_HOST_ECN;
+}
+
 /* Looks at the descriptor; receives the features that it allows. */
 static int prepare(struct net *net, uint64_t *features, struct error *err)
 {
-	int tap = net->tap.fd, flags = fcntl(tap, F_GETFL), r;
+	int tap = net->tap.fd, flags, r;
 	struct stat st;
 
+	if (tap < 0) {
+		net->dead = true;
+		*features |= expected_features();
+		return 0;
+	}
+	flags = fcntl(tap, F_GETFL);
 	if (flags < 0 || fstat(tap, &st) < 0 || fcntl(tap, F_SETFL, flags | O_NONBLOCK) < 0)
 		return error_errno(err, errno, "virtio-net: descriptor");
 	if (S_ISSOCK(st.st_mode))
@@ -211,6 +231,39 @@ static int prepare(struct net *net, uint64_t *features, struct error *err)
 	r = check_tap(tap, err);
 	if (r == 0)
 		*features |= tap_features(tap);
+	return r;
+}
+
+static int attach(struct net *net, int tap, struct error *err)
+{
+	unsigned long offloads = tap_offloads(net->dev.negotiated);
+	int r;
+
+	if (net->tap.fd >= 0)
+		return error_set(err, EBUSY, "virtio-net: the card has a tap already");
+	r = check_tap(tap, err);
+	if (r < 0)
+		return r;
+	if (fcntl(tap, F_SETFL, O_RDWR | O_NONBLOCK) < 0 ||
+	    (virtio_running(&net->dev) && ioctl(tap, TUNSETOFFLOAD, offloads) < 0))
+		return error_errno(err, errno,
+				   "virtio-net: the tap cannot offload what the driver chose");
+	net->tap.fd = tap;
+	net->is_tap = true;
+	net->dead = false;
+	watch(net);
+	return 0;
+}
+
+int virtio_net_attach(struct virtio_device *dev, int tap, struct error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&dev->lock);
+	r = attach((struct net *)dev, tap, err);
+	pthread_mutex_unlock(&dev->lock);
+	if (r < 0)
+		close_fd(&tap);
 	return r;
 }
 

@@ -25,6 +25,9 @@ void vmm_config_init(struct vmm_config *config)
 		.console_input = -1,
 		.console_output = -1,
 		.serial = -1,
+		.file_server = -1,
+		.vsock_listener = -1,
+		.vsock_directory = -1,
 	};
 }
 
@@ -147,6 +150,49 @@ static int add_devices(struct vmm *vmm, struct error *err)
 	}
 	if (r == 0)
 		r = add_device(vmm, virtio_rng_new(&vmm->memory, &vmm->loop, err), err);
+	return r;
+}
+
+static int add_cards(struct vmm *vmm, struct error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < vmm->config.card_count; i++) {
+		struct virtio_net_options options = vmm->config.cards[i];
+
+		vmm->config.cards[i].tap = -1;
+		r = add_device(vmm, virtio_net_new(&options, &vmm->memory, &vmm->loop, err), err);
+		if (r == 0)
+			vmm->cards[i] = vmm->devices[vmm->device_count - 1];
+	}
+	return r;
+}
+
+/* What connects guest and host beyond disks and wires. */
+static int add_links(struct vmm *vmm, struct error *err)
+{
+	struct vmm_config *config = &vmm->config;
+	int r = add_cards(vmm, err);
+
+	if (r == 0 && config->file_server >= 0)
+		r = add_device(vmm,
+			       virtio_fs_new(take_fd(&config->file_server), config->fs_tag,
+					     &vmm->memory, &vmm->loop, err),
+			       err);
+	if (r == 0 && config->vsock) {
+		r = add_device(vmm,
+			       virtio_vsock_new(VMM_GUEST_CID, take_fd(&config->vsock_listener),
+						take_fd(&config->vsock_directory), &vmm->memory,
+						&vmm->loop, err),
+			       err);
+		if (r == 0)
+			vmm->vsock = vmm->devices[vmm->device_count - 1];
+	}
+	if (r == 0 && config->vsock) {
+		r = add_device(vmm, virtio_balloon_new(&vmm->memory, &vmm->loop, err), err);
+		if (r == 0)
+			vmm->balloon = vmm->devices[vmm->device_count - 1];
+	}
 	return r;
 }
 
@@ -282,7 +328,7 @@ static int make_hardware(struct vmm *vmm, struct error *err)
 	int r = check_config(&vmm->config, err);
 
 	if (r == 0)
-		r = kvm_open(&vmm->kvm, err);
+		r = vmm->config.kvm ? 0 : kvm_open(&vmm->kvm, err);
 	if (r == 0)
 		r = guest_memory_create(&vmm->memory, vmm->config.memory, err);
 	if (r == 0)
@@ -310,6 +356,8 @@ static int fill(struct vmm *vmm, struct boot_state *boot, struct error *err)
 	if (r == 0)
 		r = add_devices(vmm, err);
 	if (r == 0)
+		r = add_links(vmm, err);
+	if (r == 0)
 		r = boot_load(&vmm->memory, &config, boot, err);
 	if (r < 0)
 		return r;
@@ -331,6 +379,11 @@ static void close_config(struct vmm_config *config)
 		close_fd(&config->console_input);
 	close_fd(&config->console_output);
 	close_fd(&config->serial);
+	for (unsigned i = 0; i < config->card_count; i++)
+		close_fd(&config->cards[i].tap);
+	close_fd(&config->file_server);
+	close_fd(&config->vsock_listener);
+	close_fd(&config->vsock_directory);
 }
 
 struct vmm *vmm_new(const struct vmm_config *config, struct error *err)
@@ -347,7 +400,11 @@ struct vmm *vmm_new(const struct vmm_config *config, struct error *err)
 		return NULL;
 	}
 	vmm->config = *config;
-	vmm->kvm.dev = vmm->kvm.vm = vmm->memory.fd = vmm->loop.epoll = -EBADF;
+	if (config->kvm)
+		vmm->kvm = *config->kvm;
+	else
+		vmm->kvm.dev = vmm->kvm.vm = -EBADF;
+	vmm->memory.fd = vmm->loop.epoll = -EBADF;
 	vmm->serial.output = vmm->serial.irq_fd = vmm->serial.wake_fd = -EBADF;
 	vmm->signal_fd = vmm->end_fd = -EBADF;
 	pthread_mutex_init(&vmm->lock, NULL);
@@ -387,11 +444,13 @@ int vmm_run(struct vmm *vmm, struct vmm_ending *ending, struct error *err)
 void vmm_pause(struct vmm *vmm)
 {
 	vcpus_pause(&vmm->vcpus);
+	vmm->paused = true;
 }
 
 void vmm_resume(struct vmm *vmm)
 {
 	vcpus_resume(&vmm->vcpus);
+	vmm->paused = false;
 }
 
 void vmm_free(struct vmm *vmm)

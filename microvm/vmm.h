@@ -30,6 +30,8 @@
 #include "microvm/virtio.h"
 
 #define VMM_DISKS_MAX  8
+#define VMM_CARDS_MAX  8
+#define VMM_GUEST_CID  3 /* of every guest: its vsock ends in its monitor */
 #define VMM_LINES_MAX  2048
 #define VMM_MEMORY_MIN (UINT64_C(2) << 20) /* bytes; what a kernel needs is more */
 
@@ -47,6 +49,7 @@ struct vmm_hooks {
 
 /* Descriptors are the machine's from vmm_new() on, also on an error; -1 where there is none. */
 struct vmm_config {
+	const struct kvm *kvm; /* open already, and the machine's from vmm_new() on; NULL: it is opened */
 	int kernel, initrd;  /* boot.h */
 	const char *cmdline; /* NULL: an empty one */
 	unsigned cpus;       /* 1 to LAYOUT_CPUS_MAX */
@@ -54,6 +57,12 @@ struct vmm_config {
 	struct virtio_blk_options disks[VMM_DISKS_MAX];
 	unsigned disk_count;
 	int console_input, console_output; /* a virtio console, where there is an output */
+	struct virtio_net_options cards[VMM_CARDS_MAX];
+	unsigned card_count;
+	int file_server;     /* a socket to one (virtio_fs.h) */
+	const char *fs_tag;
+	bool vsock;          /* virtio_vsock.h */
+	int vsock_listener, vsock_directory;
 	int serial;                        /* where what the guest writes to COM1 goes */
 	struct vmm_hooks hooks;
 };
@@ -78,6 +87,8 @@ struct vmm {
 	struct serial serial;
 	struct virtio_device *devices[LAYOUT_MMIO_MAX];
 	unsigned device_count;
+	struct virtio_device *vsock, *balloon, *cards[VMM_CARDS_MAX]; /* among them */
+	bool paused;
 	struct vcpus vcpus;
 	bool has_vcpus;
 	int signal_fd, end_fd;

@@ -20,8 +20,15 @@ enum {
 	OPTION_DISK,
 	OPTION_CONSOLE,
 	OPTION_SERIAL,
+	OPTION_NET,
+	OPTION_FS,
+	OPTION_VSOCK,
+	OPTION_VSOCK_DIR,
+	OPTION_WORKLOAD,
 	OPTION_CONTROL,
 	OPTION_SYNC,
+	OPTION_JAIL,
+	OPTION_NO_JAIL,
 	OPTION_DEBUG,
 	OPTION_HELP,
 	OPTION_VERSION,
@@ -50,12 +57,33 @@ static const struct {
 	{ { "serial", required_argument, NULL, OPTION_SERIAL },
 	  "-|fd:N",
 	  "where the output of the serial port goes, ttyS0" },
+	{ { "net", required_argument, NULL, OPTION_NET },
+	  "[fd:N,]mac=MAC[,mtu=N]",
+	  "a network card on a tap device, or without one; may be given 8 times" },
+	{ { "fs", required_argument, NULL, OPTION_FS },
+	  "fd:N,tag=TEXT",
+	  "a shared directory: the socket of a hull-vmm --file-server" },
+	{ { "vsock", required_argument, NULL, OPTION_VSOCK },
+	  "fd:N",
+	  "a listening Unix socket for connections to the guest (CONNECT PORT)" },
+	{ { "vsock-dir", required_argument, NULL, OPTION_VSOCK_DIR },
+	  "PATH",
+	  "where the guest's connections go: to the Unix sockets vsock.sock_PORT" },
+	{ { "workload", required_argument, NULL, OPTION_WORKLOAD },
+	  "pipes|terminal",
+	  "hull-guest runs in the guest: standard streams, signals and the end are its container's" },
 	{ { "control", required_argument, NULL, OPTION_CONTROL },
 	  "fd:N",
 	  "a listening SOCK_SEQPACKET socket for requests" },
 	{ { "sync", required_argument, NULL, OPTION_SYNC },
 	  "fd:N",
 	  "a connected SOCK_SEQPACKET socket on which the start is reported" },
+	{ { "jail", required_argument, NULL, OPTION_JAIL },
+	  "PATH",
+	  "the directory that becomes the root (an empty one)" },
+	{ { "no-jail", no_argument, NULL, OPTION_NO_JAIL },
+	  NULL,
+	  "confine nothing: for debugging, with guests that are trusted" },
 	{ { "debug", no_argument, NULL, OPTION_DEBUG }, NULL, "say more" },
 	{ { "help", no_argument, NULL, OPTION_HELP }, NULL, "show this" },
 	{ { "version", no_argument, NULL, OPTION_VERSION }, NULL, "show the version" },
@@ -160,6 +188,59 @@ static int take_console(struct vmm_config *config, const char *value, struct err
 	return r;
 }
 
+static bool parse_mac(const char *text, uint8_t mac[6])
+{
+	unsigned bytes[6];
+	int end = 0;
+
+	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
+		   &bytes[4], &bytes[5], &end) != 6 ||
+	    text[end])
+		return false;
+	for (int i = 0; i < 6; i++)
+		mac[i] = (uint8_t)bytes[i];
+	return !(mac[0] & 1); /* not one of many's */
+}
+
+static int add_card(struct vmm_config *config, char *value, struct error *err)
+{
+	struct virtio_net_options *card;
+	char *rest = value, *word;
+	bool has_mac = false;
+	uint64_t mtu;
+
+	if (config->card_count == VMM_CARDS_MAX)
+		return error_set(err, E2BIG, "at most %d network cards are possible",
+				 VMM_CARDS_MAX);
+	card = &config->cards[config->card_count++];
+	*card = (struct virtio_net_options){ .tap = -1 };
+	while ((word = strsep(&rest, ","))) {
+		int r = 0;
+
+		if (!strncmp(word, "fd:", 3))
+			r = take_inherited(word, &card->tap, err);
+		else if (!strncmp(word, "mac=", 4) && parse_mac(word + 4, card->mac))
+			has_mac = true;
+		else if (!strncmp(word, "mtu=", 4) && parse_u64(word + 4, UINT16_MAX, &mtu))
+			card->mtu = (uint16_t)mtu;
+		else
+			r = error_set(err, EINVAL, "`%s` is no property of a network card", word);
+		if (r < 0)
+			return r;
+	}
+	return has_mac ? 0 : error_set(err, EINVAL, "a network card needs mac=MAC");
+}
+
+static int take_file_server(struct vmm_config *config, char *value, struct error *err)
+{
+	char *rest = value, *fd = strsep(&rest, ",");
+
+	if (!rest || strncmp(rest, "tag=", 4) || !rest[4])
+		return error_set(err, EINVAL, "`%s`: must be fd:N,tag=TEXT", value);
+	config->fs_tag = rest + 4;
+	return take_inherited(fd, &config->file_server, err);
+}
+
 static int take_option(struct options *options, int number, char *value, struct error *err)
 {
 	struct vmm_config *config = &options->config;
@@ -189,6 +270,27 @@ static int take_option(struct options *options, int number, char *value, struct 
 	case OPTION_SERIAL:
 		return strcmp(value, "-") ? take_inherited(value, &config->serial, err)
 					  : take_standard(STDOUT_FILENO, &config->serial, err);
+	case OPTION_NET:
+		return add_card(config, value, err);
+	case OPTION_FS:
+		return take_file_server(config, value, err);
+	case OPTION_VSOCK:
+		config->vsock = true;
+		return take_inherited(value, &config->vsock_listener, err);
+	case OPTION_VSOCK_DIR:
+		config->vsock = true;
+		return open_path(value, O_PATH | O_DIRECTORY, &config->vsock_directory, err);
+	case OPTION_WORKLOAD:
+		options->workload = true;
+		options->terminal = !strcmp(value, "terminal");
+		return options->terminal || !strcmp(value, "pipes")
+			       ? 0
+			       : error_set(err, EINVAL, "`%s`: must be pipes or terminal", value);
+	case OPTION_JAIL:
+		return open_path(value, O_PATH | O_DIRECTORY, &options->jail, err);
+	case OPTION_NO_JAIL:
+		options->no_jail = true;
+		return 0;
 	case OPTION_CONTROL:
 		return take_inherited(value, &options->control, err);
 	case OPTION_SYNC:
@@ -210,7 +312,7 @@ int options_parse(struct options *options, int argc, char **argv, struct error *
 	struct option all[ARRAY_SIZE(table) + 1] = { 0 };
 	int number, index, r = 0;
 
-	*options = (struct options){ .control = -1, .sync = -1 };
+	*options = (struct options){ .control = -1, .sync = -1, .jail = -1 };
 	vmm_config_init(&options->config);
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
 		all[i] = table[i].option;
