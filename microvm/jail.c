@@ -23,7 +23,7 @@
 #include "base/syscalls.h"
 
 #define NOBODY     65534
-#define NAMESPACES (CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP)
+#define NAMESPACES (CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 
 static int limit(int resource, const char *name, rlim_t value, struct error *err)
 {
@@ -45,23 +45,43 @@ static int set_limits(unsigned descriptors, struct error *err)
 	return r < 0 ? r : limit(RLIMIT_CORE, "RLIMIT_CORE", 0, err);
 }
 
-/* The directory as the only thing in the mount namespace. */
-static int enter_root(int root, struct error *err)
+#define ROOT_ATTRIBUTES (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
+
+static int make_empty_root(struct error *err)
 {
+	_cleanup_close_ int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	int root = -1;
+
+	if (fs >= 0 && fsconfig(fs, FSCONFIG_SET_STRING, "mode", "555", 0) == 0 &&
+	    fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "2", 0) == 0 &&
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		root = fsmount(fs, FSMOUNT_CLOEXEC, ROOT_ATTRIBUTES | MOUNT_ATTR_RDONLY);
+	return root < 0 ? error_errno(err, errno, "jail: make an empty root") : root;
+}
+
+/* The working directory, which is that of the new mount namespace by now: a descriptor would still be the old one's. */
+static int clone_root(struct error *err)
+{
+	_cleanup_close_ int root = open_tree(AT_FDCWD, ".", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	struct mount_attr attr = { .attr_set = ROOT_ATTRIBUTES };
+
+	if (root < 0 || mount_setattr(root, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return error_errno(err, errno, "jail: mount the root directory");
+	return take_fd(&root);
+}
+
+/* The directory as the only thing in the mount namespace. */
+static int enter_root(bool given, struct error *err)
+{
+	_cleanup_close_ int root = -EBADF;
+
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return error_errno(err, errno, "jail: make the mounts private");
-	if (root < 0) {
-		if (mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-			  "size=0,nr_inodes=2,mode=555") < 0 ||
-		    chdir("/tmp") < 0)
-			return error_errno(err, errno, "jail: make an empty root");
-	} else if (fchdir(root) < 0 || mount(".", ".", NULL, MS_BIND, NULL) < 0 ||
-		   fchdir(root) < 0 ||
-		   mount(NULL, ".", NULL, MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC,
-			 NULL) < 0) {
-		return error_errno(err, errno, "jail: mount the root directory");
-	}
-	if (sys_pivot_root(".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+	root = given ? clone_root(err) : make_empty_root(err);
+	if (root < 0)
+		return root;
+	if (move_mount(root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0 || fchdir(root) < 0 ||
+	    sys_pivot_root(".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
 		return error_errno(err, errno, "jail: enter the root directory");
 	return 0;
 }
@@ -126,22 +146,22 @@ static int close_behind(struct error *err)
 }
 
 /* As an ordinary user: a user namespace is what gives the others. */
-static int unshare_as_user(int proc, struct error *err)
+static int unshare_as_user(int proc, int flags, struct error *err)
 {
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
 
-	if (unshare(CLONE_NEWUSER | NAMESPACES) < 0)
+	if (unshare(CLONE_NEWUSER | flags) < 0)
 		return error_errno(err, errno, "jail: make namespaces");
 	return write_maps(proc, uid, gid, err);
 }
 
 /* As root: the others first, which a user without privilege may not be allowed to make; then it is nobody's. */
-static int unshare_as_root(int root, int proc, struct error *err)
+static int unshare_as_root(bool root, int proc, int flags, struct error *err)
 {
 	int r;
 
-	if (unshare(NAMESPACES) < 0)
+	if (unshare(flags) < 0)
 		return error_errno(err, errno, "jail: make namespaces");
 	r = enter_root(root, err);
 	if (r == 0)
@@ -151,21 +171,24 @@ static int unshare_as_root(int root, int proc, struct error *err)
 	return unshare(CLONE_NEWUSER) < 0 ? 0 : write_maps(proc, NOBODY, NOBODY, err);
 }
 
-int jail_enter(int root, unsigned descriptors, struct error *err)
+int jail_enter(int root, bool keep_network, unsigned descriptors, struct error *err)
 {
+	int flags = NAMESPACES | (keep_network ? 0 : CLONE_NEWNET);
 	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int r = proc < 0 ? error_errno(err, errno, "jail: open `/proc`") : 0;
 
 	if (r == 0)
 		r = set_limits(descriptors, err);
+	if (r == 0 && root >= 0 && fchdir(root) < 0)
+		r = error_errno(err, errno, "jail: enter the root directory");
 	if (r < 0)
 		return r;
 	if (geteuid() == 0) {
-		r = unshare_as_root(root, proc, err);
+		r = unshare_as_root(root >= 0, proc, flags, err);
 	} else {
-		r = unshare_as_user(proc, err);
+		r = unshare_as_user(proc, flags, err);
 		if (r == 0)
-			r = enter_root(root, err);
+			r = enter_root(root >= 0, err);
 	}
 	if (r == 0)
 		r = set_capabilities(0, err);

@@ -21,9 +21,10 @@
  * directory, where we are root the user and group 65534, a user namespace, no capabilities, no new privileges, no core dumps,
  * not dumpable. What is not possible on this host is an error, except the user namespace, which many forbid.
  *
+ * keep_network: the network namespace is the workload's already; whatever is in it, the filters let nobody make a socket for it.
  * descriptors: how many may be open in all (RLIMIT_NOFILE).
  */
-int jail_enter(int root, unsigned descriptors, struct error *err);
+int jail_enter(int root, bool keep_network, unsigned descriptors, struct error *err);
 
 /*
  * The same for the file server, which stays who it is, for it makes files for every user of the guest's, and keeps the capabilities

@@ -29,6 +29,8 @@ static const unsigned device_ioctls[] = { TIOCGWINSZ, FIONREAD, TUNSETOFFLOAD };
 static const unsigned data_only[] = { PROT_READ | PROT_WRITE, PROT_READ,
 				      PROT_NONE }; /* never code */
 
+static const unsigned unix_only[] = { AF_UNIX };
+
 #define ANY              0, NULL, 0
 #define ONE_OF(n, words) (n), (words), ARRAY_SIZE(words)
 
@@ -80,7 +82,7 @@ static const struct jail_rule device_rules[] = {
 	{ SYS_lseek, ANY, "a disk's size" },
 	{ SYS_getrandom, ANY, "the random device" },
 	{ SYS_accept4, ANY, "vsock and control connections" },
-	{ SYS_socket, ANY, "vsock: the host's sockets, by name" },
+	{ SYS_socket, ONE_OF(0, unix_only), "vsock: the host's sockets, by name" },
 	{ SYS_connect, ANY, "the same" },
 	{ SYS_fchdir, ANY, "the same: to the directory they are in" },
 	{ SYS_socketpair, ANY, "vsock connections of our own" },

@@ -703,6 +703,7 @@ static void destroy(struct virtio_device *dev)
 	free_dead(v);
 	close_fd(&v->listener.fd);
 	close_fd(&v->directory);
+	free(v);
 }
 
 static const struct virtio_ops vsock_ops = {
@@ -723,8 +724,8 @@ struct virtio_device *virtio_vsock_new(uint64_t guest_cid, int listener, int dir
 {
 	struct vsock *v = calloc(1, sizeof(*v));
 
-	if (!v || virtio_init(&v->dev, &vsock_ops, 0, memory, loop, err) < 0) {
-		free(v);
+	if (!v) {
+		error_errno(err, ENOMEM, "vsock");
 		close_fd(&listener);
 		close_fd(&directory);
 		return NULL;
@@ -735,6 +736,10 @@ struct virtio_device *virtio_vsock_new(uint64_t guest_cid, int listener, int dir
 	v->take_connections = true;
 	v->ready_end = &v->ready;
 	v->next_port = FIRST_HOST_PORT;
+	if (virtio_init(&v->dev, &vsock_ops, 0, memory, loop, err) < 0) {
+		virtio_free(&v->dev);
+		return NULL;
+	}
 	return &v->dev;
 }
 
