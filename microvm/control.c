@@ -58,8 +58,10 @@ static void tell_status(struct vmm *vmm, struct answer *answer)
 
 	if (vmm->balloon)
 		virtio_balloon_stats(vmm->balloon, &stats);
-	answer->status = (struct control_status){ .paused = vmm->paused,
-						  .balloon_mib = stats.actual >> 8 };
+	answer->status =
+		(struct control_status){ .paused = vmm->paused,
+					 .memory_mib = (uint32_t)(vmm->config.memory >> 20),
+					 .balloon_mib = stats.actual >> 8 };
 	answer->len = sizeof(answer->status);
 }
 
@@ -114,7 +116,8 @@ static void serve(struct loop_source *source, uint32_t events)
 		&answer, &result);
 	/* The socket does not block: nobody waits for one that does not read its answers. */
 	r = r < 0 ? control_tell(source->fd, &result, NULL)
-		  : message_send(source->fd, CONTROL_DONE, &answer.status, answer.len, NULL, 0, NULL);
+		  : message_send(source->fd, CONTROL_DONE, &answer.status, answer.len, NULL, 0,
+				 NULL);
 	if (r < 0)
 		disconnect(client);
 }

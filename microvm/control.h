@@ -21,7 +21,7 @@ enum control_type {
 	CONTROL_PAUSE = 16, /* done: every processor has stopped */
 	CONTROL_RESUME,
 	CONTROL_STATUS, /* done: struct control_status */
-	CONTROL_NET,    /* uint32_t, and a descriptor: the card of this number, from 0 on, gets this tap */
+	CONTROL_NET, /* uint32_t, and a descriptor: the card of this number, from 0 on, gets this tap */
 	CONTROL_MEMORY, /* uint64_t, MiB: what the guest may use of its memory; the balloon takes the rest */
 	/* Over --sync, from the hull that started the monitor: it may outlive that. No answer. */
 	CONTROL_COMMIT,
@@ -29,6 +29,7 @@ enum control_type {
 
 struct control_status {
 	uint32_t paused;
+	uint32_t memory_mib;  /* of the machine */
 	uint32_t balloon_mib; /* given back by the guest, as it says */
 };
 

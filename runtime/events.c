@@ -84,6 +84,9 @@ int runtime_events(const struct store *store, const char *id, const struct runti
 	if (c.status == OCI_STOPPED || c.status == OCI_CREATING)
 		return error_set(err, ESRCH, "container not running: `%s` %s", id,
 				 c.status == OCI_STOPPED ? "has stopped" : "is being created");
+	if (c.sandbox.ops->events)
+		return c.sandbox.ops->events(&c.sandbox, events->interval_ms, events->once,
+					     events->print, events->data, err);
 	if (events->once)
 		return print_stats(&c, events, err);
 	init = process_open(c.record.pid, c.record.start_time, err);

@@ -83,11 +83,13 @@ struct oci_state container_state(const struct container *c);
 /* The processes of a running container, as the host numbers them. The caller frees *pids. */
 ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, struct error *err);
 
+/* A table of the processes for people, where they are not the host's; else *table is NULL. The caller frees it. */
+int runtime_ps(const struct store *store, const char *id, char **table, struct error *err);
+
 struct runtime_events {
 	uint64_t interval_ms;
-	bool once; /* one line of statistics, and no more */
-	/* Takes a line, an event as JSON. A negative errno ends it. */
-	int (*print)(void *data, const struct strbuf *line, struct error *err);
+	bool once;            /* one line of statistics, and no more */
+	sandbox_print *print; /* takes a line, an event as JSON */
 	void *data;
 };
 

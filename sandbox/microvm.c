@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <termios.h>
@@ -24,6 +25,7 @@
 #include "base/syscalls.h"
 #include "microvm/control.h"
 #include "namespaces/vm_net.h"
+#include "oci/json.h"
 #include "sandbox/container.h"
 
 #define KILL_TIMEOUT 10000 /* milliseconds that a killed hull-vmm may take to go */
@@ -129,14 +131,19 @@ static int plan_terminal(struct microvm_plan *plan, const struct sandbox_io *io,
 
 static int make_cgroup(struct microvm_plan *plan, struct error *err)
 {
+	const struct oci_resources *resources = NULL;
 	const struct sandbox *sb = plan->sb;
 
 	if (sb->scope)
 		return error_set(err, ENOTSUP,
 				 "--systemd-cgroup: not with microVMs yet; use cgroupfs");
-	return container_make_own_cgroup(
-		sb, microvm_host_resources(sb->config, &plan->machine, &plan->arena), false,
-		&plan->host, &plan->cgroup, err);
+	if (sb->config->linux_->resources) {
+		resources = microvm_host_resources(sb->config->linux_->resources,
+						   plan->machine.memory_mib, &plan->arena);
+		if (!resources)
+			return error_errno(err, ENOMEM, "plan the limits");
+	}
+	return container_make_own_cgroup(sb, resources, false, &plan->host, &plan->cgroup, err);
 }
 
 static int plan_open(struct microvm_plan *plan, const struct sandbox_io *io, struct error *err)
@@ -356,15 +363,21 @@ static int microvm_start(struct sandbox *sb, struct error *err)
 	return r;
 }
 
-static int is_paused(struct sandbox *sb, struct error *err)
+static int get_status(const struct sandbox *sb, struct control_status *status, struct error *err)
 {
-	struct control_status status;
-	ssize_t len = microvm_order(sb, CONTROL_STATUS, NULL, 0, -1, &status, sizeof(status), err);
+	ssize_t len = microvm_order(sb, CONTROL_STATUS, NULL, 0, -1, status, sizeof(*status), err);
 
 	if (len < 0)
 		return (int)len;
-	return len == sizeof(status) ? status.paused != 0
-				     : error_errno(err, EPROTO, "talk to hull-vmm");
+	return len == sizeof(*status) ? 0 : error_errno(err, EPROTO, "talk to hull-vmm");
+}
+
+static int is_paused(struct sandbox *sb, struct error *err)
+{
+	struct control_status status;
+	int r = get_status(sb, &status, err);
+
+	return r < 0 ? r : status.paused != 0;
 }
 
 static int microvm_started(struct sandbox *sb, struct error *err)
@@ -451,6 +464,132 @@ static ssize_t microvm_pids(struct sandbox *sb, pid_t **pids, struct error *err)
 	return len / (ssize_t)sizeof(pid_t);
 }
 
+/*
+ * The machine's memory stays as it was made. A workload that may use less than before has the rest taken by the balloon; more
+ * than the machine has it cannot get.
+ */
+static int update_memory(struct sandbox *sb, const struct oci_resources *changes,
+			 const struct control_status *status, struct error *err)
+{
+	uint64_t wanted;
+
+	if (!changes->memory || !changes->memory->limit.set)
+		return 0;
+	wanted = microvm_memory_for(changes->memory->limit.v);
+	if (wanted > status->memory_mib)
+		return error_set(err, ERANGE,
+				 "/memory/limit: the microVM was made with %u MiB of memory, and "
+				 "this takes %llu MiB",
+				 status->memory_mib, (unsigned long long)wanted);
+	if (!wanted)
+		wanted = status->memory_mib; /* no limit: all there is */
+	return (int)microvm_order(sb, CONTROL_MEMORY, &wanted, sizeof(wanted), -1, NULL, 0, err);
+}
+
+static int update_guest(const struct sandbox *sb, const struct oci_resources *changes,
+			struct arena *arena, struct error *err)
+{
+	const struct oci_resources *inside = microvm_guest_resources(changes, arena);
+	_cleanup_strbuf_ struct strbuf json = { 0 };
+	struct iovec part;
+	int r = inside ? oci_resources_print(inside, &json, err)
+		       : error_errno(err, ENOMEM, "update");
+
+	part = (struct iovec){ json.data, json.len };
+	return r < 0 ? r : (int)microvm_request(sb, AGENT_UPDATE, &part, 1, NULL, 0, err);
+}
+
+static int microvm_update(struct sandbox *sb, const struct oci_resources *changes,
+			  const struct oci_resources *merged, struct error *err)
+{
+	_cleanup_arena_ struct arena arena = { 0 };
+	const struct oci_resources *host, *all;
+	struct control_status status;
+	int r = get_status(sb, &status, err);
+
+	if (r == 0)
+		r = update_memory(sb, changes, &status, err);
+	if (r < 0)
+		return r;
+	host = microvm_host_resources(changes, status.memory_mib, &arena);
+	all = microvm_host_resources(merged, status.memory_mib, &arena);
+	if (!host || !all)
+		return error_errno(err, ENOMEM, "update");
+	if (container_has_cgroup(sb))
+		r = container_update(sb, host, all, err);
+	return r < 0 ? r : update_guest(sb, changes, &arena, err);
+}
+
+/* What the guest writes is for a terminal or a program: lines of what can be printed. */
+static void make_printable(char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (((unsigned char)text[i] < ' ' && text[i] != '\n') || text[i] == 0x7f)
+			text[i] = '?';
+}
+
+static int microvm_ps(struct sandbox *sb, char **table, struct error *err)
+{
+	ssize_t len = microvm_request(sb, AGENT_PS, NULL, 0, table, (size_t)4 << 20, err);
+
+	if (len < 0)
+		return (int)len;
+	make_printable(*table, (size_t)len);
+	return 0;
+}
+
+/* A line of the guest's, if it is one object of JSON: whoever reads ours must not be led astray by it. */
+static int print_event(const struct sandbox *sb, char *text, size_t len, sandbox_print *print,
+		       void *data, struct error *err)
+{
+	struct strbuf line = { .data = text, .len = len };
+	_cleanup_arena_ struct arena arena = { 0 };
+	struct json_value *root;
+	const char *id;
+
+	if (memchr(text, '\n', len) != NULL && memchr(text, '\n', len) != text + len - 1)
+		return error_set(err, EPROTO, "the microVM's events are no lines");
+	if (json_parse(text, len, &arena, &root, err) < 0)
+		return error_wrap(err, "an event of the microVM");
+	id = json_get_string(root, "id");
+	if (root->type != JSON_OBJECT || !id || strcmp(id, sb->id) != 0)
+		return error_set(err, EPROTO, "an event of the microVM is not about it");
+	return print(data, &line, err);
+}
+
+static int microvm_events(struct sandbox *sb, uint64_t interval_ms, bool once, sandbox_print *print,
+			  void *data, struct error *err)
+{
+	_cleanup_close_ int dir = microvm_open_dir(sb, err), sock = -EBADF;
+	uint64_t interval = once ? 0 : interval_ms;
+	uint32_t type = AGENT_DATA;
+	int r;
+
+	if (dir < 0)
+		return dir;
+	sock = microvm_connect(dir, AGENT_PORT, MICROVM_ANSWER, err);
+	if (sock < 0)
+		return sock;
+	r = agent_send(sock, AGENT_EVENTS, &interval, sizeof(interval), err);
+	if (!once) /* the next may be long in coming */
+		setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ 0 },
+			   sizeof(struct timeval));
+	while (r == 0 && type == AGENT_DATA) {
+		_cleanup_free_ char *text = NULL;
+		ssize_t len = agent_receive_answer(sock, &type, &text, 1 << 20, NULL, err);
+
+		if (len == -EPIPE && !once)
+			return 0; /* it ended with its machine */
+		if (len < 0)
+			return (int)len;
+		if (type == AGENT_DATA)
+			r = print_event(sb, text, (size_t)len, print, data, err);
+		if (once)
+			break;
+	}
+	return r;
+}
+
 /* ---- the end ------------------------------------------------------------------------------------------ */
 
 static int kill_vmm(const struct sandbox *sb, int pidfd, struct error *err)
@@ -494,15 +633,6 @@ static int microvm_mount(struct sandbox *sb, const struct oci_mounts *mounts, bo
 			 "mounts: what a microVM sees of the host is fixed when it starts");
 }
 
-static int microvm_update(struct sandbox *sb, const struct oci_resources *changes,
-			  const struct oci_resources *merged, struct error *err)
-{
-	(void)sb;
-	(void)changes;
-	(void)merged;
-	return error_set(err, ENOTSUP, "update: not for microVMs yet");
-}
-
 static int microvm_stats(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
 			 struct error *err)
 {
@@ -530,6 +660,8 @@ const struct sandbox_ops microvm_ops = {
 	.stats = microvm_stats,
 	.watch_oom = microvm_watch_oom,
 	.pids = microvm_pids,
+	.ps = microvm_ps,
+	.events = microvm_events,
 	.mount = microvm_mount,
 	.destroy = microvm_destroy,
 };

@@ -50,10 +50,17 @@ int microvm_plan_machine(const struct oci_config *config, struct arena *arena,
 int microvm_guest_config(const struct oci_config *config, struct arena *arena, struct strbuf *json,
 			 struct error *err);
 
-/* What of the limits the host's cgroup of VMM and guest together gets; what there is of the machine's own is added. In the arena. */
-const struct oci_resources *microvm_host_resources(const struct oci_config *config,
-						   const struct microvm_machine *machine,
-						   struct arena *arena);
+/*
+ * What of the limits the host's cgroup of VMM and guest together gets, for a machine of so much memory, and what the guest's kernel can
+ * enforce on the workload. In the arena; NULL: no memory.
+ */
+const struct oci_resources *microvm_host_resources(const struct oci_resources *resources,
+						   uint64_t memory_mib, struct arena *arena);
+struct oci_resources *microvm_guest_resources(const struct oci_resources *resources,
+					      struct arena *arena);
+
+/* The memory, in MiB, of a machine whose workload may use limit bytes; 0 where that is not limited. */
+uint64_t microvm_memory_for(int64_t limit);
 
 /* The name of the i-th of config.mounts in the file server's tree ("m3"). */
 void microvm_share_name(size_t i, char *name, size_t size);
@@ -74,8 +81,8 @@ struct microvm_plan {
 	int dir; /* vm/ in the state directory */
 	int stdio
 		[3]; /* what the workload's streams are on the host; [0] of a terminal: its secondary side */
-	int sync; /* hull-vmm's end of the channel */
-	int netns;   /* the network namespace to join; -EBADF: it gets one of its own */
+	int sync;       /* hull-vmm's end of the channel */
+	int netns;      /* the network namespace to join; -EBADF: it gets one of its own */
 	unsigned cards; /* network cards that the machine has */
 	pid_t file_server;
 };

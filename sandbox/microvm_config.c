@@ -44,6 +44,15 @@ static int annotated(const struct oci_config *config, const char *key, uint64_t 
 	return text ? 1 : 0;
 }
 
+uint64_t microvm_memory_for(int64_t limit)
+{
+	if (limit <= 0)
+		return 0;
+	if ((uint64_t)limit > MEMORY_MAX - MACHINE_OVERHEAD)
+		return MEMORY_MAX / MIB;
+	return ((uint64_t)limit + MACHINE_OVERHEAD + MIB - 1) / MIB;
+}
+
 static int plan_memory(const struct oci_config *config, struct microvm_machine *machine,
 		       struct error *err)
 {
@@ -59,9 +68,7 @@ static int plan_memory(const struct oci_config *config, struct microvm_machine *
 	else if (hw && hw->memory.set)
 		bytes = hw->memory.v;
 	else if (res && res->memory && res->memory->limit.v > 0)
-		bytes = (uint64_t)res->memory->limit.v < MEMORY_MAX
-				? (uint64_t)res->memory->limit.v + MACHINE_OVERHEAD
-				: MEMORY_MAX;
+		bytes = microvm_memory_for(res->memory->limit.v) * MIB;
 	if (bytes < MACHINE_OVERHEAD || bytes > MEMORY_MAX)
 		return error_set(
 			err, EINVAL,
@@ -150,17 +157,15 @@ int microvm_plan_machine(const struct oci_config *config, struct arena *arena,
 
 /* ---- limits ------------------------------------------------------------------------------------------- */
 
-const struct oci_resources *microvm_host_resources(const struct oci_config *config,
-						   const struct microvm_machine *machine,
-						   struct arena *arena)
+const struct oci_resources *microvm_host_resources(const struct oci_resources *res,
+						   uint64_t memory_mib, struct arena *arena)
 {
-	const struct oci_resources *res = resources_of(config);
-	struct oci_resources *host = arena_new(arena, struct oci_resources);
+	struct oci_resources *host = arena_memdup(arena, res, sizeof(*res));
 	struct oci_memory *memory;
+	int64_t extra;
 
-	if (!host || !res)
-		return host;
-	*host = *res;
+	if (!host)
+		return NULL;
 	/* The guest's processes are not the host's, and devices are opened before the jail is closed. */
 	host->pids = NULL;
 	host->devices = (struct oci_device_rules){ .len = 0 };
@@ -171,9 +176,7 @@ const struct oci_resources *microvm_host_resources(const struct oci_config *conf
 		return NULL;
 	host->memory = memory;
 	if (memory->limit.v > 0) {
-		int64_t extra =
-			(int64_t)(machine->memory_mib * MIB + HOST_OVERHEAD) - memory->limit.v;
-
+		extra = (int64_t)(memory_mib * MIB + HOST_OVERHEAD) - memory->limit.v;
 		memory->limit.v += extra;
 		if (memory->swap.v > 0)
 			memory->swap.v += extra;
@@ -182,7 +185,7 @@ const struct oci_resources *microvm_host_resources(const struct oci_config *conf
 }
 
 /* What the guest's kernel can limit: not the host's disks, networks and huge pages. */
-static struct oci_resources *guest_resources(const struct oci_resources *res, struct arena *arena)
+struct oci_resources *microvm_guest_resources(const struct oci_resources *res, struct arena *arena)
 {
 	struct oci_resources *guest = arena_new(arena, struct oci_resources);
 	struct oci_memory *memory;
@@ -293,7 +296,7 @@ static int adjust(struct oci_config *config, struct arena *arena)
 	l->mount_label = NULL;
 	l->cgroups_path = NULL;
 	if (l->resources) {
-		l->resources = guest_resources(l->resources, arena);
+		l->resources = microvm_guest_resources(l->resources, arena);
 		if (!l->resources)
 			return -ENOMEM;
 	}

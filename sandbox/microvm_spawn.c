@@ -434,7 +434,9 @@ int microvm_spawn(struct microvm_plan *plan, struct error *err)
 	if (r >= 0)
 		r = spawn_file_server(plan, program, &fds.files, err);
 	if (r == 0) {
-		plan->sb->pid = clone_into(&plan->cgroup, CLONE_NEWPID | (plan->netns < 0 ? CLONE_NEWNET : 0), &in_cgroup);
+		plan->sb->pid =
+			clone_into(&plan->cgroup,
+				   CLONE_NEWPID | (plan->netns < 0 ? CLONE_NEWNET : 0), &in_cgroup);
 		if (plan->sb->pid == 0)
 			vmm_main(plan, program, &fds, in_cgroup);
 		r = plan->sb->pid < 0 ? error_errno(err, errno, "clone3 hull-vmm") : 0;

@@ -40,6 +40,11 @@ void machine_power_off(void) __attribute__((noreturn));
  */
 bool request_serve(struct guest *guest, int connection);
 
+/* ---- ps.c ---------------------------------------------------------------------------------------------- */
+
+struct strbuf;
+void ps_table(const pid_t *pids, size_t count, struct strbuf *out);
+
 /* ---- session.c ---------------------------------------------------------------------------------------- */
 
 /* A process that runs in the guest with its standard streams on the host. */

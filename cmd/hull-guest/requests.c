@@ -376,6 +376,19 @@ static int serve_pids(struct request *request, struct error *err)
 	return count < 0 ? (int)count : answer(request, pids, (size_t)count * sizeof(*pids), err);
 }
 
+static int serve_ps(struct request *request, struct error *err)
+{
+	_cleanup_strbuf_ struct strbuf table = { 0 };
+	_cleanup_free_ pid_t *pids = NULL;
+	ssize_t count = runtime_pids(&request->guest->store, request->guest->id, &pids, err);
+
+	if (count < 0)
+		return (int)count;
+	ps_table(pids, (size_t)count, &table);
+	return strbuf_failed(&table) ? error_errno(err, ENOMEM, "ps")
+				     : answer(request, table.data, table.len, err);
+}
+
 static int serve_update(struct request *request, struct error *err)
 {
 	_cleanup_arena_ struct arena arena = { 0 };
@@ -414,7 +427,8 @@ static const struct {
 	{ AGENT_CREATE, false, serve_create }, { AGENT_START, true, serve_start },
 	{ AGENT_EXEC, true, serve_exec },      { AGENT_KILL, true, serve_kill },
 	{ AGENT_STATE, true, serve_state },    { AGENT_PIDS, true, serve_pids },
-	{ AGENT_EVENTS, true, serve_events },  { AGENT_UPDATE, true, serve_update },
+	{ AGENT_PS, true, serve_ps },          { AGENT_EVENTS, true, serve_events },
+	{ AGENT_UPDATE, true, serve_update },
 };
 
 static int dispatch(struct request *request, uint32_t type, struct error *err)
