@@ -42,6 +42,7 @@ static const struct jail_rule vcpu_rules[] = {
 	{ SYS_epoll_ctl, ANY, "a device that is reset or activated stops or begins to watch" },
 	{ SYS_sendmsg, ANY, "the queues of virtiofs for the file server" },
 	{ SYS_recvmsg, ANY, "its answer" },
+	{ SYS_poll, ANY, "its answer, which it may owe" },
 	{ SYS_close, ANY, "connections of a vsock that is reset" },
 	{ SYS_shutdown, ANY, "the same" },
 	{ SYS_fcntl, ANY, "a device looks at what it has" },

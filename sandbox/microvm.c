@@ -22,6 +22,7 @@
 #include "base/message.h"
 #include "base/path.h"
 #include "base/process.h"
+#include "base/remove.h"
 #include "base/syscalls.h"
 #include "microvm/control.h"
 #include "namespaces/vm_net.h"
@@ -618,7 +619,7 @@ static int microvm_destroy(struct sandbox *sb, struct error *err)
 	/* The file server and processes that stand for execs are in it, too. */
 	if (r == 0 && container_has_cgroup(sb))
 		r = container_destroy_cgroup(sb, true, err);
-	return r;
+	return r < 0 ? r : path_remove_tree(sb->state_dir, MICROVM_DIR, err);
 }
 
 /* ---- not in a microVM --------------------------------------------------------------------------------- */

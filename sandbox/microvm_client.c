@@ -56,7 +56,7 @@ static int read_answer(int sock, struct error *err)
 			return errno == EAGAIN
 				       ? error_set(err, ETIMEDOUT, "the microVM does not answer")
 				       : error_errno(err, errno, "connect to the microVM");
-		if (n == 0)
+		if (n <= 0)
 			return error_set(err, EPIPE, "the microVM has ended");
 		if (line[len] == '\n')
 			return len >= 3 && !memcmp(line, "OK ", 3)
