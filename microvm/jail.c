@@ -201,9 +201,10 @@ int jail_enter(int root, bool keep_network, unsigned descriptors, struct error *
 	(CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(FOWNER) | CAP(FSETID) | CAP(SETGID) | CAP(SETUID) | \
 	 CAP(MKNOD) | CAP(SETFCAP))
 
-int jail_enter_file_server(unsigned descriptors, struct error *err)
+int jail_enter_file_server(struct error *err)
 {
-	int r = set_limits(descriptors, err);
+	/* Its own limit of descriptors follows from what it serves (fs_server.h). */
+	int r = limit(RLIMIT_CORE, "RLIMIT_CORE", 0, err);
 
 	/* The file system user changes with each request; the capabilities shall not. */
 	if (r == 0 &&

@@ -30,7 +30,7 @@ int jail_enter(int root, bool keep_network, unsigned descriptors, struct error *
  * The same for the file server, which stays who it is, for it makes files for every user of the guest's, and keeps the capabilities
  * that this takes; it must be in a root directory of its own already.
  */
-int jail_enter_file_server(unsigned descriptors, struct error *err);
+int jail_enter_file_server(struct error *err);
 
 enum jail_thread { JAIL_VCPU, JAIL_DEVICES, JAIL_FILE_SERVER, JAIL_THREADS };
 

@@ -7,8 +7,8 @@
 #include <linux/filter.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
-#include <stdint.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -122,6 +122,66 @@ static const struct jail_rule device_rules[] = {
 };
 
 static const struct jail_rule file_server_rules[] = {
+	{ SYS_epoll_wait, ANY, "the loop" },
+	{ SYS_epoll_pwait, ANY, "the loop" },
+	{ SYS_epoll_ctl, ANY, "the loop" },
+	{ SYS_poll, ANY, "the loop" },
+	{ SYS_recvmsg, ANY, "hull-vmm's messages" },
+	{ SYS_sendmsg, ANY, "answers to them" },
+	{ SYS_read, ANY, "eventfds of queues" },
+	{ SYS_write, ANY, "interrupts" },
+	{ SYS_openat, ANY, "a file, by its descriptor in our own procfs" },
+	{ SYS_openat2, ANY, "one name in a directory" },
+	{ SYS_close, ANY, "files" },
+	{ SYS_statx, ANY, "attributes" },
+	{ SYS_newfstatat, ANY, "attributes" },
+	{ SYS_fstat, ANY, "attributes" },
+	{ SYS_fstatfs, ANY, "attributes of a file system" },
+	{ SYS_readlinkat, ANY, "a link's text, as the guest's" },
+	{ SYS_fcntl, ANY, "another descriptor of a file; seals of the guest's memory" },
+	{ SYS_getdents64, ANY, "a directory's entries" },
+	{ SYS_fchdir, ANY, "where names are looked up" },
+	{ SYS_preadv, ANY, "reading, into the guest's memory" },
+	{ SYS_pwritev2, ANY, "writing, from the guest's memory" },
+	{ SYS_lseek, ANY, "holes; a directory's position" },
+	{ SYS_ftruncate, ANY, "a file's size" },
+	{ SYS_fallocate, ANY, "space" },
+	{ SYS_copy_file_range, ANY, "copying" },
+	{ SYS_fsync, ANY, "durability" },
+	{ SYS_fdatasync, ANY, "durability" },
+	{ SYS_syncfs, ANY, "durability" },
+	{ SYS_mkdirat, ANY, "making" },
+	{ SYS_mknodat, ANY, "making" },
+	{ SYS_symlinkat, ANY, "making" },
+	{ SYS_linkat, ANY, "making" },
+	{ SYS_unlinkat, ANY, "removing" },
+	{ SYS_renameat2, ANY, "renaming" },
+	{ SYS_fchmodat, ANY, "mode" },
+	{ SYS_fchownat, ANY, "owner" },
+	{ SYS_utimensat, ANY, "times" },
+	{ SYS_getxattr, ANY, "extended attributes" },
+	{ SYS_setxattr, ANY, "extended attributes" },
+	{ SYS_listxattr, ANY, "extended attributes" },
+	{ SYS_removexattr, ANY, "extended attributes" },
+	{ SYS_setfsuid, ANY, "files belong to who makes them in the guest" },
+	{ SYS_setfsgid, ANY, "the same" },
+	{ SYS_umask, ANY, "the same" },
+	{ SYS_capget, ANY, "the same: whether set-user-ID bits stay" },
+	{ SYS_capset, ANY, "the same" },
+	{ SYS_brk, ANY, "malloc" },
+	{ SYS_mmap, ONE_OF(2, data_only), "malloc, the guest's memory" },
+	{ SYS_mprotect, ONE_OF(2, data_only), "malloc" },
+	{ SYS_munmap, ANY, "malloc" },
+	{ SYS_mremap, ANY, "malloc" },
+	{ SYS_madvise, ANY, "malloc" },
+	{ SYS_clock_gettime, ANY, "how long something is known" },
+	{ SYS_futex, ANY, "locks of the C library" },
+	{ SYS_getpid, ANY, "abort" },
+	{ SYS_gettid, ANY, "abort" },
+	{ SYS_tgkill, ANY, "abort" },
+	{ SYS_rt_sigprocmask, ANY, "abort" },
+	{ SYS_rt_sigreturn, ANY, "signals" },
+	{ SYS_restart_syscall, ANY, "signals" },
 	{ SYS_exit_group, ANY, "the end" },
 };
 

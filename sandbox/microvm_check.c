@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "microvm/kvm.h"
 #include "namespaces/mount_options.h"
 #include "sandbox/container.h"
 #include "sandbox/microvm.h"
@@ -100,6 +101,20 @@ static int check_mounts(const struct oci_config *config, struct error *err)
 	return 0;
 }
 
+/* Who brings a kernel may bring one that runs where ordinary ones do not. */
+static int check_host(const struct oci_config *config, struct error *err)
+{
+	struct kvm kvm;
+	int r;
+
+	if (!config->vm || !config->vm->kernel)
+		return kvm_check(err);
+	r = kvm_open(&kvm, err);
+	if (r == 0)
+		kvm_close(&kvm);
+	return r;
+}
+
 int microvm_check(const struct oci_config *config, struct error *err)
 {
 	const struct oci_hooks *hooks = config->hooks;
@@ -120,5 +135,7 @@ int microvm_check(const struct oci_config *config, struct error *err)
 	r = check_namespaces(config, err);
 	if (r == 0)
 		r = check_linux(config->linux_, err);
-	return r < 0 ? r : check_mounts(config, err);
+	if (r == 0)
+		r = check_mounts(config, err);
+	return r < 0 ? r : check_host(config, err);
 }

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/number.h"
 #include "microvm/fs_server.h"
+#include "microvm/jail.h"
 
 #define EXIT_USAGE 2
 
@@ -20,8 +21,7 @@ static const struct option table[] = {
 	{ "file-server", required_argument, NULL, OPTION_SOCKET }, /* connected to the monitor */
 	{ "root", required_argument, NULL, OPTION_ROOT }, /* directory to serve; else "/" */
 	{ "proc", required_argument, NULL, OPTION_PROC }, /* root of a procfs; else it mounts one */
-	{ "read-only", no_argument, NULL, OPTION_READ_ONLY },
-	{ 0 },
+	{ "read-only", no_argument, NULL, OPTION_READ_ONLY },      { 0 },
 };
 
 static int take_inherited(const char *value, int *fd, struct error *err)
@@ -48,14 +48,25 @@ static int take_option(struct fs_server_config *config, int number, struct error
 		config->read_only = true;
 		return 0;
 	default:
-		return error_set(err, EINVAL, "hull-vmm --file-server fd:N [--root fd:N] "
-					      "[--proc fd:N] [--read-only]");
+		return error_set(err, EINVAL,
+				 "hull-vmm --file-server fd:N [--root fd:N] "
+				 "[--proc fd:N] [--read-only]");
 	}
+}
+
+static int confine(void *data, struct error *err)
+{
+	int r = jail_enter_file_server(err);
+
+	(void)data;
+	return r < 0 ? r : jail_enter_thread(JAIL_FILE_SERVER, err);
 }
 
 int file_server_main(int argc, char **argv)
 {
-	struct fs_server_config config = { .socket = -1, .root = -1, .proc = -1 };
+	struct fs_server_config config = {
+		.socket = -1, .root = -1, .proc = -1, .confine = confine
+	};
 	struct error err = { 0 };
 	int number, r = 0;
 

@@ -8,7 +8,7 @@
 		{ "config",     'f',    OPTION_STRING,                                                  \
 		  &(o)->config, "FILE", "the configuration (default: config.json in the bundle)" },     \
 		{ "sandbox",     0,      OPTION_STRING,                                                 \
-		  &(o)->sandbox, "KIND", "the isolation: container (or microvm, in a later version)" }, \
+		  &(o)->sandbox, "KIND", "the isolation: container, or microvm: a virtual machine of its own" }, \
 		{ "console-socket",     0,      OPTION_STRING,                                          \
 		  &(o)->console_socket, "PATH", "a Unix socket that receives the terminal" },           \
 		{ "pid-file",     0,      OPTION_STRING,                                                \

@@ -47,6 +47,7 @@ setup()
 @test "files: what is written is in the bundle, with its owner; read-only is the host's word" {
 	mkdir "$TEST_DIR/volume" "$TEST_DIR/fixed"
 	echo host >"$TEST_DIR/fixed/file"
+	update_config '.process.capabilities |= map_values(. + ["CAP_CHOWN", "CAP_SYS_ADMIN"])'
 	update_config --arg v "$TEST_DIR/volume" --arg f "$TEST_DIR/fixed" '.mounts += [
 		{destination: "/volume", type: "bind", source: $v, options: ["rbind", "rw"]},
 		{destination: "/fixed", type: "bind", source: $f, options: ["rbind", "ro"]},
