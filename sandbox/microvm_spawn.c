@@ -243,7 +243,6 @@ static pid_t clone_into(struct cgroup *cgroup, unsigned long flags, bool *in_cgr
 static int begin_child(struct microvm_plan *plan, bool in_cgroup, struct error *err)
 {
 	reset_signals();
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (plan->cgroup.host)
 		return cgroup_enter(&plan->cgroup, 0, in_cgroup, err);
 	return 0;
@@ -381,8 +380,11 @@ vmm_main(struct microvm_plan *plan, int program, const struct vmm_fds *fds, bool
 	struct error err = { 0 };
 	const int kept[] = { fds->kernel,  fds->initrd, fds->files, fds->vsock,
 			     fds->control, plan->dir,   plan->sync };
-	int r = begin_child(plan, in_cgroup, &err);
+	int r;
 
+	/* Until it is told that it may live on. (The file server ends when nobody holds the other end of its socket.) */
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	r = begin_child(plan, in_cgroup, &err);
 	build_command(plan, fds, &c);
 	if (r == 0 && plan->netns >= 0 && setns(plan->netns, CLONE_NEWNET) < 0)
 		r = error_errno(&err, errno, "join the network namespace");
