@@ -53,7 +53,7 @@ struct tree {
 
 static void make_tree(struct fs_client *c, struct tree *t)
 {
-	char path[64], name[8];
+	char path[64], name[16];
 	struct stat st;
 
 	for (int i = 0; i < WIDTH; i++) {
