@@ -67,10 +67,10 @@ int guest_memory_load(const struct guest_memory *memory, uint64_t gpa, int fd, u
 		      uint64_t len, struct error *err);
 
 /*
- * Gives the pages back to the host: they are zeroes again, and take no memory until they are touched. gpa and len are multiples of the
- * page size. -EFAULT where not all of it is memory in one region.
+ * Gives the pages back to the host: they are zeroes again, and take no memory until they are touched. host and len are what
+ * guest_memory_at() gave and was asked for; of a page that is not whole in the range nothing changes. 0 or a negative errno.
  */
-int guest_memory_discard(const struct guest_memory *memory, uint64_t gpa, uint64_t len);
+int guest_memory_discard(const struct guest_memory *memory, void *host, uint64_t len);
 
 /* ---- which pages this process wrote (guest_pages.c): KVM's dirty log knows the guest's own writes only ---- */
 

@@ -7,6 +7,41 @@
 
 #include "microvm/guest_memory.h"
 
+/* Where in the memfd host is. */
+static bool find_offset(const struct guest_memory *memory, const void *host, uint64_t *offset)
+{
+	for (unsigned i = 0; i < memory->region_count; i++) {
+		const struct guest_region *region = &memory->regions[i];
+		uintptr_t at = (uintptr_t)host - (uintptr_t)region->host;
+
+		if (at < region->size) {
+			*offset = region->offset + at;
+			return true;
+		}
+	}
+	return false;
+}
+
+int guest_memory_discard(const struct guest_memory *memory, void *host, uint64_t len)
+{
+	const uint64_t mask = GUEST_PAGE_SIZE - 1;
+	uint64_t start, end;
+
+	if (!find_offset(memory, host, &start))
+		return -EFAULT;
+	end = (start + len) & ~mask;
+	start = (start + mask) & ~mask;
+	if (start >= end)
+		return 0;
+	if (fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start,
+		      (off_t)(end - start)) < 0)
+		return -errno;
+	guest_memory_wrote(memory, host, len);
+	return 0;
+}
+
+/* ---- which pages were written ---------------------------------------------------------------- */
+
 int guest_memory_track(struct guest_memory *memory, struct error *err)
 {
 	uint64_t *dirty = calloc(guest_memory_dirty_words(memory), sizeof(*dirty));
@@ -29,40 +64,14 @@ static void mark(const struct guest_memory *memory, uint64_t offset, uint64_t le
 
 void guest_memory_wrote(const struct guest_memory *memory, const void *host, uint64_t len)
 {
-	uintptr_t at = (uintptr_t)host;
+	uint64_t offset;
 
-	if (!memory->dirty || !len)
-		return;
-	for (unsigned i = 0; i < memory->region_count; i++) {
-		const struct guest_region *region = &memory->regions[i];
-		uintptr_t start = (uintptr_t)region->host;
-
-		if (at >= start && at - start < region->size)
-			mark(memory, region->offset + (at - start), len);
-	}
+	if (memory->dirty && len && find_offset(memory, host, &offset))
+		mark(memory, offset, len);
 }
 
 void guest_memory_take_dirty(const struct guest_memory *memory, uint64_t *words)
 {
 	for (size_t i = 0; i < guest_memory_dirty_words(memory); i++)
 		words[i] |= __atomic_exchange_n(&memory->dirty[i], 0, __ATOMIC_RELAXED);
-}
-
-int guest_memory_discard(const struct guest_memory *memory, uint64_t gpa, uint64_t len)
-{
-	void *host = guest_memory_at(memory, gpa, len);
-
-	if (!host)
-		return -EFAULT;
-	for (unsigned i = 0; i < memory->region_count; i++) {
-		const struct guest_region *region = &memory->regions[i];
-
-		if (gpa < region->gpa || gpa - region->gpa >= region->size)
-			continue;
-		if (fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			      (off_t)(region->offset + (gpa - region->gpa)), (off_t)len) < 0)
-			return -errno;
-	}
-	guest_memory_wrote(memory, host, len);
-	return 0;
 }

@@ -6,7 +6,6 @@
 #include "microvm/virtio_mmio.h"
 
 #include <linux/virtio_config.h>
-#include <linux/virtio_mmio.h>
 #include <string.h>
 #include <sys/epoll.h>
 

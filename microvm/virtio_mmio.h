@@ -3,11 +3,12 @@
 #ifndef HULL_MICROVM_VIRTIO_MMIO_H
 #define HULL_MICROVM_VIRTIO_MMIO_H
 
+#include <linux/virtio_mmio.h>
+
 #include "microvm/virtio.h"
 
 #define VIRTIO_MMIO_SIZE 0x1000u
-#define VIRTIO_MMIO_QUEUE_NOTIFY \
-	0x50u /* register: for KVM_IOEVENTFD, with the queue's index as the data */
+/* KVM_IOEVENTFD is for the register VIRTIO_MMIO_QUEUE_NOTIFY, four bytes, with the queue's index as the data. */
 
 /*
  * A read or a write of size bytes at offset into the page; takes the device's lock, but not for interrupts and notifications, so
