@@ -2,6 +2,7 @@
 /* Users and capabilities of the serving thread; see fs_creds.h, setfsuid(2), capabilities(7). */
 #include "microvm/fs_creds.h"
 
+#include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
@@ -9,22 +10,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static struct __user_cap_header_struct this_thread(void)
-{
-	return (struct __user_cap_header_struct){ .version = _LINUX_CAPABILITY_VERSION_3 };
-}
-
 int fs_creds_open(struct fs_creds *creds, struct error *err)
 {
-	struct __user_cap_header_struct header = this_thread();
 	int bits = prctl(PR_GET_SECUREBITS);
 
 	*creds = (struct fs_creds){ .uid = geteuid(), .gid = getegid() };
 	if (bits < 0 || (!(bits & SECBIT_NO_SETUID_FIXUP) && creds->uid == 0 &&
 			 prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP) < 0))
 		return error_errno(err, errno, "keep capabilities across users (securebits)");
-	if (syscall(SYS_capget, &header, creds->capabilities) < 0)
-		return error_errno(err, errno, "capget");
 	umask(creds->mask);
 	return 0;
 }
@@ -70,23 +63,30 @@ void fs_creds_restore(struct fs_creds *creds)
 	creds->assumed = false;
 }
 
-static void set_effective(struct fs_creds *creds, unsigned without)
+/* Whether this changed anything. Effective is at most what is permitted, so the kernel has no reason to refuse. */
+static bool set_fsetid(bool wanted)
 {
-	struct __user_cap_header_struct header = this_thread();
-	struct __user_cap_data_struct now[_LINUX_CAPABILITY_U32S_3] = { creds->capabilities[0],
-									creds->capabilities[1] };
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+	const unsigned bit = 1U << CAP_FSETID;
 
-	now[0].effective &= ~without;
-	/* Only ever a subset of what we are permitted: this cannot fail. */
-	syscall(SYS_capset, &header, now);
+	if (syscall(SYS_capget, &header, sets) < 0 || !(sets[0].permitted & bit) ||
+	    !(sets[0].effective & bit) == !wanted)
+		return false;
+	sets[0].effective ^= bit;
+	return syscall(SYS_capset, &header, sets) == 0;
 }
 
-void fs_creds_drop_fsetid(struct fs_creds *creds)
+bool fs_creds_drop_fsetid(int fd)
 {
-	set_effective(creds, 1U << CAP_FSETID);
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && !(st.st_mode & (S_ISUID | S_ISGID)))
+		return false;
+	return set_fsetid(false);
 }
 
-void fs_creds_regain_fsetid(struct fs_creds *creds)
+void fs_creds_regain_fsetid(void)
 {
-	set_effective(creds, 0);
+	set_fsetid(true);
 }

@@ -7,7 +7,6 @@
 #ifndef HULL_MICROVM_FS_CREDS_H
 #define HULL_MICROVM_FS_CREDS_H
 
-#include <linux/capability.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -18,7 +17,6 @@ struct fs_creds {
 	gid_t gid;
 	mode_t mask;  /* the process's umask now */
 	bool assumed; /* somebody else's are set */
-	struct __user_cap_data_struct capabilities[_LINUX_CAPABILITY_U32S_3];
 };
 
 /*
@@ -34,8 +32,11 @@ int fs_creds_open(struct fs_creds *creds, struct error *err);
 int fs_creds_assume(struct fs_creds *creds, uid_t uid, gid_t gid, mode_t mask);
 void fs_creds_restore(struct fs_creds *creds);
 
-/* Without CAP_FSETID: a write, truncation or chown takes S_ISUID and S_ISGID from the file (inode(7), capabilities(7)). */
-void fs_creds_drop_fsetid(struct fs_creds *creds);
-void fs_creds_regain_fsetid(struct fs_creds *creds);
+/*
+ * Without CAP_FSETID, a write or a truncation takes S_ISUID and S_ISGID from the file (inode(7), capabilities(7)). Gives it up, where
+ * the file fd is of has such bits, and returns whether that was done: fs_creds_regain_fsetid() takes it back then.
+ */
+bool fs_creds_drop_fsetid(int fd);
+void fs_creds_regain_fsetid(void);
 
 #endif

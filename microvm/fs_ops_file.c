@@ -12,14 +12,6 @@
 #define COPY_MAX \
 	(16U << 20) /* bytes at once: others wait meanwhile. The guest asks for the rest. */
 
-/* The caller has no CAP_FSETID; only where the file has such bits, it is worth to drop ours. File capabilities go in any case. */
-bool fs_must_drop_fsetid(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) < 0 || (st.st_mode & (S_ISUID | S_ISGID));
-}
-
 int fs_do_read(struct fs_request *req)
 {
 	const struct fuse_read_in *in = req->arg;
@@ -71,14 +63,12 @@ int fs_do_write(struct fs_request *req)
 		return -EINVAL;
 	count = fs_iov_slice(req->in, req->in_count, sizeof(req->header) + sizeof(*in), in->size,
 			     fs->data);
-	drop = (in->write_flags & FUSE_WRITE_KILL_SUIDGID) && fs_must_drop_fsetid(file->fd);
-	if (drop)
-		fs_creds_drop_fsetid(&fs->creds);
+	drop = (in->write_flags & FUSE_WRITE_KILL_SUIDGID) && fs_creds_drop_fsetid(file->fd);
 	n = pwritev2(file->fd, fs->data, (int)count, (off_t)in->offset, write_flags(in));
 	if (n < 0)
 		n = -errno;
 	if (drop)
-		fs_creds_regain_fsetid(&fs->creds);
+		fs_creds_regain_fsetid();
 	if (n < 0)
 		return (int)n;
 	out.size = (uint32_t)n;
@@ -135,13 +125,11 @@ int fs_do_fallocate(struct fs_request *req)
 	if (in->offset > INT64_MAX || in->length > INT64_MAX)
 		return -EINVAL;
 	/* The request does not say whether its sender has CAP_FSETID: as if it had not. */
-	drop = fs_must_drop_fsetid(file->fd);
-	if (drop)
-		fs_creds_drop_fsetid(&req->fs->creds);
+	drop = fs_creds_drop_fsetid(file->fd);
 	r = fallocate(file->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) < 0 ? -errno
 											 : 0;
 	if (drop)
-		fs_creds_regain_fsetid(&req->fs->creds);
+		fs_creds_regain_fsetid();
 	return r;
 }
 
@@ -177,15 +165,13 @@ int fs_do_copy_file_range(struct fs_request *req)
 		return -EBADF;
 	if (in->flags || in->off_in > INT64_MAX || in->off_out > INT64_MAX)
 		return -EINVAL;
-	drop = fs_must_drop_fsetid(to->fd); /* as in fs_do_fallocate() */
-	if (drop)
-		fs_creds_drop_fsetid(&req->fs->creds);
+	drop = fs_creds_drop_fsetid(to->fd); /* as in fs_do_fallocate() */
 	n = copy_file_range(from->fd, &from_offset, to->fd, &to_offset,
 			    in->len < COPY_MAX ? (size_t)in->len : COPY_MAX, 0);
 	if (n < 0)
 		n = -errno;
 	if (drop)
-		fs_creds_regain_fsetid(&req->fs->creds);
+		fs_creds_regain_fsetid();
 	if (n < 0)
 		return (int)n;
 	out.size = (uint32_t)n;

@@ -116,12 +116,10 @@ static int set_size(struct fs_request *req, const struct fuse_setattr_in *in, in
 		if (opened < 0)
 			return opened;
 	}
-	drop = (in->valid & FATTR_KILL_SUIDGID) && fs_must_drop_fsetid(fd);
-	if (drop)
-		fs_creds_drop_fsetid(&fs->creds);
+	drop = (in->valid & FATTR_KILL_SUIDGID) && fs_creds_drop_fsetid(fd);
 	r = ftruncate(fd, (off_t)in->size) < 0 ? -errno : 0;
 	if (drop)
-		fs_creds_regain_fsetid(&fs->creds);
+		fs_creds_regain_fsetid();
 	return r;
 }
 

@@ -60,27 +60,25 @@ static int opened(struct fs_request *req, struct fs_node *node, int fd, uint32_t
 static int open_node(struct fs_request *req, struct fs_node *node, uint32_t flags,
 		     uint32_t open_flags)
 {
-	bool drop = open_flags & FUSE_OPEN_KILL_SUIDGID;
 	struct fs *fs = req->fs;
-	int fd = fs_node_fd(&fs->nodes, node);
+	int path = fs_node_fd(&fs->nodes, node), fd;
+	bool drop;
 
-	if (fd < 0)
-		return fd;
+	if (path < 0)
+		return path;
 	if (!S_ISREG(node->type))
 		return S_ISDIR(node->type) ? -EISDIR : S_ISLNK(node->type) ? -ELOOP : -ENXIO;
 	if ((flags & O_ACCMODE) == O_ACCMODE)
 		return -EINVAL;
 	if (fs->read_only && writes(flags))
 		return -EROFS;
-	if (drop)
-		fs_creds_drop_fsetid(&fs->creds);
-	fd = fs_reopen(fs->descriptors, fd, (int)(flags & OPEN_FLAGS));
+	drop = (open_flags & FUSE_OPEN_KILL_SUIDGID) && fs_creds_drop_fsetid(path);
+	fd = fs_reopen(fs->descriptors, path, (int)(flags & OPEN_FLAGS));
 	/* A file that can only be appended to (chattr +a) cannot be opened in another way. */
 	if (fd == -EPERM && (flags & O_APPEND))
-		fd = fs_reopen(fs->descriptors, fs_node_fd(&fs->nodes, node),
-			       (int)(flags & (OPEN_FLAGS | O_APPEND)));
+		fd = fs_reopen(fs->descriptors, path, (int)(flags & (OPEN_FLAGS | O_APPEND)));
 	if (drop)
-		fs_creds_regain_fsetid(&fs->creds);
+		fs_creds_regain_fsetid();
 	return fd;
 }
 

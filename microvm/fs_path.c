@@ -24,14 +24,16 @@ static int mount_procfs(void)
 	return fd < 0 ? -errno : fd;
 }
 
-int fs_open_descriptors(struct error *err)
+int fs_open_descriptors(int proc, struct error *err)
 {
-	_cleanup_close_ int proc = mount_procfs();
+	_cleanup_close_ int own = -EBADF;
 	struct statfs st;
 	int fd;
 
 	if (proc < 0)
-		proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		proc = own = mount_procfs();
+	if (proc < 0)
+		proc = own = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (proc < 0)
 		return error_errno(err, errno, "open `/proc`");
 	fd = openat(proc, "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -19,11 +19,10 @@
 #define FS_STATX (STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID)
 
 /*
- * An O_PATH descriptor of /proc/self/fd of the calling process, in a procfs that is mounted nowhere and shows only processes
- * (subset=pid); where the caller may not mount one, of its own /proc. Needed before the process loses sight of /proc, and of no use to
- * another process.
+ * An O_PATH descriptor of /proc/self/fd of the calling process, of no use to another: in the procfs proc is the root of, or (-1) in
+ * one that is mounted nowhere and shows only processes (subset=pid), or where the caller may not mount that, in its own /proc.
  */
-int fs_open_descriptors(struct error *err);
+int fs_open_descriptors(int proc, struct error *err);
 
 /* Whether name is one that a directory can have: 1 to 255 bytes, no '/', neither "." nor "..". */
 bool fs_name_valid(const char *name);

@@ -123,7 +123,4 @@ static inline struct fs_file *fs_file_of(struct fs_request *req, uint64_t fh, mo
 	return file && file->node->type == type ? file : NULL;
 }
 
-/* Whether a change of the file by someone without CAP_FSETID takes something from it that CAP_FSETID would keep. */
-bool fs_must_drop_fsetid(int fd);
-
 #endif

@@ -48,7 +48,7 @@ int LLVMFuzzerInitialize(int *argc _unused_, char ***argv _unused_)
 	if (write(secret_fd, SECRET, sizeof(SECRET)) != sizeof(SECRET) ||
 	    fstat(secret_fd, &secret_was) < 0)
 		abort();
-	descriptors = fs_open_descriptors(NULL);
+	descriptors = fs_open_descriptors(-1, NULL);
 	if (descriptors < 0)
 		abort();
 	return 0;

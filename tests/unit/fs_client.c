@@ -20,7 +20,7 @@ struct fs_client *fs_client_open(const struct fs_config *limits)
 	c->tree = openat(c->base, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(c->tree >= 0);
 	config.root = fcntl(c->tree, F_DUPFD_CLOEXEC, 0);
-	config.descriptors = fs_open_descriptors(&err);
+	config.descriptors = fs_open_descriptors(-1, &err);
 	c->fs = fs_new(&config, &err);
 	if (!c->fs)
 		fail_msg("%s", err.text);

@@ -281,7 +281,7 @@ static int serve_in_namespace(struct fs_client *c)
 		return 1;
 	fs_config_init(&config);
 	config.root = fcntl(c->tree, F_DUPFD_CLOEXEC, 0);
-	config.descriptors = fs_open_descriptors(&err);
+	config.descriptors = fs_open_descriptors(-1, &err);
 	c->fs = fs_new(&config, &err);
 	if (!c->fs)
 		return 2;

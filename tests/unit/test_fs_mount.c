@@ -71,7 +71,7 @@ static pid_t start_server(int device, int tree)
 	fs_config_init(&config);
 	config.fds_max = 64; /* so that nodes lose theirs */
 	config.root = fcntl(tree, F_DUPFD_CLOEXEC, 0);
-	config.descriptors = fs_open_descriptors(&err);
+	config.descriptors = fs_open_descriptors(-1, &err);
 	fs = fs_new(&config, &err);
 	_exit(fs ? serve(device, fs) : 1);
 }
