@@ -42,8 +42,8 @@ static void signal_eventfd(int fd)
 static void serve(struct server *s, struct virtq *q)
 {
 	struct virtq_chain *chain = &s->chain;
-	size_t written = fs_handle(s->fs, chain->iov, chain->readable,
-				   chain->iov + chain->readable, chain->writable);
+	size_t written = fs_handle(s->fs, chain->iov, chain->readable, chain->iov + chain->readable,
+				   chain->writable);
 
 	virtq_push(q, chain, (uint32_t)written);
 	/* Not only at the end: the next request may take long, and somebody waits for this one. */
@@ -107,9 +107,8 @@ static int start_queue(struct server *s, unsigned index, const struct fs_start *
 	int r = virtq_enable(&s->queues[index], &s->memory, &start->queues[index], VIRTQ_SIZE_MAX,
 			     start->features, err);
 
-	s->kick_sources[index] = (struct loop_source){ .fd = s->kicks[index],
-						       .callback = kicked,
-						       .data = s };
+	s->kick_sources[index] =
+		(struct loop_source){ .fd = s->kicks[index], .callback = kicked, .data = s };
 	if (r == 0)
 		r = loop_watch(&s->loop, &s->kick_sources[index], EPOLLIN, err);
 	return r;

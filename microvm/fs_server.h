@@ -30,9 +30,12 @@
 struct fs_server_config {
 	int socket; /* to the monitor */
 	int root;   /* of the tree; -1: "/" */
-	int proc;   /* root of a procfs that knows this process; -1: it mounts its own, or uses /proc */
+	int proc; /* root of a procfs that knows this process; -1: it mounts its own, or uses /proc */
 	bool read_only;
-	int (*confine)(void *data, struct error *err); /* before anything of the guest's is looked at; NULL: not at all */
+	int (*confine)(
+		void *data,
+		struct error
+			*err); /* before anything of the guest's is looked at; NULL: not at all */
 	void *data;
 };
 

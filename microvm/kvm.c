@@ -124,6 +124,14 @@ int kvm_create_vm(struct kvm *kvm, const struct guest_memory *memory, struct err
 
 void kvm_close(struct kvm *kvm)
 {
+	struct kvm_userspace_memory_region gone = { .slot = 0, .memory_size = 0 };
+
+	/*
+	 * A machine that ends in its first milliseconds would wait for the grace period of kvm_create_vm() here, some 12
+	 * milliseconds. Taking memory away hurries it.
+	 */
+	if (kvm->vm >= 0)
+		ioctl(kvm->vm, KVM_SET_USER_MEMORY_REGION, &gone);
 	close_fd(&kvm->vm);
 	close_fd(&kvm->dev);
 }

@@ -37,27 +37,21 @@ static void set_immediate_exit(struct vcpu *vcpu, bool wanted)
 		__atomic_store_n(&vcpu->run->immediate_exit, wanted, __ATOMIC_SEQ_CST);
 }
 
-/* With the lock: whether the vCPU may enter the guest. */
-static bool may_run(const struct vcpu *vcpu)
-{
-	return vcpu->all->state == VCPUS_RUNNING && !vcpu->stuck;
-}
-
-/* Waits as long as the vCPU must not run. False: the thread is to end. */
+/* Waits as long as the guest must not run. False: the thread is to end. */
 static bool wait_to_run(struct vcpu *vcpu)
 {
 	struct vcpus *all = vcpu->all;
 	bool paused = false, ending;
 
 	pthread_mutex_lock(&all->lock);
-	if (!may_run(vcpu)) {
-		all->waiting++;
+	if (all->state == VCPUS_MAKING || all->state == VCPUS_PAUSED) {
+		all->stopped++;
 		pthread_cond_broadcast(&all->changed);
-		while (!may_run(vcpu) && all->state != VCPUS_ENDING) {
+		while (all->state == VCPUS_MAKING || all->state == VCPUS_PAUSED) {
 			paused = paused || all->state == VCPUS_PAUSED;
 			pthread_cond_wait(&all->changed, &all->lock);
 		}
-		all->waiting--;
+		all->stopped--;
 	}
 	set_immediate_exit(vcpu, false);
 	ending = all->state == VCPUS_ENDING;
@@ -66,6 +60,17 @@ static bool wait_to_run(struct vcpu *vcpu)
 	if (paused && !ending)
 		ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0);
 	return !ending;
+}
+
+/* The thread is about to end: nobody needs to wait for it to stop. */
+static void has_stopped(struct vcpu *vcpu)
+{
+	struct vcpus *all = vcpu->all;
+
+	pthread_mutex_lock(&all->lock);
+	all->stopped++;
+	pthread_cond_broadcast(&all->changed);
+	pthread_mutex_unlock(&all->lock);
 }
 
 /* With the lock: makes all threads look up. */
@@ -83,16 +88,18 @@ static void kick_all(struct vcpus *vcpus)
 
 /* ---- exits -------------------------------------------------------------------------------- */
 
-static void handle_port(struct vcpu *vcpu)
+static bool handle_port(struct vcpu *vcpu)
 {
+	const struct vcpu_ops *ops = vcpu->all->ops;
 	struct kvm_run *run = vcpu->run;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+	bool write = run->io.direction == KVM_EXIT_IO_OUT;
 
 	/* A string instruction has several at once. */
-	for (uint32_t i = 0; i < run->io.count; i++)
-		vcpu->all->ops->port(vcpu->all->machine, run->io.port,
-				     run->io.direction == KVM_EXIT_IO_OUT,
-				     data + (size_t)i * run->io.size, run->io.size);
+	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size)
+		if (!ops->port(vcpu->all->machine, run->io.port, write, data, run->io.size))
+			return false;
+	return true;
 }
 
 static void handle_mmio(struct vcpu *vcpu)
@@ -105,7 +112,6 @@ static void handle_mmio(struct vcpu *vcpu)
 
 static void end(struct vcpu *vcpu, enum vmm_end_reason reason, const char *why)
 {
-	vcpu->stuck = true;
 	vcpu->all->ops->end(vcpu->all->machine, reason, why);
 }
 
@@ -170,54 +176,57 @@ static void handle_system_event(struct vcpu *vcpu)
 	}
 }
 
-static void handle_exit(struct vcpu *vcpu)
+/* False: the processor does not go on. */
+static bool handle_exit(struct vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->run;
 
 	switch (run->exit_reason) {
 	case KVM_EXIT_IO:
-		handle_port(vcpu);
-		return;
+		return handle_port(vcpu);
 	case KVM_EXIT_MMIO:
 		handle_mmio(vcpu);
-		return;
+		return true;
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
-		return;
+		return true;
 	case KVM_EXIT_SHUTDOWN:
 		crash(vcpu, "triple fault");
-		return;
+		return false;
 	case KVM_EXIT_SYSTEM_EVENT:
 		handle_system_event(vcpu);
-		return;
+		return false;
 	case KVM_EXIT_INTERNAL_ERROR:
 		handle_internal_error(vcpu);
-		return;
+		return false;
 	case KVM_EXIT_FAIL_ENTRY:
 		crash(vcpu, "the processor does not enter the guest (hardware reason %#llx)",
 		      (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
-		return;
+		return false;
 	case KVM_EXIT_UNKNOWN:
 		crash(vcpu, "left the guest for the unknown hardware reason %#llx",
 		      (unsigned long long)run->hw.hardware_exit_reason);
-		return;
+		return false;
 	default:
 		crash(vcpu, "left the guest for the unknown reason %u", run->exit_reason);
+		return false;
 	}
 }
 
 static void run(struct vcpu *vcpu)
 {
-	for (;;) {
-		if (vcpu->stuck || ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
+	bool going = true;
+
+	while (going) {
+		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
+			going = handle_exit(vcpu);
+		} else if (errno == EINTR || errno == EAGAIN) {
 			/* EAGAIN: this processor has not been started, or just was. */
-			if (!vcpu->stuck && errno != EINTR && errno != EAGAIN)
-				crash(vcpu, "KVM_RUN: %s", strerror(errno));
-			if (!wait_to_run(vcpu))
-				return;
-			continue;
+			going = wait_to_run(vcpu);
+		} else {
+			crash(vcpu, "KVM_RUN: %s", strerror(errno));
+			going = false;
 		}
-		handle_exit(vcpu);
 	}
 }
 
@@ -266,8 +275,8 @@ static int make(struct vcpu *vcpu, struct error *err)
 	return r < 0 ? error_wrap(err, "processor %u", vcpu->index) : 0;
 }
 
-/* Says that this vCPU is made, or could not be, and waits for the kernel to be loaded. False: the thread is to end. */
-static bool made(struct vcpu *vcpu, const struct error *err)
+/* Says that this vCPU is made, or could not be. */
+static void made(struct vcpu *vcpu, const struct error *err)
 {
 	struct vcpus *all = vcpu->all;
 
@@ -277,7 +286,6 @@ static bool made(struct vcpu *vcpu, const struct error *err)
 		all->error = *err;
 	pthread_cond_broadcast(&all->changed);
 	pthread_mutex_unlock(&all->lock);
-	return wait_to_run(vcpu);
 }
 
 static int enter(struct vcpu *vcpu, struct error *err)
@@ -293,25 +301,33 @@ static int enter(struct vcpu *vcpu, struct error *err)
 	return r;
 }
 
+static void live(struct vcpu *vcpu)
+{
+	struct error err = { 0 };
+	int r = make(vcpu, &err);
+
+	made(vcpu, &err);
+	if (r < 0 || !wait_to_run(vcpu))
+		return;
+	if (enter(vcpu, &err) < 0)
+		end(vcpu, VMM_END_CRASH, err.text);
+	else
+		run(vcpu);
+}
+
 static void *vcpu_main(void *data)
 {
 	struct vcpu *vcpu = data;
-	struct error err = { 0 };
 	char name[16];
 	sigset_t kick;
 
 	snprintf(name, sizeof(name), "vcpu %u", vcpu->index);
 	prctl(PR_SET_NAME, name);
-	if (make(vcpu, &err) < 0)
-		vcpu->stuck = true;
 	sigemptyset(&kick);
 	sigaddset(&kick, KICK_SIGNAL);
 	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
-	if (!made(vcpu, &err))
-		return NULL;
-	if (!vcpu->stuck && enter(vcpu, &err) < 0)
-		end(vcpu, VMM_END_CRASH, err.text);
-	run(vcpu);
+	live(vcpu);
+	has_stopped(vcpu);
 	return NULL;
 }
 
@@ -354,13 +370,13 @@ int vcpus_start(struct vcpus *vcpus, unsigned count, const struct kvm *kvm,
 	vcpus->supported = calloc(1, sizeof(*vcpus->supported));
 	if (r == 0 && (!vcpus->items || !vcpus->supported))
 		r = error_errno(err, ENOMEM, "make %u processors", count);
+	for (unsigned i = 0; r == 0 && i < count; i++)
+		vcpus->items[i] = (struct vcpu){ .all = vcpus, .index = i, .fd = -EBADF };
 	/* The threads inherit the mask. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	for (unsigned i = 0; r == 0 && i < count; i++) {
-		vcpus->items[i] = (struct vcpu){ .all = vcpus, .index = i, .fd = -EBADF };
+	for (unsigned i = 0; r == 0 && i < count; i++)
 		r = start_thread(&vcpus->items[i], err);
-	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r < 0)
 		vcpus_free(vcpus);
@@ -393,7 +409,7 @@ void vcpus_pause(struct vcpus *vcpus)
 		vcpus->state = VCPUS_PAUSED;
 		kick_all(vcpus);
 	}
-	while (vcpus->state == VCPUS_PAUSED && vcpus->waiting < vcpus->count)
+	while (vcpus->state == VCPUS_PAUSED && vcpus->stopped < vcpus->count)
 		pthread_cond_wait(&vcpus->changed, &vcpus->lock);
 	pthread_mutex_unlock(&vcpus->lock);
 }
@@ -408,7 +424,7 @@ void vcpus_resume(struct vcpus *vcpus)
 	pthread_mutex_unlock(&vcpus->lock);
 }
 
-void vcpus_free(struct vcpus *vcpus)
+void vcpus_stop(struct vcpus *vcpus)
 {
 	pthread_mutex_lock(&vcpus->lock);
 	vcpus->state = VCPUS_ENDING;
@@ -416,14 +432,19 @@ void vcpus_free(struct vcpus *vcpus)
 	kick_all(vcpus);
 	pthread_mutex_unlock(&vcpus->lock);
 	for (unsigned i = 0; vcpus->items && i < vcpus->count; i++) {
-		struct vcpu *vcpu = &vcpus->items[i];
+		if (vcpus->items[i].started)
+			pthread_join(vcpus->items[i].thread, NULL);
+		vcpus->items[i].started = false;
+	}
+}
 
-		if (vcpu->started)
-			pthread_join(vcpu->thread, NULL);
-		if (vcpu->run)
-			munmap(vcpu->run, vcpus->kvm->run_size);
-		if (vcpu->started)
-			close_fd(&vcpu->fd);
+void vcpus_free(struct vcpus *vcpus)
+{
+	vcpus_stop(vcpus);
+	for (unsigned i = 0; vcpus->items && i < vcpus->count; i++) {
+		if (vcpus->items[i].run)
+			munmap(vcpus->items[i].run, vcpus->kvm->run_size);
+		close_fd(&vcpus->items[i].fd);
 	}
 	free(vcpus->items);
 	free(vcpus->supported);

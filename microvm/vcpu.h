@@ -25,11 +25,11 @@ struct kvm_run;
 struct vcpu_ops {
 	/* Before the first instruction of the guest: the thread confines itself. May be NULL. */
 	int (*enter)(void *machine, unsigned index, struct error *err);
-	/* An access to a port: size is 1, 2 or 4. */
-	void (*port)(void *machine, uint16_t port, bool write, void *data, unsigned size);
+	/* An access to a port: size is 1, 2 or 4. False: it ended the machine, and the processor does not go on. */
+	bool (*port)(void *machine, uint16_t port, bool write, void *data, unsigned size);
 	/* An access to what is no memory: size is 1 to 8. */
 	void (*mmio)(void *machine, uint64_t address, bool write, void *data, unsigned size);
-	/* The processor cannot go on, and waits for vcpus_free(). */
+	/* The processor cannot go on. */
 	void (*end)(void *machine, enum vmm_end_reason reason, const char *why);
 };
 
@@ -40,7 +40,6 @@ struct vcpu {
 	struct kvm_run *run; /* shared with the kernel */
 	pthread_t thread;
 	bool started; /* there is a thread */
-	bool stuck;   /* it will not enter the guest again */
 };
 
 enum vcpus_state { VCPUS_MAKING, VCPUS_RUNNING, VCPUS_PAUSED, VCPUS_ENDING };
@@ -58,7 +57,7 @@ struct vcpus {
 	pthread_cond_t changed;
 	enum vcpus_state state;
 	unsigned made;      /* threads that made their vCPU, or failed to */
-	unsigned waiting;   /* threads that are between two instructions, and wait */
+	unsigned stopped;   /* threads that are between two instructions, and wait; or have ended */
 	struct error error; /* the first of a thread's */
 };
 
@@ -84,7 +83,10 @@ void vcpus_pause(struct vcpus *vcpus);
 /* Lets them go on; the guest's watchdogs are told that time was lost (KVM_KVMCLOCK_CTRL). */
 void vcpus_resume(struct vcpus *vcpus);
 
-/* Ends the threads and closes the vCPUs. */
+/* Ends the threads, also of a guest that goes on. The vCPUs stay. */
+void vcpus_stop(struct vcpus *vcpus);
+
+/* Stops, and closes the vCPUs. */
 void vcpus_free(struct vcpus *vcpus);
 
 /* ---- between vcpu.c and vcpu_state.c ------------------------------------------------------- */

@@ -186,9 +186,8 @@ struct virtio_device *virtio_fs_new(int server, const char *tag, const struct gu
 			      sizeof(fs->config.tag), tag);
 	if (r == 0) {
 		memcpy(fs->config.tag, tag, len);
-		fs->source = (struct loop_source){
-			.fd = server, .callback = server_spoke, .data = fs
-		};
+		fs->source =
+			(struct loop_source){ .fd = server, .callback = server_spoke, .data = fs };
 		r = loop_watch(loop, &fs->source, EPOLLIN, err);
 	}
 	if (r < 0) {

@@ -41,30 +41,32 @@ static void access_serial(struct vmm *vmm, unsigned reg, bool write, uint8_t *da
 		*data = serial_read(&vmm->serial, reg);
 }
 
-static void access_power(struct vmm *vmm, uint16_t port, bool write, uint8_t *data)
+static bool access_power(struct vmm *vmm, uint16_t port, bool write, uint8_t *data)
 {
 	enum vmm_end_reason reason;
 
 	if (!write) {
 		*data = power_read(port);
-		return;
+		return true;
 	}
 	reason = power_write(port, *data);
 	if (reason != VMM_END_NONE)
 		vmm_end(vmm, reason, 0, NULL);
+	return reason == VMM_END_NONE;
 }
 
 /* All devices with ports have registers of one byte. Where nothing is, the bus floats. */
-static void access_port(void *machine, uint16_t port, bool write, void *data, unsigned size)
+static bool access_port(void *machine, uint16_t port, bool write, void *data, unsigned size)
 {
 	struct vmm *vmm = machine;
 
+	if (size == 1 && power_has_port(port))
+		return access_power(vmm, port, write, data);
 	if (size == 1 && port >= LAYOUT_COM1 && port < LAYOUT_COM1 + 8)
 		access_serial(vmm, port - LAYOUT_COM1, write, data);
-	else if (size == 1 && power_has_port(port))
-		access_power(vmm, port, write, data);
 	else if (!write)
 		memset(data, 0xff, size);
+	return true;
 }
 
 static void access_mmio(void *machine, uint64_t address, bool write, void *data, unsigned size)
@@ -435,7 +437,7 @@ int vmm_run(struct vmm *vmm, struct vmm_ending *ending, struct error *err)
 	r = loop_run(&vmm->loop, err);
 	if (r < 0)
 		return r;
-	vcpus_pause(&vmm->vcpus);
+	vcpus_stop(&vmm->vcpus);
 	serial_flush(&vmm->serial);
 	tell_ending(vmm, ending);
 	return 0;
