@@ -21,6 +21,9 @@
 #define MEMORY_MAX (UINT64_C(512) << 30)
 #define CPUS_MAX   32
 
+/* What the kernel says goes to the serial port, of which hull-vmm keeps the end for its messages; a panic ends the machine. */
+#define CMDLINE "console=ttyS0 quiet panic=-1 reboot=t"
+
 #define ANNOTATION_MEMORY "run.hull.vm.memory" /* MiB */
 #define ANNOTATION_CPUS   "run.hull.vm.cpus"
 #define ANNOTATION_KERNEL "run.hull.vm.kernel"
@@ -105,12 +108,13 @@ static int plan_cpus(const struct oci_config *config, struct microvm_machine *ma
 	return 0;
 }
 
+/* The parameters, behind ours: of those that say the same the last one counts. */
 static const char *join(struct arena *arena, const struct oci_strings *words)
 {
-	const char *text = "";
+	const char *text = CMDLINE;
 
 	for (size_t i = 0; text && i < words->len; i++)
-		text = arena_printf(arena, "%s%s%s", text, i ? " " : "", words->items[i]);
+		text = arena_printf(arena, "%s %s", text, words->items[i]);
 	return text;
 }
 
@@ -122,7 +126,7 @@ static int plan_kernel(const struct oci_config *config, struct arena *arena,
 	int r;
 
 	machine->kernel = oci_annotation(config, ANNOTATION_KERNEL);
-	machine->cmdline = "";
+	machine->cmdline = CMDLINE;
 	if (kernel) {
 		machine->kernel = kernel->path;
 		machine->initrd = kernel->initrd;
