@@ -76,6 +76,7 @@ FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRCS := $(wildcard tests/bench/*.c)
 HELPER_SRCS := $(wildcard tests/integration/helpers/*.c)
 GUEST_SRCS := tests/guests/guest.c
+VERDICT_SRC := tests/schema/verdict.c
 MAN_PAGES := $(wildcard man/*.[1578])
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -91,7 +92,7 @@ HULL_VMM := $(BUILD)/libexec/hull/hull-vmm
 KERNEL := $(BUILD)/libexec/hull/vmlinux
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH_SRCS))
-HELPERS := $(patsubst tests/integration/helpers/%.c,$(BUILD)/helpers/%,$(HELPER_SRCS))
+HELPERS := $(patsubst tests/integration/helpers/%.c,$(BUILD)/helpers/%,$(HELPER_SRCS)) $(BUILD)/helpers/verdict
 GUESTS := $(BUILD)/guests/guest-pvh $(BUILD)/guests/guest-linux
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRCS))
 
@@ -172,6 +173,11 @@ $(BUILD)/guests/guest-pvh: $(GUEST_DEPS)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) -m32 $(GUEST_CFLAGS) -Wl,-m,elf_i386 $< -o $@.elf32 && \
 		objcopy -I elf32-i386 -O elf64-x86-64 $@.elf32 $@
+
+# This one is hull's own parser, for tests of it on the host.
+$(BUILD)/helpers/verdict: $(call obj,$(VERDICT_SRC)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(STATIC_LINK) $(LDFLAGS) $^ $(HULL_LIBS) -o $@
 
 FUZZ_LIB_SRCS = $(wildcard base/*.c oci/*.c oci/image/*.c microvm/*.c)
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB_SRCS) Makefile
@@ -259,7 +265,7 @@ lint-format:
 
 # A file is checked again only after its object was made again, that is, when it or a header of its changed.
 TIDY_SRCS := $(LIB_SRCS) $(IMAGE_SRCS) $(HULL_SRCS) $(HULL_IMAGE_SRCS) $(HULL_SYSTEMD_SRCS) $(HULL_VMM_SRCS) $(HULL_GUEST_SRCS) $(UNIT_SRCS) $(UNIT_LIB_SRCS) \
-	$(FUZZ_SRCS) $(BENCH_SRCS) $(HELPER_SRCS) $(GUEST_SRCS)
+	$(FUZZ_SRCS) $(BENCH_SRCS) $(HELPER_SRCS) $(GUEST_SRCS) $(VERDICT_SRC)
 lint-tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(TIDY_SRCS))
 
 # clang's own chatter ("N warnings generated") goes to standard error and is dropped, unless it failed.

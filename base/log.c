@@ -53,7 +53,8 @@ int log_open(struct log_config *wanted, const char *target, struct error *err)
 
 void log_detach(void)
 {
-	config.fd = -1;
+	if (config.fd > STDERR_FILENO)
+		config.fd = -1;
 }
 
 static const char *level_name(enum log_level level)
@@ -146,6 +147,29 @@ static void write_record(enum log_level level, const char *message)
 		return; /* there is no better place to report that the log cannot be written */
 }
 
+/* One line, whatever is quoted in it: a name in a configuration may hold line breaks, and what moves a terminal's cursor. */
+static void print_line(enum log_level level, const char *message)
+{
+	_cleanup_strbuf_ struct strbuf line = { 0 };
+
+	strbuf_addf(&line, "%s: ", config.program);
+	if (level != LOG_LEVEL_ERROR)
+		strbuf_addf(&line, "%s: ", level_name(level));
+	for (const char *p = message; *p; p++) {
+		unsigned char c = (unsigned char)*p;
+
+		if (c == '\n')
+			strbuf_adds(&line, "\\n");
+		else if (c < ' ' || c == 127 || (c == 0xc2 && (unsigned char)p[1] < 0xa0))
+			strbuf_addf(&line, "\\x%02x", c);
+		else
+			strbuf_addc(&line, *p);
+	}
+	strbuf_addc(&line, '\n');
+	if (!strbuf_failed(&line) && write(STDERR_FILENO, line.data, line.len) < 0)
+		return; /* nobody is there to read it */
+}
+
 void log_write(enum log_level level, const char *fmt, ...)
 {
 	char message[2048];
@@ -158,11 +182,6 @@ void log_write(enum log_level level, const char *fmt, ...)
 	va_end(ap);
 	if (config.fd >= 0)
 		write_record(level, message);
-	if (!config.quiet && (level <= LOG_LEVEL_WARNING || config.level == LOG_LEVEL_DEBUG)) {
-		if (level == LOG_LEVEL_ERROR)
-			dprintf(STDERR_FILENO, "%s: %s\n", config.program, message);
-		else
-			dprintf(STDERR_FILENO, "%s: %s: %s\n", config.program, level_name(level),
-				message);
-	}
+	if (!config.quiet && (level <= LOG_LEVEL_WARNING || config.level == LOG_LEVEL_DEBUG))
+		print_line(level, message);
 }

@@ -40,7 +40,7 @@ int log_open(struct log_config *wanted, const char *target, struct error *err);
 /* Replaces the configuration; fd stays the caller's and must outlive its use. */
 void log_configure(const struct log_config *wanted);
 
-/* Writes no records to fd any more: for a process that closes its descriptors. */
+/* Writes no records to fd any more, unless it is a standard stream: for a process that closes its descriptors. */
 void log_detach(void);
 
 /* One record. A text for people goes to standard error, too, for errors and warnings (and all, at debug level). */

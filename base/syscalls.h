@@ -44,6 +44,12 @@ static inline pid_t sys_clone3(struct clone_args *args)
 }
 #endif
 
+/* fork(2) with flags, and without what the C library does around it. */
+static inline pid_t sys_clone(unsigned long flags)
+{
+	return (pid_t)syscall(SYS_clone, flags, 0, 0, 0, 0);
+}
+
 static inline int sys_openat2(int dirfd, const char *path, const struct open_how *how)
 {
 	return (int)native_syscall(SYS_openat2, dirfd, path, how, sizeof(*how), 0);

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "base/log.h"
 #include "cgroups/internal.h"
 
 /* Where a property group is written. */
@@ -115,28 +114,28 @@ static const char *block_io_property(const struct oci_block_io *b)
 
 /* ---- the groups --------------------------------------------------------------------------- */
 
-static void warn_ignored_memory(const struct oci_memory *m)
+static bool has_kernel_limit(const struct oci_memory *m)
 {
-	static const char text[] = "linux.resources.memory.%s is ignored: %s";
-
-	if (given(m->kernel))
-		log_warning(text, "kernel", "the kernel deprecated it, use memory.limit");
-	if (given(m->kernel_tcp))
-		log_warning(text, "kernelTCP", "the kernel deprecated it, use memory.limit");
-	if (m->use_hierarchy.set && !m->use_hierarchy.v)
-		log_warning(text, "useHierarchy",
-			    "false is no longer possible, limits include the cgroups below");
+	return given(m->kernel) || given(m->kernel_tcp);
 }
 
 static int apply_memory(const struct cgroup *cg, const struct oci_memory *m, struct error *err)
 {
+	bool v1 = cgroup_v1_find(cg->host, "memory") >= 0;
 	const char *property = memory_property(m);
 	struct target to;
 	int r;
 
-	warn_ignored_memory(m);
+	if (m->use_hierarchy.set && !m->use_hierarchy.v)
+		cgroup_warn_ignored(
+			"memory.useHierarchy",
+			"false is no longer possible, limits include the cgroups below");
+	if (!v1 && given(m->kernel))
+		cgroup_warn_ignored("memory.kernel", CGROUP_KERNEL_MEMORY_GONE);
+	if (!v1 && given(m->kernel_tcp))
+		cgroup_warn_ignored("memory.kernelTCP", CGROUP_KERNEL_MEMORY_GONE);
 	/* disableOOMKiller: false is what an engine sends by default, and needs nothing but on v1. */
-	if (!property && !(m->disable_oom_killer.set && cgroup_v1_find(cg->host, "memory") >= 0))
+	if (!property && !(v1 && (m->disable_oom_killer.set || has_kernel_limit(m))))
 		return 0;
 	r = find_target(cg, "memory", "memory", property ? property : "memory.disableOOMKiller",
 			&to, err);

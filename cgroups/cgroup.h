@@ -126,8 +126,8 @@ void cgroup_close(struct cgroup *cg);
 
 /*
  * Writes the limits. What this host cannot enforce is an error that names the property, the missing
- * controller and what to do; nothing is skipped, except memory.kernel, kernelTCP and useHierarchy,
- * for which a warning is logged. Absent properties stay as they are. resources may be NULL.
+ * controller and what to do; nothing is skipped, except memory.kernel, kernelTCP and useHierarchy
+ * where the kernel has no such thing (any more), for which a warning is logged. Absent properties stay as they are. resources may be NULL.
  *
  * devices: also sets the device filter: resources->devices in order, the last match wins, what none
  * matches is denied; behind them the default devices (null, zero, full, random, urandom, tty, ptmx,

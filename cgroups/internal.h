@@ -94,6 +94,11 @@ void cgroup_setting_add(struct cgroup_setting *settings, size_t *count, const ch
 int cgroup_missing(const struct cgroup *cg, const char *property, const char *controller,
 		   struct error *err);
 
+/* Warns of a property without effect: "memory.kernel", and why. */
+void cgroup_warn_ignored(const char *property, const char *why);
+
+#define CGROUP_KERNEL_MEMORY_GONE "the kernel deprecated it, use memory.limit"
+
 /* ---- v1.c, v2.c: limits by version -------------------------------------------------------- */
 
 /* Copies cpuset.cpus and .mems down from the nearest ancestor that has them; without, nothing can enter. */
@@ -107,6 +112,20 @@ int cgroup_v1_block_io(const struct cgroup *cg, int h, const struct oci_block_io
 		       struct error *err);
 int cgroup_v1_hugetlb(const struct cgroup *cg, int h, const struct oci_hugepage_limits *limits,
 		      struct error *err);
+
+/* What a cgroup of v2 is, by its cgroup.type, which the root has not. */
+enum cgroup_v2_type {
+	CGROUP_V2_ROOT,
+	CGROUP_V2_DOMAIN,
+	CGROUP_V2_THREAD_ROOT, /* "domain threaded": it holds processes whose threads are in cgroups below */
+	CGROUP_V2_INVALID, /* "domain invalid": below such; nothing can be in it */
+	CGROUP_V2_THREADED,
+};
+
+enum cgroup_v2_type cgroup_v2_type_of(const char *full);
+
+/* Makes the cgroup threaded where it, and what is above it, cannot be anything else. */
+int cgroup_v2_join_threaded(const struct cgroup *cg, struct error *err);
 
 /* Enables those of the controllers that are available down to path's parent; what cannot be is left. */
 void cgroup_v2_enable(const struct cgroup_host *host, const char *path,

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/file.h"
+#include "base/number.h"
 #include "cgroups/internal.h"
 
 #define PROCS_MAX      ((size_t)64 << 20) /* bytes of one cgroup.procs */
@@ -71,14 +72,38 @@ static void sort_unique(struct pid_list *list)
 	list->len = n;
 }
 
+/* The process that a thread is of; 0 where that is gone. */
+static pid_t process_of(long thread)
+{
+	static const char label[] = "\nTgid:\t";
+	char path[40], status[4096], *at;
+	uint64_t pid;
+
+	snprintf(path, sizeof(path), "/proc/%ld/status", thread);
+	if (file_read_small(AT_FDCWD, path, status, sizeof(status), NULL) < 0)
+		return 0;
+	at = strstr(status, label);
+	if (!at)
+		return 0;
+	at += strlen(label);
+	return parse_u64_n(at, strcspn(at, "\n"), INT32_MAX, &pid) ? (pid_t)pid : 0;
+}
+
+/*
+ * The processes in one cgroup. Those of a threaded one (of v2) are listed as its domain's, which may be above the container's:
+ * then its threads tell of whom they are.
+ */
 static int read_pids(int dir, void *arg, struct error *err)
 {
 	_cleanup_free_ char *text = NULL;
 	struct pid_list *list = arg;
 	ssize_t n = file_read(dir, "cgroup.procs", PROCS_MAX, &text, err);
+	bool threads = n == -EOPNOTSUPP;
 
-	/* Removed meanwhile; or a threaded cgroup, whose processes its domain lists. */
-	if (n == -ENOENT || n == -ENODEV || n == -EOPNOTSUPP) {
+	error_clear(err);
+	if (threads)
+		n = file_read(dir, "cgroup.threads", PROCS_MAX, &text, err);
+	if (n == -ENOENT || n == -ENODEV) { /* removed meanwhile */
 		error_clear(err);
 		return 0;
 	}
@@ -87,6 +112,8 @@ static int read_pids(int dir, void *arg, struct error *err)
 	for (char *p = text; *p; p++) {
 		long pid = strtol(p, &p, 10);
 
+		if (threads && pid > 0)
+			pid = process_of(pid);
 		/* 0 is a process outside our pid namespace; kill(0) would hit ourselves. */
 		if (pid > 0 && !pid_list_add(list, (pid_t)pid))
 			return error_errno(err, ENOMEM, "list the processes");

@@ -152,10 +152,11 @@ static int make_one(struct cgroup *cg, int h, struct error *err)
 }
 
 /*
- * Enables the controllers that have statistics and that nearly every container has limits of. Any
- * other is enabled when a limit asks for it. Best effort: without a limit, none is needed.
+ * Makes the v2 cgroup one that takes processes, and enables the controllers that have statistics and that nearly every
+ * container has limits of. Any other is enabled when a limit asks for it. Best effort: without a limit, none is needed.
+ * Where all are there, as is usual, it is no threaded cgroup: those have no memory controller.
  */
-static void enable_usual(struct cgroup *cg)
+static int prepare_v2(struct cgroup *cg, struct error *err)
 {
 	static const struct {
 		const char *v1, *v2;
@@ -163,25 +164,27 @@ static void enable_usual(struct cgroup *cg)
 		{ "cpu", "cpu" }, { "blkio", "io" }, { "memory", "memory" }, { "pids", "pids" }
 	};
 	const char *wanted[ARRAY_SIZE(usual)];
-	int h = cgroup_v2_find(cg->host);
-	size_t n = 0;
+	int h = cgroup_v2_find(cg->host), r;
+	size_t n = 0, have = 0;
 
 	if (h < 0)
-		return;
+		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(usual); i++)
 		if (cgroup_v1_find(cg->host, usual[i].v1) < 0)
 			wanted[n++] = usual[i].v2;
-	if (!n || file_read_small(cg->dirs[h], "cgroup.controllers", cg->v2_controllers,
-				  sizeof(cg->v2_controllers), NULL) < 0) {
+	if (n && file_read_small(cg->dirs[h], "cgroup.controllers", cg->v2_controllers,
+				 sizeof(cg->v2_controllers), NULL) < 0)
 		cg->v2_controllers[0] = '\0';
-		return;
+	while (have < n && cgroup_list_has(cg->v2_controllers, ' ', wanted[have]))
+		have++;
+	if (have == ARRAY_SIZE(usual))
+		return 0;
+	r = cgroup_v2_join_threaded(cg, err);
+	if (r == 0 && have < n) {
+		cg->v2_controllers[0] = '\0';
+		cgroup_v2_enable(cg->host, cg->path, wanted, n);
 	}
-	for (size_t i = 0; i < n; i++)
-		if (!cgroup_list_has(cg->v2_controllers, ' ', wanted[i])) {
-			cg->v2_controllers[0] = '\0';
-			cgroup_v2_enable(cg->host, cg->path, wanted, n);
-			return;
-		}
+	return r;
 }
 
 /* Undoes what make_one() did, after a failure. */
@@ -206,8 +209,8 @@ int cgroup_create(const struct cgroup_host *host, const char *path, struct cgrou
 	for (size_t h = 0; r == 0 && h < host->count; h++)
 		r = make_one(cg, (int)h, err);
 	if (r == 0)
-		enable_usual(cg);
-	else if (cg->host)
+		r = prepare_v2(cg, err);
+	if (r < 0 && cg->host)
 		unmake(cg);
 	return r;
 }

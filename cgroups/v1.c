@@ -109,6 +109,30 @@ static int write_limits(const struct cgroup *cg, int h, const struct oci_memory 
 	return cgroup_write_settings(cg, h, settings, n, err);
 }
 
+/*
+ * Limits of kernel memory, from which the kernel withdraws file by file: memory.kmem has no effect
+ * since 5.16, whatever is written, memory.kmem.tcp still has one.
+ */
+static int write_kernel_limit(const struct cgroup *cg, int h, const char *property,
+			      const char *file, struct opt_i64 limit, struct error *err)
+{
+	static const char unlimited[] = "9223372036854771712"; /* as far as pages can be counted */
+	char value[32], now[32] = "";
+	int r;
+
+	if (!limit.set || !limit.v)
+		return 0;
+	snprintf(value, sizeof(value), "%lld", limit.v < 0 ? -1LL : (long long)limit.v);
+	r = cgroup_try_write(cg, h, file, value);
+	if (r < 0 && r != -ENOENT && r != -EOPNOTSUPP)
+		return cgroup_write_failed(cg, h, property, file, value, -r, err);
+	if (r == 0 && limit.v > 0)
+		file_read_small(cg->dirs[h], file, now, sizeof(now), NULL);
+	if (r < 0 || strcmp(now, unlimited) == 0)
+		cgroup_warn_ignored(property, CGROUP_KERNEL_MEMORY_GONE);
+	return 0;
+}
+
 int cgroup_v1_memory(const struct cgroup *cg, int h, const struct oci_memory *m, struct error *err)
 {
 	char value[32];
@@ -140,6 +164,12 @@ int cgroup_v1_memory(const struct cgroup *cg, int h, const struct oci_memory *m,
 	if (r == 0 && m->disable_oom_killer.set)
 		r = cgroup_write(cg, h, "memory.disableOOMKiller", "memory.oom_control",
 				 m->disable_oom_killer.v ? "1" : "0", err);
+	if (r == 0)
+		r = write_kernel_limit(cg, h, "memory.kernel", "memory.kmem.limit_in_bytes",
+				       m->kernel, err);
+	if (r == 0)
+		r = write_kernel_limit(cg, h, "memory.kernelTCP", "memory.kmem.tcp.limit_in_bytes",
+				       m->kernel_tcp, err);
 	return r;
 }
 

@@ -14,7 +14,8 @@
 #include "base/file.h"
 #include "cgroups/internal.h"
 
-#define CONTROLLERS_MAX 512 /* bytes of a list of them */
+#define CONTROLLERS_MAX  512 /* bytes of a list of them */
+#define PROC_CGROUPS_MAX ((size_t)64 << 10)
 
 /* Where enabling failed, for the message. */
 struct level {
@@ -31,16 +32,17 @@ static int read_list(const char *full, const char *file, char list[CONTROLLERS_M
 }
 
 /*
- * Whether a cgroup holds processes itself, and is not the root, which may. The kernel refuses most controllers
- * there, but not cpu and pids: with one of them enabled it would be threaded, and no container could be below it.
+ * Whether enabling in a cgroup is out of the question: it holds processes itself, and is not the root, which may. The
+ * kernel refuses most controllers there, but not cpu and pids: with one of them enabled it would be threaded, and no
+ * container could be below it. Where it is threaded already, the kernel knows best.
  */
 static bool holds_processes(const char *full)
 {
-	char name[CGROUP_FULL_MAX + 32], list[CONTROLLERS_MAX];
+	enum cgroup_v2_type type = cgroup_v2_type_of(full);
+	char list[CONTROLLERS_MAX];
 	int r;
 
-	snprintf(name, sizeof(name), "%s/cgroup.type", full);
-	if (access(name, F_OK) < 0)
+	if (type != CGROUP_V2_DOMAIN && type != CGROUP_V2_INVALID)
 		return false;
 	r = read_list(full, "cgroup.procs", list);
 	return r > 0 || r == -EFBIG;
@@ -108,8 +110,54 @@ void cgroup_v2_enable(const struct cgroup_host *host, const char *path,
 		enable_down(host, h, path, &wanted[i], 1, &level);
 }
 
-static const char *hint(int code)
+/* ---- why one cannot be had ---------------------------------------------------------------- */
+
+/* The name that /proc/cgroups has for a controller of v2. */
+static const char *kernel_name(const char *controller)
 {
+	return strcmp(controller, "io") == 0 ? "blkio" : controller;
+}
+
+/*
+ * What the root of the tree lacks the kernel keeps back; its own table of controllers, where it lists this one, says why.
+ * A "root" that has a type is that of a cgroup namespace.
+ */
+static const char *why_not_available(const char *mount, const char *controller)
+{
+	_cleanup_free_ char *table = NULL;
+	char *save = NULL;
+
+	if (cgroup_v2_type_of(mount) != CGROUP_V2_ROOT)
+		return "the cgroups above this cgroup namespace do not pass it on; enable it in the "
+		       "cgroup.subtree_control of each of them, on the host (systemd: Delegate=)";
+	if (file_read(AT_FDCWD, "/proc/cgroups", PROC_CGROUPS_MAX, &table, NULL) < 0)
+		return "this kernel has none, or keeps it back";
+	/* name, hierarchy, number of cgroups, enabled */
+	for (char *line = strtok_r(table, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *rest = NULL, *name = strtok_r(line, "\t", &rest);
+		char *hierarchy = strtok_r(NULL, "\t", &rest), *count = strtok_r(NULL, "\t", &rest);
+
+		if (!count || strcmp(name, kernel_name(controller)) != 0)
+			continue;
+		if (strcmp(rest, "0") == 0)
+			return "it is switched off; boot without cgroup_disable=, or with "
+			       "cgroup_enable= and its name";
+		if (strcmp(hierarchy, "0") != 0)
+			return "a hierarchy of cgroup v1 has it; unmount that, or boot with "
+			       "systemd.unified_cgroup_hierarchy=1";
+	}
+	return "this kernel has none; boot one that was built with it";
+}
+
+/* What to do where a level of the tree did not take it. */
+static const char *hint(const char *full, int code)
+{
+	enum cgroup_v2_type type = cgroup_v2_type_of(full);
+
+	if (type == CGROUP_V2_THREADED || type == CGROUP_V2_THREAD_ROOT)
+		return "it is a threaded cgroup, and below such cgroup v2 has cpu, cpuset, "
+		       "perf_event and pids only; choose a linux.cgroupsPath elsewhere, or remove "
+		       "the property";
 	switch (code) {
 	case EBUSY:
 		return "it holds processes itself, and cgroup v2 passes controllers on only from "
@@ -118,13 +166,12 @@ static const char *hint(int code)
 	case EACCES:
 	case EPERM:
 	case EROFS:
-		return "this user may not; have the controller delegated (systemd: "
-		       "Delegate=yes in user@.service), run hull as root, or remove the property";
+		return "this user may not; have it delegated (systemd: a drop-in of user@.service "
+		       "with Delegate= and the controllers), enable it there as root, or remove the "
+		       "property";
 	case ENOENT:
 		return "a cgroup above it does not pass it on; have it delegated (systemd: "
-		       "Delegate=yes), or remove the property";
-	case EOPNOTSUPP:
-		return "it is a threaded cgroup; choose a linux.cgroupsPath elsewhere";
+		       "Delegate=), or remove the property";
 	default:
 		return "enable it there by hand, or remove the property";
 	}
@@ -154,9 +201,9 @@ int cgroup_v2_require(const struct cgroup *cg, const char *controller, const cha
 		return error_set(
 			err, EOPNOTSUPP,
 			"cgroup: linux.resources.%s needs the %s controller, which is not "
-			"available in %s (cgroup.controllers: %.256s); boot a kernel with it, "
-			"have it delegated to this cgroup namespace, or remove the property",
-			property, controller, mount, r ? have : "none");
+			"available in %s (cgroup.controllers: %.256s): %s, or remove the property",
+			property, controller, mount, r ? have : "none",
+			why_not_available(mount, controller));
 	r = enable_down(cg->host, h, cg->path, &controller, 1, &level);
 	if (r == 0)
 		return 0;
@@ -164,5 +211,5 @@ int cgroup_v2_require(const struct cgroup *cg, const char *controller, const cha
 		err, -r,
 		"cgroup: linux.resources.%s needs the %s controller, which cannot be enabled "
 		"in `%.400s/cgroup.subtree_control`: %s; %s",
-		property, controller, level.full, strerror(-r), hint(-r));
+		property, controller, level.full, strerror(-r), hint(level.full, -r));
 }

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/strbuf.h"
 #include "cgroups/internal.h"
 
@@ -148,10 +149,15 @@ int cgroup_missing(const struct cgroup *cg, const char *property, const char *co
 	_cleanup_strbuf_ struct strbuf mounted = { 0 };
 
 	list_controllers(cg->host, &mounted);
-	return error_set(
-		err, EOPNOTSUPP,
-		"cgroup: linux.resources.%s needs the %s controller, which is not mounted "
-		"on this host (%.512s); mount it, boot a kernel that has it, or remove the "
-		"property",
-		property, controller, mounted.data ? mounted.data : "out of memory");
+	return error_set(err, EOPNOTSUPP,
+			 "cgroup: linux.resources.%s needs the %s controller, which is not mounted "
+			 "on this host (%.512s); mount it (mount -t cgroup -o %s none "
+			 "/sys/fs/cgroup/%s), boot a kernel that has it, or remove the property",
+			 property, controller, mounted.data ? mounted.data : "out of memory",
+			 controller, controller);
+}
+
+void cgroup_warn_ignored(const char *property, const char *why)
+{
+	log_warning("linux.resources.%s is ignored: %s", property, why);
 }

@@ -19,6 +19,8 @@
 #include "base/syscalls.h"
 #include "namespaces/rootfs.h"
 
+#define MAJOR_MAX        0xfff /* the kernel's own: 12 and 20 bits */
+#define MINOR_MAX        0xfffff
 #define TTYAUX_MAJOR     5
 #define UNIX98_PTY_MAJOR 136 /* to 143 */
 
@@ -57,25 +59,89 @@ static bool dev_is_bound(const struct rootfs *rootfs)
 	return bound;
 }
 
+int rootfs_check_devices(const struct oci_config *config, struct error *err)
+{
+	size_t count = config->linux_ ? config->linux_->devices.len : 0;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct oci_device *d = &config->linux_->devices.items[i];
+		bool major = d->major.v < 0 || d->major.v > MAJOR_MAX;
+
+		if (d->type[0] != 'p' && (major || d->minor.v < 0 || d->minor.v > MINOR_MAX))
+			return error_set(err, EINVAL,
+					 "/linux/devices/%zu/%s: %lld is out of range (0 to %d)", i,
+					 major ? "major" : "minor",
+					 (long long)(major ? d->major.v : d->minor.v),
+					 major ? MAJOR_MAX : MINOR_MAX);
+	}
+	return 0;
+}
+
+struct node {
+	mode_t type_and_mode;
+	dev_t device;
+	uid_t uid;
+	gid_t gid;
+};
+
+static struct node node_of(const struct oci_device *d)
+{
+	mode_t type = d->type[0] == 'b' ? S_IFBLK : d->type[0] == 'p' ? S_IFIFO : S_IFCHR;
+
+	return (struct node){
+		.type_and_mode = type | (d->file_mode.set ? d->file_mode.v & 07777 : 0666),
+		.device = type == S_IFIFO ? 0 : makedev((unsigned)d->major.v, (unsigned)d->minor.v),
+		.uid = d->uid.v,
+		.gid = d->gid.v,
+	};
+}
+
 /* A detached mount of one device node of the host's, for a user namespace, in which mknod(2) is refused. */
-static int open_device_source(const char *path, struct error *err)
+static int open_device_source(const char *path, const struct node *node, struct error *err)
 {
 	struct mount_attr private = { .propagation = MS_PRIVATE };
-	int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	_cleanup_close_ int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	struct stat st;
 
-	if (tree < 0)
+	if (tree < 0 || fstat(tree, &st) < 0)
 		return error_errno(err, errno, "bind the device `%s`", path);
-	if (mount_setattr(tree, "", AT_EMPTY_PATH, &private, sizeof(private)) < 0) {
-		close(tree);
+	if ((st.st_mode & S_IFMT) != (node->type_and_mode & S_IFMT) || st.st_rdev != node->device)
+		return error_set(err, ENODEV,
+				 "bind the device `%s`: the host's is not that device (%u:%u)",
+				 path, major(node->device), minor(node->device));
+	if (mount_setattr(tree, "", AT_EMPTY_PATH, &private, sizeof(private)) < 0)
 		return error_errno(err, errno, "bind the device `%s`", path);
+	return take_fd(&tree);
+}
+
+static int open_default_source(size_t index, struct error *err)
+{
+	const struct node node = { .type_and_mode = S_IFCHR,
+				   .device = makedev(default_devices[index].major,
+						     default_devices[index].minor) };
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/%s", default_devices[index].name);
+	return open_device_source(path, &node, err);
+}
+
+/* -EBADF, without a message, for a FIFO: that anybody may make. */
+static int open_configured_source(const struct oci_device *d, size_t index, struct error *err)
+{
+	const struct node node = node_of(d);
+	int fd = -EBADF;
+
+	if (!S_ISFIFO(node.type_and_mode)) {
+		fd = open_device_source(d->path, &node, err);
+		if (fd < 0)
+			error_wrap(err, "/linux/devices/%zu", index);
 	}
-	return tree;
+	return fd;
 }
 
 int devices_open_sources(struct rootfs *rootfs, struct error *err)
 {
 	size_t count = ROOTFS_DEFAULT_DEVICES + device_count(rootfs);
-	char path[32];
 
 	rootfs->device_sources = malloc(count * sizeof(int));
 	if (!rootfs->device_sources)
@@ -83,16 +149,16 @@ int devices_open_sources(struct rootfs *rootfs, struct error *err)
 	for (size_t i = 0; i < count; i++)
 		rootfs->device_sources[i] = -EBADF;
 	for (size_t i = 0; i < count; i++) {
-		const char *source = path;
+		size_t index = i - ROOTFS_DEFAULT_DEVICES;
+		int fd = i < ROOTFS_DEFAULT_DEVICES
+				 ? open_default_source(i, err)
+				 : open_configured_source(
+					   &rootfs->config->linux_->devices.items[index], index,
+					   err);
 
-		if (i < ROOTFS_DEFAULT_DEVICES)
-			snprintf(path, sizeof(path), "/dev/%s", default_devices[i].name);
-		else
-			source = rootfs->config->linux_->devices.items[i - ROOTFS_DEFAULT_DEVICES]
-					 .path;
-		rootfs->device_sources[i] = open_device_source(source, err);
-		if (rootfs->device_sources[i] < 0)
-			return rootfs->device_sources[i];
+		if (fd < 0 && fd != -EBADF)
+			return fd;
+		rootfs->device_sources[i] = fd;
 	}
 	return 0;
 }
@@ -110,30 +176,24 @@ static int bind_device(int dir, const char *name, int source, struct error *err)
 	return mount_attach(source, place, name, err);
 }
 
-struct node {
-	mode_t type_and_mode;
-	dev_t device;
-	uid_t uid;
-	gid_t gid;
-};
-
+/*
+ * The same node from an earlier start in this root file system is as good as ours. It is looked at and changed by one descriptor:
+ * another file may take its name at any time.
+ */
 static int make_node(int dir, const char *name, const struct node *node, struct error *err)
 {
+	_cleanup_close_ int fd = -EBADF;
 	struct stat st;
 
-	if (mknodat(dir, name, node->type_and_mode, node->device) < 0) {
-		if (errno != EEXIST)
-			return error_errno(err, errno, "make the device `%s`", name);
-		/* The same node from an earlier start in this root file system is as good as ours. */
-		if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		    (st.st_mode & S_IFMT) != (node->type_and_mode & S_IFMT) ||
-		    st.st_rdev != node->device)
-			return error_set(err, EEXIST,
-					 "make the device `%s`: something else is in its place",
-					 name);
-	}
-	if ((node->uid || node->gid) &&
-	    fchownat(dir, name, node->uid, node->gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (mknodat(dir, name, node->type_and_mode, node->device) < 0 && errno != EEXIST)
+		return error_errno(err, errno, "make the device `%s`", name);
+	fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_errno(err, errno, "open the device `%s`", name);
+	if ((st.st_mode & S_IFMT) != (node->type_and_mode & S_IFMT) || st.st_rdev != node->device)
+		return error_set(err, EEXIST,
+				 "make the device `%s`: something else is in its place", name);
+	if ((node->uid || node->gid) && fchownat(fd, "", node->uid, node->gid, AT_EMPTY_PATH) < 0)
 		return error_errno(err, errno, "set the owner of the device `%s`", name);
 	return 0;
 }
@@ -141,20 +201,14 @@ static int make_node(int dir, const char *name, const struct node *node, struct 
 static int make_configured(const struct rootfs *rootfs, size_t index, struct error *err)
 {
 	const struct oci_device *d = &rootfs->config->linux_->devices.items[index];
-	mode_t type = d->type[0] == 'b' ? S_IFBLK : d->type[0] == 'p' ? S_IFIFO : S_IFCHR;
-	struct node node = {
-		.type_and_mode = type | (d->file_mode.set ? d->file_mode.v & 07777 : 0666),
-		.device = type == S_IFIFO ? 0 : makedev((unsigned)d->major.v, (unsigned)d->minor.v),
-		.uid = d->uid.v,
-		.gid = d->gid.v,
-	};
+	const struct node node = node_of(d);
 	_cleanup_close_ int dir = -EBADF;
 	char name[NAME_MAX + 1];
 
 	dir = path_make_parent_in_root(rootfs->tree, d->path, name, sizeof(name), err);
 	if (dir < 0)
 		return dir;
-	if (rootfs->bind_devices)
+	if (rootfs->bind_devices && !S_ISFIFO(node.type_and_mode))
 		return bind_device(dir, name,
 				   rootfs->device_sources[ROOTFS_DEFAULT_DEVICES + index], err);
 	return make_node(dir, name, &node, err);

@@ -207,11 +207,12 @@ static int classic_mount(const struct rootfs *rootfs, const struct oci_mount *m,
 {
 	_cleanup_strbuf_ struct strbuf data = { 0 };
 
-	/* A running container's /proc is its own, and this call takes only paths. */
-	if (rootfs->running)
+	/* This call takes only paths, in a /proc that may be of others; and procfs would show our own pid namespace. */
+	if (rootfs->running || rootfs->mode == ROOTFS_JOINED ||
+	    (rootfs->pid_ns >= 0 && m->type && !strcmp(m->type, "proc")))
 		return error_set(err, ENOTSUP,
 				 "mount on `%s`: `iversion` and options longer than %d bytes need "
-				 "mount(2), which cannot be used safely in a running container",
+				 "mount(2), which cannot be used safely among processes of others",
 				 m->destination, FSCONFIG_VALUE_MAX);
 
 	for (size_t i = 0; i < opts->data_count; i++) {
@@ -255,16 +256,27 @@ static int mount_classic(const struct rootfs *rootfs, const struct oci_mount *m,
 	return set_attributes(mounted, opts, opts->propagation, opts->propagation_recursive, err);
 }
 
-static int make_fs(const struct oci_mount *m, const struct mount_options *opts, struct error *err)
+static int open_fs(const struct rootfs *rootfs, const struct oci_mount *m, struct error *err)
 {
-	_cleanup_close_ int fs = fsopen(m->type, FSOPEN_CLOEXEC);
-	int mnt, r;
+	int fs;
 
+	if (rootfs->pid_ns >= 0 && !strcmp(m->type, "proc"))
+		return procfs_open(rootfs, err);
+	fs = fsopen(m->type, FSOPEN_CLOEXEC);
 	if (fs < 0 && errno == ENODEV)
 		return error_set(err, ENODEV, "mount on `%s`: this kernel has no file system `%s`",
 				 m->destination, m->type);
+	return fs < 0 ? error_errno(err, errno, "mount `%s` on `%s`", m->type, m->destination) : fs;
+}
+
+static int make_fs(const struct rootfs *rootfs, const struct oci_mount *m,
+		   const struct mount_options *opts, struct error *err)
+{
+	_cleanup_close_ int fs = open_fs(rootfs, m, err);
+	int mnt, r;
+
 	if (fs < 0)
-		return error_errno(err, errno, "mount `%s` on `%s`", m->type, m->destination);
+		return fs;
 	r = configure_fs(fs, m, opts, err);
 	if (r < 0)
 		return r;
@@ -319,7 +331,7 @@ static int mount_fs(const struct rootfs *rootfs, const struct oci_mount *m,
 		return mount_classic(rootfs, m, opts, target, err);
 	if (opts->tmpcopyup)
 		writable.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
-	mnt = make_fs(m, &writable, err);
+	mnt = make_fs(rootfs, m, &writable, err);
 	if (mnt == -EPERM && rootfs->bind_devices && !rootfs->running && !strcmp(m->type, "sysfs"))
 		mnt = bind_host_sysfs(opts, err);
 	if (mnt < 0)
@@ -369,7 +381,7 @@ static int open_cgroup(const struct rootfs *rootfs, const struct rootfs_cgroup *
 	if (!cg->v2)
 		plain.data[plain.data_count++] = cg->controllers;
 	m.source = "cgroup";
-	mnt = make_fs(&m, &plain, err);
+	mnt = make_fs(rootfs, &m, &plain, err);
 	if (mnt == -EPERM || mnt == -EBUSY)
 		mnt = bind_cgroup(cg, &plain, err);
 	return mnt;
@@ -386,7 +398,7 @@ static int mount_cgroup_v1(const struct rootfs *rootfs, const struct mount_optio
 				       .data = { "mode=755" },
 				       .data_count = 1 };
 	struct mount_attr read_only = { .attr_set = MOUNT_ATTR_RDONLY };
-	_cleanup_close_ int top = make_fs(&tmpfs, &plain, err);
+	_cleanup_close_ int top = make_fs(rootfs, &tmpfs, &plain, err);
 	int r;
 
 	if (top < 0)

@@ -81,6 +81,12 @@ int ns_plan_open(struct ns_plan *plan, const struct oci_config *config, struct e
 		if (!ns_is_own(fd, (enum oci_namespace_type)ns->type))
 			ns_plan_join(plan, (enum oci_namespace_type)ns->type, take_fd(&fd));
 	}
+	/* It takes privilege over that one, which the container's first process has given up when it joins. */
+	if ((plan->new_flags & CLONE_NEWUSER) && (plan->join_flags & CLONE_NEWPID))
+		return error_set(
+			err, EINVAL,
+			"/linux/namespaces: a pid namespace must belong to the user namespace that the "
+			"container is in: join that one, too, or make neither of the two new");
 	return 0;
 }
 

@@ -23,7 +23,7 @@ unsigned long ns_flag(enum oci_namespace_type type);
 /*
  * Opens what config asks for. A path must name a namespace of the entry's type (ioctl_ns(2)); one
  * that is the caller's own already is left out, since entering it changes nothing and for user namespaces is
- * refused by the kernel.
+ * refused by the kernel. A joined pid namespace excludes a new user namespace.
  */
 int ns_plan_open(struct ns_plan *plan, const struct oci_config *config, struct error *err);
 

@@ -149,16 +149,35 @@ static int attach_root(struct rootfs *rootfs, struct error *err)
 	return 0;
 }
 
+/*
+ * In a mount namespace of others, who may have put any link on the way, also one of their procfs to a descriptor of ours: the
+ * path means what it would mean to them.
+ */
+static int open_joined_root(struct rootfs *rootfs, struct error *err)
+{
+	_cleanup_close_ int top = path_open_dir("/", false, err);
+
+	if (top < 0)
+		return top;
+	rootfs->tree = path_open_in_root(top, rootfs->path, O_PATH | O_DIRECTORY, err);
+	return rootfs->tree < 0 ? error_wrap(err, "/root/path") : 0;
+}
+
+static int open_shared_root(struct rootfs *rootfs, struct error *err)
+{
+	rootfs->tree = path_open_dir(rootfs->path, true, err);
+	return rootfs->tree < 0 ? error_wrap(err, "/root/path") : 0;
+}
+
 int rootfs_assemble(struct rootfs *rootfs, struct error *err)
 {
-	int r = 0;
+	int r;
 
-	if (rootfs->mode == ROOTFS_NEW) {
+	if (rootfs->mode == ROOTFS_NEW)
 		r = attach_root(rootfs, err);
-	} else {
-		rootfs->tree = path_open_dir(rootfs->path, true, err);
-		r = rootfs->tree < 0 ? error_wrap(err, "/root/path") : 0;
-	}
+	else
+		r = rootfs->mode == ROOTFS_JOINED ? open_joined_root(rootfs, err)
+						  : open_shared_root(rootfs, err);
 	if (r < 0 || rootfs->mode == ROOTFS_SHARED)
 		return r;
 	r = mount_all(rootfs, err);

@@ -47,11 +47,12 @@ struct rootfs {
 	const char *path;    /* of the root directory, absolute */
 	int bundle;          /* descriptor of the bundle, for relative sources */
 	bool user_namespace; /* the container has one of its own */
-	bool bind_devices; /* it is in one, its own or ours, where nodes cannot be made: bind those of /dev */
+	bool bind_devices; /* nodes cannot be made (a user namespace, no CAP_MKNOD): bind those of /dev */
 	bool private_cgroup_ns; /* a cgroup namespace of its own: cgroup mounts may be writable */
 	const struct rootfs_cgroup *cgroups;
 	size_t cgroup_count;
 	int user_ns; /* descriptor of the user namespace that is joined, or -EBADF: for idmapped mounts */
+	int pid_ns; /* descriptor of the pid namespace that will be joined, or -EBADF: procfs shows that one */
 	bool running; /* the container runs already: its /proc is not to be trusted */
 	const char *
 		mount_label; /* SELinux context of new file systems, of rootfs_mount_label(); NULL: none */
@@ -120,6 +121,9 @@ int rootfs_check_sysctl(const struct oci_config *config, unsigned long own_names
 			struct error *err);
 int rootfs_write_sysctl(const struct oci_config *config, int proc, struct error *err);
 
+/* Checks that the kernel has device numbers as large as those of linux.devices: mknod(2) would cut them. -EINVAL. */
+int rootfs_check_devices(const struct oci_config *config, struct error *err);
+
 /* Brings up the loopback interface of the caller's network namespace. */
 int net_loopback_up(struct error *err);
 
@@ -154,6 +158,12 @@ int mount_parse_idmap(const char *spec, const struct oci_linux *linux_, struct a
  * left out. The owner of `to` stays where opts has uid= or gid=, the mode in any case.
  */
 int mount_copy_up(int from, int to, const struct mount_options *opts, struct error *err);
+
+/*
+ * fsopen(2) of a procfs that shows rootfs->pid_ns. rootfs->tree must be mounted. Returns the file system's context, to be configured
+ * and mounted. Nobody in that namespace can make it another file system, or get at more than its options.
+ */
+int procfs_open(const struct rootfs *rootfs, struct error *err);
 
 /* Attaches the detached mount behind tree to the place behind target, both descriptors. */
 int mount_attach(int tree, int target, const char *name, struct error *err);

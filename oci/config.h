@@ -161,7 +161,7 @@ struct oci_process {
 struct oci_hook {
 	const char *path; /* required, absolute */
 	struct oci_strings args, env;
-	struct opt_i32 timeout; /* seconds, greater than zero where set */
+	struct opt_i64 timeout; /* seconds, greater than zero where set */
 };
 struct oci_hook_list {
 	struct oci_hook *items;
@@ -207,7 +207,7 @@ struct oci_device {
 	const char *type;            /* "c", "b", "u" or "p"; required */
 	const char *path;            /* required, absolute */
 	struct opt_i64 major, minor; /* required unless type is "p" */
-	struct opt_u32 file_mode;    /* permission bits; bits of the file type are taken away */
+	struct opt_u32 file_mode;    /* permission bits */
 	struct opt_u32 uid, gid;
 };
 struct oci_devices {

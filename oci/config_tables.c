@@ -121,11 +121,17 @@ static const struct schema_member console_size_members[] = {
 static const struct schema console_size_schema =
 	SCHEMA(struct oci_console_size, console_size_members);
 
+/*
+ * The last number is no id: to the kernel it is -1, "leave this as it is" (setresuid(2)), so a process that asked for it would
+ * stay root.
+ */
+#define ID_RANGE .ranged = true, .max = UINT32_MAX - 1
+
 static const struct schema_member user_members[] = {
-	MEMBER(struct oci_user, uid, "uid"),
-	MEMBER(struct oci_user, gid, "gid"),
+	MEMBER(struct oci_user, uid, "uid", ID_RANGE),
+	MEMBER(struct oci_user, gid, "gid", ID_RANGE),
 	MEMBER(struct oci_user, umask, "umask"),
-	MEMBER(struct oci_user, additional_gids, "additionalGids"),
+	MEMBER(struct oci_user, additional_gids, "additionalGids", ID_RANGE),
 	MEMBER(struct oci_user, username, "username"),
 };
 static const struct schema user_schema = SCHEMA(struct oci_user, user_members);
@@ -218,7 +224,7 @@ static const struct schema_member hook_members[] = {
 	MEMBER(struct oci_hook, path, "path", .required = true, .format = &oci_absolute_path),
 	MEMBER(struct oci_hook, args, "args"),
 	MEMBER(struct oci_hook, env, "env"),
-	MEMBER(struct oci_hook, timeout, "timeout", .ranged = true, .min = 1, .max = INT32_MAX),
+	MEMBER(struct oci_hook, timeout, "timeout", .ranged = true, .min = 1, .max = INT64_MAX),
 };
 static const struct schema hook_schema = SCHEMA(struct oci_hook, hook_members);
 
@@ -237,13 +243,23 @@ static const struct schema hooks_schema = SCHEMA(struct oci_hooks, hooks_members
 /*
  * Departs from the schema: the Go types hold hypervisor and image by value, so whatever Go program
  * passes a vm object on writes `"hypervisor":{"path":""}` and `"image":{"path":"","format":""}` for
- * those that are not there.
+ * those that are not there. That and nothing else means absence.
  */
-static bool has_empty_path(const struct json_value *value)
+static bool is_empty_at(const struct json_value *object, const char *name)
 {
-	const char *path = json_get_string(value, "path");
+	const char *value = json_get_string(object, name);
 
-	return path && !*path;
+	return value && !*value;
+}
+
+static bool is_empty_hypervisor(const struct json_value *value)
+{
+	return value->children == 1 && is_empty_at(value, "path");
+}
+
+static bool is_empty_image(const struct json_value *value)
+{
+	return value->children == 2 && is_empty_at(value, "path") && is_empty_at(value, "format");
 }
 
 static const struct schema_member hypervisor_members[] = {
@@ -288,9 +304,9 @@ static const struct schema hw_config_schema = SCHEMA(struct oci_vm_hw_config, hw
 /* The text and the schema say hwConfig, the Go types write hwconfig. */
 static const struct schema_member vm_members[] = {
 	OBJECT(struct oci_vm, hypervisor, "hypervisor", hypervisor_schema,
-	       .absent = has_empty_path),
+	       .absent = is_empty_hypervisor),
 	OBJECT(struct oci_vm, kernel, "kernel", kernel_schema, .required = true),
-	OBJECT(struct oci_vm, image, "image", image_schema, .absent = has_empty_path),
+	OBJECT(struct oci_vm, image, "image", image_schema, .absent = is_empty_image),
 	OBJECT(struct oci_vm, hw_config, "hwConfig", hw_config_schema),
 	OBJECT(struct oci_vm, hw_config, "hwconfig", hw_config_schema, .alias = true),
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The descriptor tables of config.json's linux object; resources have a file of their own. */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "oci/tables.h"
 
@@ -36,20 +37,33 @@ static const struct schema time_offsets_schema =
 
 static const char *const device_types[] = { "c", "b", "u", "p", NULL };
 
-/*
- * fileMode departs from the schema, whose most is 0777: engines pass st_mode as it is, with the
- * type (8630 is a character device of 0666; containerd pull request 5028), which type says already.
- */
+/* fileMode: what else than permissions may be in it, check_file_mode() says. */
 static const struct schema_member device_members[] = {
 	MEMBER(struct oci_device, path, "path", .required = true, .format = &oci_absolute_path),
 	MEMBER(struct oci_device, type, "type", .required = true, .names = device_types),
 	MEMBER(struct oci_device, major, "major"),
 	MEMBER(struct oci_device, minor, "minor"),
-	MEMBER(struct oci_device, file_mode, "fileMode", .ranged = true, .max = 0177777),
+	MEMBER(struct oci_device, file_mode, "fileMode"),
 	MEMBER(struct oci_device, uid, "uid"),
 	MEMBER(struct oci_device, gid, "gid"),
 };
 static const struct schema device_schema = SCHEMA(struct oci_device, device_members);
+
+/*
+ * The schema's most is 0777. hull also takes the st_mode of a device of that type, for podman passes
+ * it as it is (8630 is a character device of 0666): the permissions in it are what counts.
+ */
+static int check_file_mode(struct oci_device *d, const struct schema_path *device,
+			   struct error *err)
+{
+	const struct schema_path here = { device, "fileMode", 0 };
+	uint32_t type = d->type[0] == 'b' ? S_IFBLK : d->type[0] == 'p' ? S_IFIFO : S_IFCHR;
+
+	if (d->file_mode.v > 0777 && (d->file_mode.v & ~(uint32_t)07777) != type)
+		return schema_fail(&here, err, "%u is out of range (0 to 511)", d->file_mode.v);
+	d->file_mode.v &= 07777;
+	return 0;
+}
 
 /* "major, minor (int64, REQUIRED unless type is p)" (config-linux.md, "Devices"). */
 static int check_devices(void *field, const struct schema_path *path, struct error *err)
@@ -60,11 +74,14 @@ static int check_devices(void *field, const struct schema_path *path, struct err
 		struct oci_device *d = &devices->items[i];
 		struct schema_path element = { path, NULL, i };
 		struct schema_path here = { &element, d->major.set ? "minor" : "major", 0 };
+		int r;
 
 		if (d->type[0] != 'p' && !(d->major.set && d->minor.set))
 			return schema_fail(&here, err, "missing, but required for type \"%s\"",
 					   d->type);
-		d->file_mode.v &= 07777;
+		r = check_file_mode(d, &element, err);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

@@ -492,7 +492,7 @@ static int parse_object(struct parse *p, const struct schema *schema, const stru
 		if (i == schema->count)
 			continue;
 		next = i + 1;
-		if ((e->type == JSON_NULL && !m->required) || (m->absent && m->absent(e)))
+		if (m->absent && m->absent(e))
 			continue;
 		bit = UINT64_C(1) << i >> m->alias; /* an alias is the member before it */
 		if (seen & bit)

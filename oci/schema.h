@@ -13,8 +13,9 @@
  *	};
  *	static const struct schema root_schema = SCHEMA(struct oci_root, root_members);
  *
- * Unknown members are ignored. A null is an absent member, for Go programs write nil slices and
- * pointers so. What was absent reads as zero: NULL, no items, set == false.
+ * Unknown members are ignored. A null is a value of the wrong type, as in the specification's JSON
+ * schemas: its Go types leave out what is nil. What was absent reads as zero: NULL, no items,
+ * set == false.
  */
 #ifndef HULL_OCI_SCHEMA_H
 #define HULL_OCI_SCHEMA_H

@@ -77,7 +77,7 @@ ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, st
 	if (r < 0)
 		return r;
 	if (c.status == OCI_STOPPED)
-		return error_set(err, ESRCH, "container not running: `%s` has stopped", id);
+		c.sandbox.pid = 0;
 	return c.sandbox.ops->pids(&c.sandbox, pids, err);
 }
 

@@ -2,6 +2,7 @@
 /* Hooks; see hooks.h. */
 #include "runtime/hooks.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -64,13 +65,13 @@ static int wait_for_hook(pid_t pid, const struct oci_hook *hook, int *status)
 {
 	_cleanup_close_ int pidfd = hook->timeout.set ? sys_pidfd_open(pid, 0) : -1;
 	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
-	long milliseconds = (long)hook->timeout.v * 1000;
+	/* poll(2) counts up to 24 days; more is as good as no end. */
+	int milliseconds = hook->timeout.v > INT32_MAX / 1000 ? -1 : (int)hook->timeout.v * 1000;
 	int r = 1;
 
 	if (pidfd >= 0)
 		do {
-			r = poll(&poll_fd, 1,
-				 milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds);
+			r = poll(&poll_fd, 1, milliseconds);
 		} while (r < 0 && errno == EINTR);
 	if (r == 0)
 		kill(pid, SIGKILL);
@@ -99,7 +100,8 @@ static int run_hook(const struct oci_hook *hook, int state, struct error *err)
 		hook_child(hook, parent, state, argv, hook->env.items ? envp : environ);
 	if (wait_for_hook(pid, hook, &status) < 0)
 		return error_set(err, ETIMEDOUT,
-				 "hook `%s` took longer than its timeout of %d s and was killed",
+				 "hook `%s` took longer than its timeout of %" PRId64
+				 " s and was killed",
 				 hook->path, hook->timeout.v);
 	if (WIFSIGNALED(status))
 		return error_set(err, EIO, "hook `%s` was ended by signal %d", hook->path,

@@ -80,7 +80,7 @@ int container_load_config(struct container *c, struct error *err);
 /* What `state` prints; strings are borrowed from c. */
 struct oci_state container_state(const struct container *c);
 
-/* The processes of a running container, as the host numbers them. The caller frees *pids. */
+/* The processes of a container, as the host numbers them; of one that has stopped those that are left. The caller frees *pids. */
 ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, struct error *err);
 
 /* A table of the processes for people, where they are not the host's; else *table is NULL. The caller frees it. */
@@ -103,11 +103,16 @@ int runtime_kill(const struct store *store, const char *id, int sig, bool all, s
 int runtime_pause(const struct store *store, const char *id, struct error *err);
 int runtime_resume(const struct store *store, const char *id, struct error *err);
 
+struct runtime_update {
+	const struct oci_resources *resources;       /* NULL: none of them is changed */
+	const char *l3_cache_schema, *mem_bw_schema; /* of linux.intelRdt; NULL: as it is */
+};
+
 /*
  * Changes the limits of a container that has not stopped, and keeps them in its saved configuration. On an error, which
  * names the property and the file, limits in front of it may have been changed, and the saved configuration was not.
  */
-int runtime_update(const struct store *store, const char *id, const struct oci_resources *update,
+int runtime_update(const struct store *store, const char *id, const struct runtime_update *update,
 		   struct error *err);
 
 /* Removes a stopped (or created) container; force: also a running or half-made one, and one that does not exist is no error. */

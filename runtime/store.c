@@ -96,8 +96,11 @@ int store_check_id(const char *id, struct error *err)
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-";
 	size_t len = strlen(id);
 
-	if (!len || len > STORE_ID_MAX || strspn(id, allowed) != len || !strcmp(id, ".") ||
-	    !strcmp(id, ".."))
+	if (len > STORE_ID_MAX)
+		return error_set(err, EINVAL,
+				 "a container's id of %zu bytes is too long: at most %d", len,
+				 STORE_ID_MAX);
+	if (!len || strspn(id, allowed) != len || !strcmp(id, ".") || !strcmp(id, ".."))
 		return error_set(
 			err, EINVAL,
 			"`%.64s` cannot be a container's id: use letters, digits, `_`, `+`, `.` and `-`",

@@ -6,6 +6,7 @@
 #include "sandbox/container.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -65,8 +66,10 @@ static int plan_rootfs(struct container_plan *plan, struct error *err)
 	plan->rootfs.user_namespace =
 		((plan->namespaces.new_flags | plan->namespaces.join_flags) & CLONE_NEWUSER) != 0;
 	plan->rootfs.user_ns = plan->namespaces.join_fds[OCI_NS_USER];
+	plan->rootfs.pid_ns = plan->namespaces.join_fds[OCI_NS_PID];
 	plan->rootfs.mount_label = rootfs_mount_label(plan->sb->config);
-	plan->rootfs.bind_devices = plan->rootfs.user_namespace || !process_is_host_root();
+	plan->rootfs.bind_devices = plan->rootfs.user_namespace || !process_is_host_root() ||
+				    !privileges_have(CAP_MKNOD);
 	plan->rootfs.private_cgroup_ns = (plan->namespaces.new_flags & CLONE_NEWCGROUP) != 0;
 	plan->rootfs.no_pivot = plan->sb->no_pivot;
 	return rootfs_open(&plan->rootfs, err);
@@ -195,6 +198,8 @@ static int answer(struct container_plan *plan, const struct message *message,
 	case MSG_NET_DEVICES:
 		return move_net_devices(plan, err);
 	case MSG_READY:
+		if (plan->staged)
+			break; /* it may be of a process that others took over, and we do not even know which */
 		sb->terminal = message->fd_count ? message->fds[0] : -1;
 		return container_enter_resctrl(sb, plan->resctrl, sb->pid, err);
 	default:
@@ -251,6 +256,7 @@ static int make_init(struct container_plan *plan, struct error *err)
 		.caller_end = ends[0],
 		.proc = plan->proc,
 		.time_offsets = l ? l->time_offsets : NULL,
+		.prepare = container_init_prepare,
 		.main = container_init_main,
 		.data = plan,
 	};
@@ -299,7 +305,8 @@ static int container_create(struct sandbox *sb, const struct sandbox_hooks *hook
 				       .proc = -EBADF,
 				       .resctrl = -EBADF,
 				       .listener = -EBADF,
-				       .sync = -EBADF };
+				       .sync = -EBADF,
+				       .primary = -EBADF };
 	int r;
 
 	for (int i = 0; i < OCI_NS_COUNT; i++)
@@ -489,13 +496,11 @@ static void return_net_devices(struct sandbox *sb)
 	close_fd(&sb->net_namespace);
 }
 
-/* A configuration that cannot be read may have had the property. Where resctrl is mounted no more, nothing is left in it. */
+/* An update may have made a class for which nothing was configured. Where resctrl is mounted no more, nothing is left in it. */
 static int destroy_resctrl(const struct sandbox *sb, struct error *err)
 {
 	_cleanup_close_ int root = -EBADF;
 
-	if (sb->config && !(sb->config->linux_ && sb->config->linux_->intel_rdt))
-		return 0;
 	if (!resctrl_noted(sb->state_dir))
 		return 0;
 	root = resctrl_open(err);
@@ -534,6 +539,7 @@ static const struct sandbox_ops container_ops = {
 	.resume = container_resume,
 	.paused = container_paused,
 	.update = container_update,
+	.update_class = container_update_class,
 	.stats = container_stats,
 	.watch_oom = container_watch_oom,
 	.pids = container_pids,

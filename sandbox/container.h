@@ -59,6 +59,7 @@ struct container_plan {
 	int resctrl; /* descriptor of the host's resctrl, where it is needed; else -1 */
 	int listener; /* the socket on which the init process waits for `start`; -1: it is started at once */
 	int sync;    /* the new process' end of the channel */
+	int primary; /* side of the terminal, in the new process */
 	bool staged; /* the process that we know is the intermediate one */
 	bool hooks_were_run;
 };
@@ -66,9 +67,9 @@ struct container_plan {
 /* ---- spawn.c ---------------------------------------------------------------------------------- */
 
 /*
- * How to make a process in namespaces. The kernel's rules decide the way: directly, by one clone3(2); or, where a user namespace
- * must be joined, or made after other namespaces were joined, by an intermediate process which does that first and then clones
- * the real one as its own sibling.
+ * How to make a process in namespaces. The kernel's rules decide the way: directly, by one clone3(2); or by an intermediate process
+ * which does what must come before, and then clones the real one as its own sibling: where a user namespace must be joined, or
+ * made after other namespaces were joined, and where a pid namespace is joined, in which others could see what is half made.
  */
 struct spawn {
 	struct ns_plan *namespaces; /* to make and to join; NULL: none */
@@ -85,8 +86,10 @@ struct spawn {
 		[2]; /* set by spawn_process(): a pipe that ends when the real process' id is announced */
 	bool in_cgroup; /* set by spawn_process(): clone3(2) puts the process into its v2 cgroup */
 	/*
-	 * Runs in the namespaces and the cgroup, but not yet in a joined pid namespace, where others could see it; may be NULL.
-	 * What it opens and becomes the process of main() inherits. Fails by spawn_fail().
+	 * Runs before main(), in the namespaces and the cgroup, and fails by spawn_fail(); may be NULL. Where a pid namespace is
+	 * joined it runs in the intermediate process, which others do not see, and what it opens and becomes the process of main()
+	 * inherits. One of `namespaces` it must join itself (ns_join()), while it still has the privilege, and once it starts no
+	 * more processes, for those would be born in there.
 	 */
 	void (*prepare)(void *data, const int *keep,
 			size_t keep_count); /* keep: descriptors that it must leave open */
@@ -136,6 +139,8 @@ void spawn_discard(pid_t *pid);
 
 /* ---- container_init.c, container_exec.c, container_check.c -------------------------------------- */
 
+/* As struct spawn asks; data: the struct container_plan. */
+void container_init_prepare(void *data, const int *keep, size_t keep_count);
 void container_init_main(void *data);
 int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *err);
 int container_check(const struct oci_config *config, struct error *err);
@@ -198,6 +203,8 @@ int container_paused(struct sandbox *sb, struct error *err);
 ssize_t container_pids(struct sandbox *sb, pid_t **pids, struct error *err);
 int container_update(struct sandbox *sb, const struct oci_resources *changes,
 		     const struct oci_resources *merged, struct error *err);
+int container_update_class(struct sandbox *sb, const struct oci_intel_rdt *changes, bool make,
+			   struct error *err);
 int container_stats(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
 		    struct error *err);
 int container_watch_oom(struct sandbox *sb, struct cgroup_oom *oom, struct error *err);

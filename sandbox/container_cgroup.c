@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "sandbox/container.h"
+#include "sandbox/resctrl.h"
 
 #define OWNER_MARK_MAX 64
 
@@ -213,19 +214,25 @@ int container_make_cgroup(struct container_plan *plan, struct error *err)
 	return r < 0 ? r : plan_cgroup_mounts(plan, err);
 }
 
-int container_signal_all(const struct sandbox *sb, int sig, struct error *err)
+/* Detects *host, and whether the cgroup of the recorded path is the container's: 1 or 0. */
+static int find_own_cgroup(const struct sandbox *sb, struct cgroup_host *host, struct error *err)
 {
 	char mark[OWNER_MARK_MAX];
-	struct cgroup_host host;
-	int r = cgroup_host_detect(&host, err);
+	int r = cgroup_host_detect(host, err);
 
 	if (r == 0)
 		r = owner_mark(sb, mark, sizeof(mark), err);
-	if (r < 0)
-		return r;
-	if (!cgroup_owned_by(&host, sb->cgroup_path, mark))
+	return r < 0 ? r : cgroup_owned_by(host, sb->cgroup_path, mark);
+}
+
+int container_signal_all(const struct sandbox *sb, int sig, struct error *err)
+{
+	struct cgroup_host host;
+	int r = find_own_cgroup(sb, &host, err);
+
+	if (r == 0)
 		return error_set(err, ESRCH, "the container has no process");
-	return cgroup_kill(&host, sb->cgroup_path, sig, err);
+	return r < 0 ? r : cgroup_kill(&host, sb->cgroup_path, sig, err);
 }
 
 static int freeze(struct sandbox *sb, bool frozen, struct error *err)
@@ -266,10 +273,16 @@ ssize_t container_pids(struct sandbox *sb, pid_t **pids, struct error *err)
 	struct cgroup_host host;
 	int r;
 
+	*pids = NULL;
 	if (container_has_cgroup(sb)) {
-		r = cgroup_host_detect(&host, err);
-		return r < 0 ? r : cgroup_pids(&host, sb->cgroup_path, pids, err);
+		/* While it runs its cgroup is where it is; later somebody else's may have that path. */
+		r = sb->pid ? cgroup_host_detect(&host, err) : find_own_cgroup(sb, &host, err);
+		if (r < 0 || (!sb->pid && r == 0))
+			return r;
+		return cgroup_pids(&host, sb->cgroup_path, pids, err);
 	}
+	if (!sb->pid)
+		return 0;
 	*pids = malloc(sizeof(pid_t));
 	if (!*pids)
 		return error_errno(err, ENOMEM, "list the processes");
@@ -296,15 +309,12 @@ static void stop_scope(const struct sandbox *sb)
 int container_destroy_cgroup(const struct sandbox *sb, bool kill_first, struct error *err)
 {
 	_cleanup_free_ pid_t *pids = NULL;
-	char mark[OWNER_MARK_MAX];
 	struct cgroup_host host;
-	int r = cgroup_host_detect(&host, err);
+	int r = find_own_cgroup(sb, &host, err);
 
-	if (r == 0)
-		r = owner_mark(sb, mark, sizeof(mark), err);
 	if (r < 0)
 		return r;
-	if (!cgroup_owned_by(&host, sb->cgroup_path, mark)) {
+	if (r == 0) {
 		ssize_t count = cgroup_pids(&host, sb->cgroup_path, &pids, err);
 
 		/* Of a scope without processes systemd disposes, and of its name, for which the next one may wait. */
@@ -320,8 +330,7 @@ int container_destroy_cgroup(const struct sandbox *sb, bool kill_first, struct e
 		return count ? (int)(count < 0 ? count : 0)
 			     : cgroup_remove(&host, sb->cgroup_path, err);
 	}
-	if (kill_first)
-		r = cgroup_kill(&host, sb->cgroup_path, SIGKILL, err);
+	r = kill_first ? cgroup_kill(&host, sb->cgroup_path, SIGKILL, err) : 0;
 	if (r == 0 && sb->scope)
 		stop_scope(sb);
 	if (r == 0)
@@ -372,6 +381,41 @@ int container_update(struct sandbox *sb, const struct oci_resources *changes,
 	/* First the kernel says what it does not like; then systemd learns it and writes what it rounded, which is put right. */
 	r = systemd_scope_update(sb->scope, merged, err);
 	return r < 0 ? r : cgroup_apply(&cgroup, merged, false, err);
+}
+
+/* A new class: with all that runs in the container by now; what they start later is born into it. */
+static int make_class(struct sandbox *sb, int root, const struct oci_intel_rdt *rdt,
+		      struct error *err)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	ssize_t count;
+	int r = resctrl_make(root, rdt, sb->id, sb->state_dir, err);
+
+	if (r < 0)
+		return r;
+	count = container_pids(sb, &pids, err);
+	for (ssize_t i = 0; i < count && r == 0; i++) {
+		r = resctrl_enter(root, rdt, sb->id, pids[i], err);
+		if (r == -ESRCH && pids[i] != sb->pid)
+			r = 0; /* it has ended meanwhile */
+	}
+	return count < 0 ? (int)count : r;
+}
+
+int container_update_class(struct sandbox *sb, const struct oci_intel_rdt *changes, bool make,
+			   struct error *err)
+{
+	_cleanup_close_ int root = resctrl_open(err);
+	int r;
+
+	if (root < 0)
+		return root;
+	if (!make)
+		return resctrl_update(root, changes, sb->id, err);
+	r = make_class(sb, root, changes, err);
+	if (r < 0)
+		resctrl_destroy(root, sb->state_dir, NULL);
+	return r;
 }
 
 static int open_own_cgroup(struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,

@@ -3,6 +3,7 @@
  * What a container cannot be asked for: contradictions in the configuration, and properties of the
  * specification that hull does not do yet. Each is refused by name; nothing is silently skipped.
  */
+#include <limits.h>
 #include <sched.h>
 #include <string.h>
 
@@ -47,11 +48,13 @@ static int check_mount_namespace(const struct oci_config *config, struct error *
 	if (config->mounts.len)
 		return error_set(err, EINVAL,
 				 "/mounts: need a mount namespace in /linux/namespaces");
-	if (config->root->readonly.v || (l && (l->masked_paths.len || l->readonly_paths.len)))
-		return error_set(
-			err, EINVAL,
-			"/root/readonly, maskedPaths and readonlyPaths need a mount namespace in "
-			"/linux/namespaces");
+	if (config->root->readonly.v)
+		return error_set(err, EINVAL,
+				 "/root/readonly: needs a mount namespace in /linux/namespaces");
+	if (l && (l->masked_paths.len || l->readonly_paths.len))
+		return error_set(err, EINVAL,
+				 "/linux/%s: need a mount namespace in /linux/namespaces",
+				 l->masked_paths.len ? "maskedPaths" : "readonlyPaths");
 	return 0;
 }
 
@@ -64,6 +67,8 @@ static int check_linux(const struct oci_config *config, struct error *err)
 	if (r < 0)
 		return r;
 	r = link_check_devices(config, err);
+	if (r == 0)
+		r = rootfs_check_devices(config, err);
 	if (r == 0)
 		r = memory_policy_check(l->memory_policy, err);
 	if (r == 0)
@@ -123,13 +128,33 @@ int container_check(const struct oci_config *config, struct error *err)
 	return config->linux_ ? check_linux(config, err) : 0;
 }
 
+/* An empty name is none: Go's writers leave it out, and others take it for that. */
+static int check_name(const char *property, const char *name, bool own, struct error *err)
+{
+	size_t len = name ? strlen(name) : 0;
+
+	if (len && !own)
+		return error_set(
+			err, EINVAL,
+			"%s: needs a uts namespace in /linux/namespaces that is not the host's",
+			property);
+	if (len > HOST_NAME_MAX)
+		return error_set(err, EINVAL,
+				 "%s: has %zu bytes, and the kernel takes no more than %d",
+				 property, len, HOST_NAME_MAX);
+	return 0;
+}
+
 int container_check_shared(const struct oci_config *config, unsigned long own_namespaces,
 			   struct error *err)
 {
-	if ((config->hostname || config->domainname) && !(own_namespaces & CLONE_NEWUTS))
-		return error_set(
-			err, EINVAL,
-			"/hostname: needs a uts namespace in /linux/namespaces that is not the host's");
+	bool own = own_namespaces & CLONE_NEWUTS;
+	int r = check_name("/hostname", config->hostname, own, err);
+
+	if (r == 0)
+		r = check_name("/domainname", config->domainname, own, err);
+	if (r < 0)
+		return r;
 	if (config->linux_ && config->linux_->net_devices.len && !(own_namespaces & CLONE_NEWNET))
 		return error_set(
 			err, EINVAL,

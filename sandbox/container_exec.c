@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -14,6 +15,8 @@
 #include "sandbox/container.h"
 #include "sandbox/resctrl.h"
 #include "sandbox/scheduling.h"
+
+#define END_TIMEOUT 1000 /* milliseconds that a dying init process may take to be gone */
 
 struct exec_plan {
 	const struct sandbox *sb;
@@ -27,7 +30,7 @@ struct exec_plan {
 	int pidfd;
 	unsigned long flags; /* the namespaces to join */
 	int sync;
-	int primary, secondary; /* of the terminal, in the new process */
+	int primary; /* side of the terminal, in the new process */
 };
 
 static void exec_plan_close(struct exec_plan *plan)
@@ -143,21 +146,21 @@ static int open_exec_cgroup(struct exec_plan *plan, struct error *err)
 /* Opens a terminal of the container's, for the user of the process. */
 static int open_terminal(struct exec_plan *plan, struct error *err)
 {
-	const struct oci_user *user = plan->exec->process->user;
-	_cleanup_close_ int root = -EBADF;
+	const struct oci_process *process = plan->exec->process;
+	_cleanup_close_ int root = -EBADF, secondary = -EBADF;
 	int r;
 
-	if (!plan->exec->process->terminal.v)
+	if (!process->terminal.v)
 		return 0;
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return error_errno(err, errno, "open `/`");
-	r = console_open(root, &plan->primary, &plan->secondary, err);
-	if (r == 0 && user && user->uid.v && fchown(plan->secondary, user->uid.v, (gid_t)-1) < 0)
-		r = error_errno(err, errno, "give the terminal to user %u", user->uid.v);
-	return r < 0 ? r
-		     : process_hand_over_terminal(plan->exec->io.console_socket, &plan->primary,
-						  err);
+	r = console_open(root, &plan->primary, &secondary, err);
+	if (r == 0)
+		r = process_own_terminal(secondary, process, err);
+	if (r == 0)
+		r = process_hand_over_terminal(plan->exec->io.console_socket, &plan->primary, err);
+	return r < 0 ? r : process_use_terminal(&secondary, process, err);
 }
 
 static int enter(struct exec_plan *plan, struct error *err)
@@ -177,7 +180,7 @@ static void exec_prepare(void *data, const int *keep_too, size_t count)
 {
 	struct exec_plan *plan = data;
 	struct error err = { 0 };
-	int keep[6], r;
+	int keep[4], r;
 
 	umask(0);
 	r = affinity_set_final(plan->exec->process, &err);
@@ -189,13 +192,14 @@ static void exec_prepare(void *data, const int *keep_too, size_t count)
 		privileges_own_stdio(plan->exec->process);
 	keep[0] = plan->sync;
 	keep[1] = plan->primary;
-	keep[2] = plan->secondary;
-	assert(count <= ARRAY_SIZE(keep) - 3);
+	assert(count <= ARRAY_SIZE(keep) - 2);
 	for (size_t i = 0; i < count; i++)
-		keep[3 + i] = keep_too[i];
+		keep[2 + i] = keep_too[i];
 	if (r == 0)
 		r = process_prepare(&plan->process, plan->proc, !(plan->flags & CLONE_NEWUSER),
-				    keep, 3 + count, &err);
+				    keep, 2 + count, &err);
+	if (r == 0 && (plan->flags & CLONE_NEWPID))
+		r = process_prepare_to_be_seen(&plan->process, &err);
 	if (r < 0)
 		spawn_fail(plan->sync, plan->process.exec_failed ? MSG_EXEC_ERROR : MSG_ERROR,
 			   &err);
@@ -206,12 +210,8 @@ static void exec_main(void *data)
 	struct exec_plan *plan = data;
 	const struct oci_linux *l = plan->sb->config->linux_;
 	struct error err = { 0 };
-	int r = 0;
+	int r = process_begin_session(plan->exec->process, &err);
 
-	if (setsid() < 0)
-		r = error_errno(&err, errno, "setsid");
-	if (r == 0 && plan->secondary >= 0)
-		r = process_take_terminal(plan->secondary, plan->exec->process, &err);
 	if (r == 0)
 		r = spawn_outlive_caller(&err);
 	if (r < 0)
@@ -296,6 +296,20 @@ static int follow(struct sandbox *sb, struct sandbox_exec *exec, int channel, bo
 	return r;
 }
 
+/*
+ * Whether the container ended while the process was made: then that is the reason, whatever stood in the way. Its init
+ * process takes the others along before it can be seen to have ended, so it is given a moment after what looks like that.
+ */
+static bool ended_meanwhile(const struct exec_plan *plan, int r)
+{
+	bool looks_like_it = r == -ESRCH || r == -ENOMEM || r == -ECHILD;
+	struct pollfd init = { .fd = plan->pidfd, .events = POLLIN };
+
+	if (plan->pidfd < 0)
+		return r == -ESRCH;
+	return poll(&init, 1, looks_like_it ? END_TIMEOUT : 0) > 0;
+}
+
 int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *err)
 {
 	struct exec_plan plan = { .sb = sb,
@@ -305,8 +319,7 @@ int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *
 				  .root = -EBADF,
 				  .pidfd = -EBADF,
 				  .sync = -EBADF,
-				  .primary = -EBADF,
-				  .secondary = -EBADF };
+				  .primary = -EBADF };
 	const struct oci_linux *l = sb->config->linux_;
 	_cleanup_close_ int channel = -EBADF;
 	bool staged = false;
@@ -348,6 +361,9 @@ int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *
 			r = follow(sb, exec, channel, (plan.flags & CLONE_NEWUSER) != 0, staged,
 				   err);
 	}
+	if (r < 0 && !sb->exec_failed && ended_meanwhile(&plan, r))
+		r = error_set(err, ESRCH, "cannot exec in container `%s`: container not running",
+			      sb->id);
 	exec_plan_close(&plan);
 	return r;
 }

@@ -4,6 +4,7 @@
  * It is told what to do by the caller over one socket and reports errors there; when the caller
  * dies before the container is committed, it ends, too.
  */
+#include <assert.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,10 +21,12 @@ static unsigned long new_namespaces(const struct container_plan *plan)
 
 static int set_names(const struct oci_config *config, struct error *err)
 {
-	if (config->hostname && sethostname(config->hostname, strlen(config->hostname)) < 0)
-		return error_errno(err, errno, "/hostname: `%s`", config->hostname);
-	if (config->domainname && setdomainname(config->domainname, strlen(config->domainname)) < 0)
-		return error_errno(err, errno, "/domainname: `%s`", config->domainname);
+	const char *host = config->hostname, *domain = config->domainname;
+
+	if (host && *host && sethostname(host, strlen(host)) < 0)
+		return error_errno(err, errno, "/hostname: `%s`", host);
+	if (domain && *domain && setdomainname(domain, strlen(domain)) < 0)
+		return error_errno(err, errno, "/domainname: `%s`", domain);
 	return 0;
 }
 
@@ -74,24 +77,41 @@ static int make_cwd(struct container_plan *plan, struct error *err)
 	return dir < 0 ? error_wrap(err, "/process/cwd") : 0;
 }
 
-/* Opens the container's terminal, hands its primary side out, and returns the other side (or -1 without a terminal). */
-static int set_up_terminal(struct container_plan *plan, int *primary, int *secondary,
-			   struct error *err)
+/* Opens the container's terminal, mounts it as its console, and hands its primary side out. */
+static int set_up_terminal(struct container_plan *plan, struct error *err)
 {
 	const struct oci_process *process = plan->sb->config->process;
+	_cleanup_close_ int secondary = -EBADF;
 	int r;
 
 	if (!process->terminal.v)
 		return 0;
-	r = console_open(plan->rootfs.tree, primary, secondary, err);
+	r = console_open(plan->rootfs.tree, &plan->primary, &secondary, err);
 	if (r == 0)
-		r = console_mount(plan->rootfs.tree, *secondary, err);
-	return r < 0 ? r : process_hand_over_terminal(plan->io.console_socket, primary, err);
+		r = process_own_terminal(secondary, process, err);
+	if (r == 0)
+		r = console_mount(plan->rootfs.tree, secondary, err);
+	if (r == 0)
+		r = process_hand_over_terminal(plan->io.console_socket, &plan->primary, err);
+	return r < 0 ? r : process_use_terminal(&secondary, process, err);
 }
 
-static int set_up(struct container_plan *plan, int *primary, struct error *err)
+/*
+ * A pid namespace of others. It takes privilege, so it comes before that is given up; and what we start afterwards is born in
+ * there, so it comes after the hooks.
+ */
+static int enter_pid_namespace(struct container_plan *plan, struct error *err)
 {
-	_cleanup_close_ int secondary = -EBADF;
+	int r = ns_join(&plan->namespaces, OCI_NS_PID, err);
+
+	return r == -EPERM
+		       ? error_wrap(err, "/linux/namespaces: a pid namespace must belong to the "
+					 "user namespace that the container is in")
+		       : r;
+}
+
+static int set_up(struct container_plan *plan, struct error *err)
+{
 	int r;
 
 	umask(0); /* modes of nodes and directories are meant as they are written */
@@ -105,12 +125,10 @@ static int set_up(struct container_plan *plan, int *primary, struct error *err)
 	if (r == 0)
 		r = run_hooks(plan, SANDBOX_STAGE_CREATE_CONTAINER, err);
 	if (r == 0)
-		r = set_up_terminal(plan, primary, &secondary, err);
+		r = enter_pid_namespace(plan, err);
 	if (r == 0)
-		r = rootfs_enter(&plan->rootfs, err);
-	if (r == 0 && secondary >= 0)
-		r = process_take_terminal(secondary, plan->sb->config->process, err);
-	return r;
+		r = set_up_terminal(plan, err);
+	return r < 0 ? r : rootfs_enter(&plan->rootfs, err);
 }
 
 /* Accepts callers until one says MSG_START; its connection then takes the place of the channel. */
@@ -150,33 +168,48 @@ static int wait_for_order(struct container_plan *plan, struct error *err)
 	return wait_for_start(plan, err);
 }
 
-void container_init_main(void *data)
+/* All that has to do with the host, or takes its privilege. Nothing of either is left afterwards. */
+void container_init_prepare(void *data, const int *keep_too, size_t count)
 {
 	struct container_plan *plan = data;
 	bool limits_are_set = plan->rootfs.user_namespace;
 	struct error err = { 0 };
-	int primary = -EBADF, keep[3], r;
+	int keep[5], r;
 
 	close(plan->sb->state_dir);
-	r = set_up(plan, &primary, &err);
+	r = set_up(plan, &err);
 	if (r < 0)
 		spawn_fail(plan->sync, MSG_ERROR, &err);
-	privileges_own_stdio(plan->sb->config->process);
-	/* Nothing that leads to the host, or holds its mounts, is kept while we wait for `start`. */
+	if (!plan->sb->config->process->terminal.v)
+		privileges_own_stdio(plan->sb->config->process);
 	keep[0] = plan->sync;
 	keep[1] = plan->listener;
-	keep[2] = primary;
-	r = process_prepare(&plan->process, plan->proc, !limits_are_set, keep, ARRAY_SIZE(keep),
-			    &err);
+	keep[2] = plan->primary;
+	assert(count <= ARRAY_SIZE(keep) - 3);
+	for (size_t i = 0; i < count; i++)
+		keep[3 + i] = keep_too[i];
+	r = process_prepare(&plan->process, plan->proc, !limits_are_set, keep, 3 + count, &err);
+	if (r == 0 && (plan->namespaces.join_flags & CLONE_NEWPID))
+		r = process_prepare_to_be_seen(&plan->process, &err);
 	if (r < 0)
 		spawn_fail(plan->sync, plan->process.exec_failed ? MSG_EXEC_ERROR : MSG_ERROR,
 			   &err);
-	r = spawn_outlive_caller(&err);
+}
+
+void container_init_main(void *data)
+{
+	struct container_plan *plan = data;
+	struct error err = { 0 };
+	int r = process_begin_session(plan->sb->config->process, &err);
+
 	if (r == 0)
-		r = message_send(plan->sync, MSG_READY, NULL, 0, &primary, primary >= 0, &err);
+		r = spawn_outlive_caller(&err);
+	if (r < 0)
+		spawn_fail(plan->sync, MSG_ERROR, &err);
+	r = message_send(plan->sync, MSG_READY, NULL, 0, &plan->primary, plan->primary >= 0, &err);
 	if (r < 0)
 		_exit(1); /* nobody is left to hear it */
-	close_fd(&primary);
+	close_fd(&plan->primary);
 	r = wait_for_order(plan, &err);
 	if (r == 0)
 		r = run_hooks(plan, SANDBOX_STAGE_START_CONTAINER, &err);

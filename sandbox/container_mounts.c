@@ -183,15 +183,17 @@ static int run(struct mounts_plan *plan, struct error *err)
 int container_mount(struct sandbox *sb, const struct oci_mounts *mounts, bool add,
 		    struct error *err)
 {
-	struct mounts_plan plan = { .sb = sb,
-				    .add = add,
-				    .rootfs = { .config = sb->config, .tree = -EBADF },
-				    .proc = -EBADF,
-				    .proc_init = -EBADF,
-				    .pidfd = -EBADF,
-				    .bundle = -EBADF,
-				    .user_ns = -EBADF,
-				    .sync = -EBADF };
+	struct mounts_plan plan = {
+		.sb = sb,
+		.add = add,
+		.rootfs = { .config = sb->config, .tree = -EBADF, .pid_ns = -EBADF },
+		.proc = -EBADF,
+		.proc_init = -EBADF,
+		.pidfd = -EBADF,
+		.bundle = -EBADF,
+		.user_ns = -EBADF,
+		.sync = -EBADF
+	};
 	int r = plan_open(&plan, mounts, err);
 
 	if (r == 0)

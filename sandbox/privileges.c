@@ -128,6 +128,13 @@ static int own_permitted(uint64_t *permitted, struct error *err)
 	return 0;
 }
 
+bool privileges_have(int capability)
+{
+	uint64_t permitted = 0;
+
+	return own_permitted(&permitted, NULL) == 0 && (permitted & CAP_BIT(capability));
+}
+
 static uint64_t plan_set(const struct oci_strings *names, int last_cap, uint64_t *unknown)
 {
 	uint64_t set = 0;
@@ -283,12 +290,12 @@ int privileges_set_oom_score(const struct oci_process *process, int proc_dir, st
 	return 0;
 }
 
-static int write_label(int proc, const char *file, const char *text, const char *label,
-		       struct error *err)
+static int write_label(int proc, const char *file, const char *text, const char *property,
+		       const char *label, struct error *err)
 {
 	int r = file_write_existing(proc, file, text, err);
 
-	return r < 0 ? error_wrap(err, "set the security label `%s`", label) : 0;
+	return r < 0 ? error_wrap(err, "/process/%s: set `%s`", property, label) : 0;
 }
 
 int privileges_set_label(const struct oci_process *process, int proc, struct error *err)
@@ -309,10 +316,10 @@ int privileges_set_label(const struct oci_process *process, int proc, struct err
 				faccessat(proc, "self/attr/apparmor/exec", F_OK, 0) == 0
 					? "self/attr/apparmor/exec"
 					: "self/attr/exec",
-				text, profile, err);
+				text, "apparmorProfile", profile, err);
 	}
 	if (r == 0 && label && *label)
-		r = write_label(proc, "self/attr/exec", label, label, err);
+		r = write_label(proc, "self/attr/exec", label, "selinuxLabel", label, err);
 	return r;
 }
 
@@ -328,8 +335,7 @@ void privileges_own_stdio(const struct oci_process *process)
 		 * Never a regular file, a device that others use (CVE-2026-88265), or our caller's terminal:
 		 * only what is a stream of its own.
 		 */
-		if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) ||
-		    (process->terminal.v && S_ISCHR(st.st_mode) && isatty(fd)))
+		if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))
 			if (fchown(fd, uid, (gid_t)-1) < 0)
 				log_debug("descriptor %d stays with its owner", fd);
 	}

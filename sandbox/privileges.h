@@ -47,7 +47,7 @@ int privileges_set_oom_score(const struct oci_process *process, int proc_dir, st
 /* Sets the AppArmor profile or SELinux label for the next execve(2); proc: a trusted /proc. */
 int privileges_set_label(const struct oci_process *process, int proc, struct error *err);
 
-/* Gives descriptors 0 to 2 to the process' user where they are pipes, sockets or terminals, so that /dev/stdout can be opened. */
+/* Gives descriptors 0 to 2 to the process' user where they are pipes or sockets, so that /dev/stdout can be opened. */
 void privileges_own_stdio(const struct oci_process *process);
 
 /*
@@ -61,6 +61,9 @@ int privileges_raise_for_filter(const struct privileges *p, struct error *err);
 
 /* Gives up what was kept for the filter. */
 int privileges_finish(const struct privileges *p, struct error *err);
+
+/* Whether the calling process has a capability (CAP_MKNOD). */
+bool privileges_have(int capability);
 
 /* The name of a capability ("CAP_CHOWN") by number, NULL behind the last. */
 const char *capability_name(int number);

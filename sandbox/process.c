@@ -51,10 +51,56 @@ static const char *get_env(const struct oci_process *process, const char *name)
 {
 	size_t len = strlen(name);
 
-	for (size_t i = 0; i < process->env.len; i++)
-		if (!strncmp(process->env.items[i], name, len) && process->env.items[i][len] == '=')
-			return process->env.items[i] + len + 1;
+	for (size_t i = process->env.len; i > 0; i--) {
+		const char *variable = process->env.items[i - 1];
+
+		if (!strncmp(variable, name, len) && variable[len] == '=')
+			return variable + len + 1;
+	}
 	return NULL;
+}
+
+/* ---- repeated variables ------------------------------------------------------------------------- */
+
+struct variable {
+	const char *text;
+	size_t name_len, place;
+};
+
+/* By name, and those of one name by their places. */
+static int compare_variables(const void *a, const void *b)
+{
+	const struct variable *x = a, *y = b;
+	int r = memcmp(x->text, y->text, x->name_len < y->name_len ? x->name_len : y->name_len);
+
+	if (!r)
+		r = (x->name_len > y->name_len) - (x->name_len < y->name_len);
+	return r ? r : (x->place > y->place) - (x->place < y->place);
+}
+
+/*
+ * Of several variables of one name the last stays, of the n in envp: engines append what shall count, and getenv(3) would
+ * find the first. Returns how many are left, or -ENOMEM. Sorting, for there may be very many.
+ */
+static ssize_t drop_repeated(char **envp, size_t n)
+{
+	_cleanup_free_ struct variable *sorted = calloc(n + 1, sizeof(*sorted));
+	size_t left = 0;
+
+	if (!sorted)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		sorted[i] = (struct variable){ envp[i], strcspn(envp[i], "="), i };
+	qsort(sorted, n, sizeof(*sorted), compare_variables);
+	for (size_t i = 1; i < n; i++)
+		if (sorted[i - 1].name_len == sorted[i].name_len &&
+		    !memcmp(sorted[i - 1].text, sorted[i].text, sorted[i].name_len))
+			envp[sorted[i - 1].place] = NULL;
+	for (size_t i = 0; i < n; i++)
+		if (envp[i])
+			envp[left++] = envp[i];
+	memset(envp + left, 0, (n - left) * sizeof(*envp));
+	return (ssize_t)left;
 }
 
 /* ---- HOME --------------------------------------------------------------------------------------- */
@@ -99,18 +145,19 @@ static char *home_variable(uid_t uid)
 
 /*
  * The variables of sd_listen_fds(3), in the process that they are for: LISTEN_PID is its own id as it sees it, which is 1 in a
- * pid namespace of its own. Returns how many, or -ENOMEM.
+ * pid namespace of its own. They go behind the others, where build_environment() left room.
  */
-static int listen_variables(const struct process_plan *plan, char **envp)
+static int add_listen_variables(struct process_plan *plan, struct error *err)
 {
-	int n = 0;
+	char **envp = plan->envp + plan->env_len;
 
-	if (asprintf(&envp[n++], "LISTEN_FDS=%u", plan->listen_fds) < 0 ||
-	    asprintf(&envp[n++], "LISTEN_PID=%d", getpid()) < 0 ||
-	    (plan->listen_names &&
-	     asprintf(&envp[n++], "LISTEN_FDNAMES=%s", plan->listen_names) < 0))
-		return -ENOMEM;
-	return n;
+	if (!plan->listen_fds)
+		return 0;
+	if (asprintf(&envp[0], "LISTEN_FDS=%u", plan->listen_fds) < 0 ||
+	    asprintf(&envp[1], "LISTEN_PID=%d", getpid()) < 0 ||
+	    (plan->listen_names && asprintf(&envp[2], "LISTEN_FDNAMES=%s", plan->listen_names) < 0))
+		return error_errno(err, ENOMEM, "/process/env");
+	return 0;
 }
 
 /* Whether a variable of the configuration gives way to one of ours. */
@@ -126,7 +173,7 @@ static int build_environment(struct process_plan *plan, struct error *err)
 	const struct oci_process *p = plan->process;
 	const char *home = get_env(p, "HOME");
 	size_t n = 0;
-	int more;
+	ssize_t left;
 
 	plan->envp = calloc(p->env.len + 2 + 3, sizeof(char *)); /* NULL, HOME, LISTEN_… */
 	if (!plan->envp)
@@ -138,17 +185,16 @@ static int build_environment(struct process_plan *plan, struct error *err)
 		if (!is_replaced(plan, p->env.items[i]))
 			plan->envp[n++] = (char *)(uintptr_t)p->env.items[i];
 	}
-	if (plan->listen_fds) {
-		more = listen_variables(plan, plan->envp + n);
-		if (more < 0)
-			return error_errno(err, ENOMEM, "/process/env");
-		n += (size_t)more;
-	}
+	left = drop_repeated(plan->envp, n);
+	if (left < 0)
+		return error_errno(err, ENOMEM, "/process/env");
+	n = (size_t)left;
 	if (!home || !*home) {
 		plan->envp[n] = home_variable(p->user ? p->user->uid.v : 0);
-		if (!plan->envp[n])
+		if (!plan->envp[n++])
 			return error_errno(err, ENOMEM, "/process/env");
 	}
+	plan->env_len = n;
 	return 0;
 }
 
@@ -242,6 +288,21 @@ static int compare_fds(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
+/* A filter that is loaded already may not know close_range(2), which is younger than many a profile. */
+static int close_span(unsigned first, unsigned last)
+{
+	unsigned limit;
+
+	if (sys_close_range(first, last, 0) == 0)
+		return 0;
+	if (errno != ENOSYS && errno != EPERM)
+		return -errno;
+	limit = (unsigned)sysconf(_SC_OPEN_MAX);
+	for (unsigned fd = first; fd <= last && fd < limit; fd++)
+		close((int)fd);
+	return 0;
+}
+
 /* Closes all from first on but those in keep. */
 static int close_others(unsigned first, const int *keep, size_t count, struct error *err)
 {
@@ -253,11 +314,13 @@ static int close_others(unsigned first, const int *keep, size_t count, struct er
 	log_detach();
 	for (size_t i = 0; i <= count; i++) {
 		unsigned last = i < count ? (unsigned)sorted[i] - 1 : ~0U;
+		int r;
 
 		if (i < count && sorted[i] < (int)first)
 			continue;
-		if (first <= last && sys_close_range(first, last, 0) < 0)
-			return error_errno(err, errno, "close descriptors (close_range)");
+		r = first <= last ? close_span(first, last) : 0;
+		if (r < 0)
+			return error_errno(err, -r, "close descriptors (close_range)");
 		first = last + 2;
 	}
 	return 0;
@@ -308,6 +371,15 @@ int process_prepare(struct process_plan *plan, int proc, bool set_limits, const 
 	return r;
 }
 
+int process_own_terminal(int terminal, const struct oci_process *process, struct error *err)
+{
+	const struct oci_user *user = process->user;
+
+	if (user && user->uid.v && fchown(terminal, user->uid.v, (gid_t)-1) < 0)
+		return error_errno(err, errno, "give the terminal to user %u", user->uid.v);
+	return 0;
+}
+
 int process_hand_over_terminal(int console_socket, int *primary, struct error *err)
 {
 	int r = 0;
@@ -319,23 +391,33 @@ int process_hand_over_terminal(int console_socket, int *primary, struct error *e
 	return r;
 }
 
-int process_take_terminal(int terminal, const struct oci_process *process, struct error *err)
+int process_use_terminal(int *terminal, const struct oci_process *process, struct error *err)
 {
 	const struct oci_console_size *size = process->console_size;
 
+	if (*terminal < 0)
+		return 0;
 	if (size) {
 		struct winsize ws = { .ws_row = (unsigned short)size->height,
 				      .ws_col = (unsigned short)size->width };
 
-		if (ioctl(terminal, TIOCSWINSZ, &ws) < 0)
+		if (ioctl(*terminal, TIOCSWINSZ, &ws) < 0)
 			return error_errno(err, errno,
 					   "/process/consoleSize: set the terminal's size");
 	}
-	if (ioctl(terminal, TIOCSCTTY, 0) < 0)
-		return error_errno(err, errno, "make the terminal the controlling one");
 	for (int fd = 0; fd <= 2; fd++)
-		if (dup2(terminal, fd) < 0)
+		if (dup2(*terminal, fd) < 0)
 			return error_errno(err, errno, "make the terminal descriptor %d", fd);
+	close_fd(terminal);
+	return 0;
+}
+
+int process_begin_session(const struct oci_process *process, struct error *err)
+{
+	if (getsid(0) != getpid() && setsid() < 0)
+		return error_errno(err, errno, "setsid");
+	if (process->terminal.v && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
+		return error_errno(err, errno, "make the terminal the controlling one");
 	return 0;
 }
 
@@ -353,12 +435,12 @@ static int schedule(const struct oci_process *process, int sync, struct error *e
 	return r == -EPERM ? spawn_ask(sync, MSG_SCHEDULE, err) : r;
 }
 
-static int set_kernel_policies(struct process_plan *plan, int sync, struct error *err)
+static int set_policies(const struct process_plan *plan, struct error *err)
 {
 	const struct oci_linux *l = plan->linux_;
-	int r = schedule(plan->process, sync, err);
+	int r = 0;
 
-	if (r == 0 && l)
+	if (l)
 		r = memory_policy_set(l->memory_policy, err);
 	if (r == 0 && l)
 		r = personality_set(l->personality, err);
@@ -377,6 +459,19 @@ static int load_filter(struct process_plan *plan, struct notify_handover *handov
 	return r < 0 ? r : privileges_finish(&plan->privileges, err);
 }
 
+int process_prepare_to_be_seen(struct process_plan *plan, struct error *err)
+{
+	int r;
+
+	if (!plan->privileges.filter_needs_admin || seccomp_has_listener(&plan->filter))
+		return 0;
+	r = set_policies(plan, err);
+	if (r == 0)
+		r = load_filter(plan, NULL, err);
+	plan->filter_loaded = r == 0;
+	return r;
+}
+
 int process_execute(struct process_plan *plan, int sync, struct error *err)
 {
 	const struct oci_process *p = plan->process;
@@ -388,15 +483,19 @@ int process_execute(struct process_plan *plan, int sync, struct error *err)
 		return error_errno(err, ENOMEM, "/process/args");
 	for (size_t i = 0; i < p->args.len; i++)
 		argv[i] = (char *)(uintptr_t)p->args.items[i];
+	r = add_listen_variables(plan, err);
 	/* Closed, not marked: execve(2) looks up the program, and its interpreter, while marked ones are still open. */
-	r = close_others(3 + plan->preserve_fds, &sync, 1, err);
+	if (r == 0)
+		r = close_others(3 + plan->preserve_fds, &sync, 1, err);
 	if (r == 0 && seccomp_has_listener(&plan->filter))
 		r = notify_begin(&handover, sync, err);
 	if (r == 0)
-		r = set_kernel_policies(plan, sync, err);
+		r = schedule(p, sync, err);
+	if (r == 0 && !plan->filter_loaded)
+		r = set_policies(plan, err);
 	if (r == 0)
 		r = privileges_set_nproc(p, err);
-	if (r == 0)
+	if (r == 0 && !plan->filter_loaded)
 		r = load_filter(plan, &handover, err);
 	if (r < 0)
 		return r;

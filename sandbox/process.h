@@ -18,8 +18,10 @@ struct process_plan {
 	unsigned preserve_fds;
 	unsigned listen_fds; /* see struct sandbox_io; set by the caller */
 	const char *listen_names;
-	char path[4096];  /* the program, once process_prepare() found it */
-	char **envp;      /* process.env, with HOME */
+	char path[4096]; /* the program, once process_prepare() found it */
+	char **envp;     /* process.env, with HOME, and room for the variables of listen_fds */
+	size_t env_len;
+	bool filter_loaded; /* by process_prepare_to_be_seen() */
 	bool exec_failed; /* an error is about the workload's program or directory, not about hull */
 };
 
@@ -40,11 +42,27 @@ void process_plan_free(struct process_plan *plan);
 int process_prepare(struct process_plan *plan, int proc, bool set_limits, const int *keep,
 		    size_t keep_count, struct error *err);
 
+/*
+ * After process_prepare(), where the process of the workload will be in a pid namespace of others: whoever has CAP_SYS_PTRACE in there
+ * could use the CAP_SYS_ADMIN that is kept for a filter without no_new_privs. So that filter is loaded before, and must allow what hull
+ * does until execve(2). Not one with an agent, which is asked from its loading on.
+ */
+int process_prepare_to_be_seen(struct process_plan *plan, struct error *err);
+
+/* Gives a terminal of the container's to the user of its process. */
+int process_own_terminal(int terminal, const struct oci_process *process, struct error *err);
+
 /* Sends a terminal's primary side over a console socket, if there is one (-1: none), and closes it then. */
 int process_hand_over_terminal(int console_socket, int *primary, struct error *err);
 
-/* Makes terminal the controlling terminal and standard input, output and error of a new session's leader. */
-int process_take_terminal(int terminal, const struct oci_process *process, struct error *err);
+/*
+ * Makes a terminal standard input, output and error, and closes it; -1: does nothing. Comes before others may see the process,
+ * who would find the caller's terminal or files behind its descriptors.
+ */
+int process_use_terminal(int *terminal, const struct oci_process *process, struct error *err);
+
+/* In the process of the workload: a session of its own, which its terminal, if it has one, controls. */
+int process_begin_session(const struct oci_process *process, struct error *err);
 
 /*
  * Closes what is not to be passed on but sync (which execve(2) closes), sets scheduling, memory policy and personality,

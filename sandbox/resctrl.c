@@ -356,6 +356,20 @@ int resctrl_configure(int root, const struct oci_intel_rdt *rdt, const char *id,
 	return r;
 }
 
+int resctrl_update(int root, const struct oci_intel_rdt *rdt, const char *id, struct error *err)
+{
+	_cleanup_strbuf_ struct strbuf combined = { 0 };
+	const char *name = class_name(rdt, id);
+	_cleanup_close_ int group = open_class(root, name, err);
+
+	if (group < 0)
+		return group;
+	combine(rdt, &combined);
+	if (strbuf_failed(&combined))
+		return error_errno(err, ENOMEM, "/linux/intelRdt");
+	return combined.len ? write_schemata(root, group, &combined, name, err) : 0;
+}
+
 /* ---- entering, removing -------------------------------------------------------------------------- */
 
 int resctrl_enter(int root, const struct oci_intel_rdt *rdt, const char *id, pid_t pid,

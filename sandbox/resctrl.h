@@ -53,6 +53,9 @@ int resctrl_make_group(int root, const struct oci_intel_rdt *rdt, const char *id
 int resctrl_configure(int root, const struct oci_intel_rdt *rdt, const char *id, bool made,
 		      struct error *err);
 
+/* Writes l3CacheSchema and memBwSchema to the container's class, whoever made it. What they do not name stays as it is. */
+int resctrl_update(int root, const struct oci_intel_rdt *rdt, const char *id, struct error *err);
+
 /* With enableMonitoring: makes the group that counts for the container. */
 int resctrl_make_monitor(int root, const struct oci_intel_rdt *rdt, const char *id,
 			 struct error *err);

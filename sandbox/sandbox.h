@@ -95,12 +95,21 @@ struct sandbox_ops {
 	 */
 	int (*update)(struct sandbox *sb, const struct oci_resources *changes,
 		      const struct oci_resources *merged, struct error *err);
+	/*
+	 * Changes the share of cache and memory bandwidth while it runs. changes: closID, and what is to be written; make:
+	 * the container has no class of its own yet.
+	 */
+	int (*update_class)(struct sandbox *sb, const struct oci_intel_rdt *changes, bool make,
+			    struct error *err);
 	/* What it used so far; lists are in the arena. */
 	int (*stats)(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
 		     struct error *err);
 	/* Begins to notice when memory runs out; oom->fd can be polled. */
 	int (*watch_oom)(struct sandbox *sb, struct cgroup_oom *oom, struct error *err);
-	/* The processes, as who sees them numbers them, the host or the guest: the caller frees *pids. Returns how many. */
+	/*
+	 * The processes, as who sees them numbers them, the host or the guest: the caller frees *pids. Returns how many. With
+	 * sb->pid 0 the init process has ended: what it left behind is meant, where it ended alone.
+	 */
 	ssize_t (*pids)(struct sandbox *sb, pid_t **pids, struct error *err);
 	/* NULL where they are the host's. Else a table of them for people, which the caller frees. */
 	int (*ps)(struct sandbox *sb, char **table, struct error *err);

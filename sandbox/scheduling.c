@@ -173,7 +173,8 @@ static int set_nice(const struct kernel_sched_attr *attr, pid_t pid, struct erro
 {
 	int now;
 
-	if (attr->sched_policy == SCHED_NORMAL || attr->sched_policy == SCHED_BATCH)
+	if (attr->sched_policy == SCHED_NORMAL || attr->sched_policy == SCHED_BATCH ||
+	    (attr->sched_flags & SCHED_FLAG_KEEP_PARAMS))
 		return 0;
 	errno = 0;
 	now = getpriority(PRIO_PROCESS, (id_t)pid);

@@ -151,10 +151,9 @@ static bool makes_user(const struct spawn *s)
 	return s->namespaces && (s->namespaces->new_flags & CLONE_NEWUSER);
 }
 
-static bool joins_user(const struct spawn *s)
+static bool joins(const struct spawn *s, unsigned long flag)
 {
-	return (s->namespaces && (s->namespaces->join_flags & CLONE_NEWUSER)) ||
-	       (s->pidfd_flags & CLONE_NEWUSER);
+	return (s->namespaces && (s->namespaces->join_flags & flag)) || (s->pidfd_flags & flag);
 }
 
 /* In the user namespace: the caller does its part, we become root in it. */
@@ -174,11 +173,11 @@ static int settle_in_user_namespace(const struct spawn *s, bool hidden, struct e
 	return r;
 }
 
+/* All but those of pids and of users. */
 static int join_listed(struct ns_plan *ns, bool try, struct error *err)
 {
-	static const enum oci_namespace_type order[] = { OCI_NS_PID,     OCI_NS_UTS,    OCI_NS_IPC,
-							 OCI_NS_NETWORK, OCI_NS_CGROUP, OCI_NS_TIME,
-							 OCI_NS_MOUNT };
+	static const enum oci_namespace_type order[] = { OCI_NS_UTS,    OCI_NS_IPC,  OCI_NS_NETWORK,
+							 OCI_NS_CGROUP, OCI_NS_TIME, OCI_NS_MOUNT };
 
 	for (size_t i = 0; ns && i < ARRAY_SIZE(order); i++) {
 		int r = ns_join(ns, order[i], err);
@@ -269,27 +268,6 @@ static int direct_child(const struct spawn *s, struct error *err)
 	return r < 0 ? r : make_late(s, err);
 }
 
-/* The pid namespace that our next child shall be in; our own stays what it is. 1: it is another than ours. */
-static int set_child_pid_namespace(const struct spawn *s, struct error *err)
-{
-	int r;
-
-	if (!s->namespaces || s->namespaces->join_fds[OCI_NS_PID] < 0)
-		return 0;
-	r = ns_join(s->namespaces, OCI_NS_PID, err);
-	return r < 0 ? r : 1;
-}
-
-/* Hooks and whatever else we start later belong in our own pid namespace again. */
-static int restore_child_pid_namespace(const struct spawn *s, struct error *err)
-{
-	_cleanup_close_ int own = openat(s->proc, "self/ns/pid", O_RDONLY | O_CLOEXEC);
-
-	if (own < 0 || setns(own, CLONE_NEWPID) < 0)
-		return error_errno(err, errno, "return to our own pid namespace");
-	return 0;
-}
-
 static void __attribute__((noreturn)) direct_main(const struct spawn *s)
 {
 	struct error err = { 0 };
@@ -308,20 +286,24 @@ static void __attribute__((noreturn)) direct_main(const struct spawn *s)
 static int spawn_directly(struct spawn *s, pid_t *pid, struct error *err)
 {
 	unsigned long flags = s->namespaces ? s->namespaces->new_flags & ~LATE_FLAGS : 0;
-	int moved = set_child_pid_namespace(s, err), failure;
 
-	if (moved < 0)
-		return moved;
 	*pid = clone_child(s, flags);
 	if (*pid == 0)
 		direct_main(s);
-	failure = *pid < 0 ? errno : 0;
-	if (moved && restore_child_pid_namespace(s, err) < 0)
-		return -err->code;
-	return failure ? error_errno(err, failure, "clone3 a process into new namespaces") : 0;
+	return *pid < 0 ? error_errno(err, errno, "clone3 a process into new namespaces") : 0;
 }
 
 /* ---- by an intermediate process -------------------------------------------------------------------- */
+
+/*
+ * Into a pid namespace of others a process is born as what it is to be: whoever in there has CAP_SYS_PTRACE can look into
+ * it and take it over, and must find no root, descriptor or privilege of the host's (CVE-2016-9962). So the intermediate
+ * process, which they do not see, makes all the rest and prepares.
+ */
+static bool prepares_first(const struct spawn *s)
+{
+	return joins(s, CLONE_NEWPID);
+}
 
 static int enter_user_namespace(const struct spawn *s, struct error *err)
 {
@@ -330,6 +312,21 @@ static int enter_user_namespace(const struct spawn *s, struct error *err)
 	if (makes_user(s) && unshare(CLONE_NEWUSER) < 0)
 		return error_errno(err, errno, "make a user namespace (see `hull check`)");
 	return s->namespaces ? ns_join(s->namespaces, OCI_NS_USER, err) : 0;
+}
+
+/* The namespaces that the real process is born into where it is not born into a pid namespace of others. */
+static unsigned long real_flags(const struct spawn *s)
+{
+	return s->namespaces ? s->namespaces->new_flags & ~(LATE_FLAGS | CLONE_NEWUSER) : 0;
+}
+
+static int make_here(const struct spawn *s, struct error *err)
+{
+	unsigned long flags = real_flags(s);
+
+	if (flags && unshare((int)flags) < 0)
+		return error_errno(err, errno, "make new namespaces");
+	return make_late(s, err);
 }
 
 static int intermediate_setup(const struct spawn *s, struct error *err)
@@ -344,14 +341,17 @@ static int intermediate_setup(const struct spawn *s, struct error *err)
 		r = join_listed(s->namespaces, true, err);
 	if (r == 0)
 		r = enter_user_namespace(s, err);
-	if (r == 0 && (makes_user(s) || joins_user(s)))
+	if (r == 0 && (makes_user(s) || joins(s, CLONE_NEWUSER)))
 		r = settle_in_user_namespace(s, hidden, err);
-	return r < 0 ? r : join_listed(s->namespaces, false, err);
+	if (r == 0)
+		r = join_listed(s->namespaces, false, err);
+	return r < 0 || !prepares_first(s) ? r : make_here(s, err);
 }
 
 /* The real process: waits until its id is announced, which is when the intermediate one ends. */
 static void __attribute__((noreturn)) staged_main(const struct spawn *s)
 {
+	bool prepared = prepares_first(s);
 	struct error err = { 0 };
 
 	close(s->announced[1]);
@@ -359,16 +359,28 @@ static void __attribute__((noreturn)) staged_main(const struct spawn *s)
 		;
 	close(s->announced[0]);
 	die_with_caller();
-	if (make_late(s, &err) < 0)
+	if (!prepared && make_late(s, &err) < 0)
 		spawn_fail(s->sync, MSG_ERROR, &err);
+	if (!prepared && s->prepare)
+		s->prepare(s->data, NULL, 0);
 	s->main(s->data);
 	_exit(1);
 }
 
+/*
+ * A sibling of ours: a child of the caller's, who may wait for it and leave it to its own parent. It is born where we are. A
+ * filter that we have loaded may know of no clone3(2), as those of engines do.
+ */
+static pid_t clone_real(struct spawn *s)
+{
+	if (prepares_first(s))
+		return sys_clone(CLONE_PARENT);
+	s->in_cgroup = false;
+	return clone_process(s, real_flags(s) | CLONE_PARENT, 0);
+}
+
 static void __attribute__((noreturn)) intermediate_main(struct spawn *s)
 {
-	unsigned long flags =
-		s->namespaces ? s->namespaces->new_flags & ~(LATE_FLAGS | CLONE_NEWUSER) : 0;
 	struct error err = { 0 };
 	struct spawned spawned;
 
@@ -377,15 +389,13 @@ static void __attribute__((noreturn)) intermediate_main(struct spawn *s)
 	die_with_caller();
 	if (intermediate_setup(s, &err) < 0)
 		spawn_fail(s->sync, MSG_ERROR, &err);
-	if (s->prepare)
+	if (prepares_first(s) && s->prepare)
 		s->prepare(s->data, s->announced, ARRAY_SIZE(s->announced));
-	s->in_cgroup = false; /* it is born where we are */
-	/* A sibling of ours: a child of the caller's, who may wait for it and leave it to its own parent. */
-	spawned.pid = clone_process(s, flags | CLONE_PARENT, 0);
+	spawned.pid = clone_real(s);
 	if (spawned.pid == 0)
 		staged_main(s);
 	if (spawned.pid < 0) {
-		error_errno(&err, errno, "clone3 a process into new namespaces");
+		error_errno(&err, errno, "clone a process into new namespaces");
 		spawn_fail(s->sync, MSG_ERROR, &err);
 	}
 	message_send(s->sync, MSG_SPAWNED, &spawned, sizeof(spawned), NULL, 0, NULL);
@@ -414,13 +424,7 @@ int spawn_process(const struct spawn *s, pid_t *pid, bool *staged, struct error 
 	struct spawn own = *s;
 
 	own.program = program;
-	if (s->pidfd >= 0)
-		/*
-		 * Into a pid namespace of others only by way of an intermediate process: whoever in there has
-		 * CAP_SYS_PTRACE must never see a process whose root or descriptors are still the host's (CVE-2016-9962).
-		 */
-		*staged = (s->pidfd_flags & (CLONE_NEWPID | CLONE_NEWUSER)) != 0;
-	else
-		*staged = joins_user(s) || (makes_user(s) && s->namespaces->join_flags);
+	*staged = prepares_first(s) || joins(s, CLONE_NEWUSER) ||
+		  (makes_user(s) && s->namespaces->join_flags);
 	return *staged ? spawn_staged(&own, pid, err) : spawn_directly(&own, pid, err);
 }

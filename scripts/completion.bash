@@ -74,6 +74,10 @@ _hull()
 		*) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 		esac
 		;;
+	help)
+		mapfile -t COMPREPLY < <(compgen -W "$(hull --help 2>/dev/null |
+			awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on { print $1 }')" -- "$cur")
+		;;
 	image)
 		if [ "$prev" = image ]; then
 			mapfile -t COMPREPLY < <(compgen -W unpack -- "$cur")

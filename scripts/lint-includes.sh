@@ -16,7 +16,7 @@ files()
 }
 
 mapfile -t sources < <(files \( -name '*.c' -o -name '*.h' \))
-mapfile -t others < <(files \( -name '*.sh' -o -name '*.bash' -o -name '*.bats' -o -name Makefile \
+mapfile -t others < <(files \( -name '*.sh' -o -name '*.bash' -o -name '*.bats' -o -name '*.py' -o -name Makefile \
 	-o -name '*.[1578]' -o -path ./tests/run -o -path ./.ci/run \))
 
 # ---- direction ----

@@ -38,6 +38,9 @@ int command_options(const struct usage *usage, const struct option *options, int
 		    struct error *err);
 #define HELP_GIVEN (-1000000)
 
+/* The error for too few words, or for one too many. */
+int wrong_usage(const struct usage *usage, const char *extra, struct error *err);
+
 enum begin {
 	BEGIN_LOOK = 0,
 	BEGIN_MAKE_STORE = 1, /* the state directory is made where it is missing */
@@ -52,8 +55,8 @@ int command_begin(const struct context *ctx, const struct usage *usage,
 		  const struct option *options, int argc, char **argv, unsigned begin,
 		  struct store *store, struct error *err);
 
-/* The exit status for an error r; exec_failed: it is the workload's program: 127 not found, 126 otherwise, as shells have it. */
-int failure_status(int r, bool exec_failed);
+/* The exit status for an error r that is about the workload's program: 127 not found, 126 otherwise, as shells have it. */
+int program_failure_status(int r);
 
 /* The name of one user, or its number, kept: the next question about the same user reads no file. All zero to begin with. */
 struct user_name {

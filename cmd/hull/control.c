@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/number.h"
 #include "cmd/hull/command.h"
 
@@ -56,6 +57,20 @@ static int parse_signal(const char *text, int *sig, struct error *err)
 			 text);
 }
 
+/*
+ * What became of one of several containers: an error of one does not keep the command from the others. Each error is printed, the
+ * last by the caller's caller. Returns the result of all so far.
+ */
+static int add_result(int before, int r, const struct error *one, struct error *err)
+{
+	if (r >= 0)
+		return before;
+	if (before < 0)
+		log_error("%s", err->text);
+	*err = *one;
+	return r;
+}
+
 /* Calls act for the container named id, or (pattern) for each whose id matches the POSIX extended regular expression. */
 static int for_each_container(const struct store *store, const char *id, bool pattern,
 			      int (*act)(const struct store *, const char *, void *,
@@ -72,9 +87,12 @@ static int for_each_container(const struct store *store, const char *id, bool pa
 	if (regcomp(&regex, id, REG_EXTENDED | REG_NOSUB))
 		return error_set(err, EINVAL, "--regex `%.64s`: is not a regular expression", id);
 	r = store_list(store, &ids, &count, err);
-	for (size_t i = 0; r == 0 && i < count; i++)
+	for (size_t i = 0; i < count; i++) {
+		struct error one = { 0 };
+
 		if (regexec(&regex, ids[i], 0, NULL, 0) == 0)
-			r = act(store, ids[i], data, err);
+			r = add_result(r, act(store, ids[i], data, &one), &one, err);
+	}
 	store_free_ids(ids);
 	regfree(&regex);
 	return r;
@@ -143,8 +161,13 @@ int cmd_delete(struct context *ctx, int argc, char **argv, struct error *err)
 	int words = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err);
 	int r = words < 0 ? words : 0;
 
-	for (int i = 0; r == 0 && i < words; i++)
-		r = for_each_container(&store, argv[i], regex, delete_one, &force, err);
+	for (int i = 0; i < words; i++) {
+		struct error one = { 0 };
+
+		r = add_result(r,
+			       for_each_container(&store, argv[i], regex, delete_one, &force, &one),
+			       &one, err);
+	}
 	return r;
 }
 

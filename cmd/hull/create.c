@@ -81,7 +81,8 @@ int cmd_run(struct context *ctx, int argc, char **argv, struct error *err)
 	if (r < 0)
 		return r;
 	r = runtime_run(&store, argv[0], &run, err);
-	ctx->failure_status = failure_status(r, run.exec_failed);
+	if (run.exec_failed)
+		ctx->failure_status = program_failure_status(r);
 	return r < 0 ? r : run.exit_status;
 }
 

@@ -4,6 +4,9 @@
 
 #include "cmd/hull/command.h"
 
+/* Of an exec that was none: commands rarely end with it, as they do with 1. Also runc's. */
+#define FAILURE_STATUS 255
+
 int cmd_exec(struct context *ctx, int argc, char **argv, struct error *err)
 {
 	struct runtime_exec e = { .process_file = NULL };
@@ -51,18 +54,21 @@ int cmd_exec(struct context *ctx, int argc, char **argv, struct error *err)
 		-1
 	};
 	_cleanup_store_ struct store store = { .dir = -EBADF };
-	int r = command_begin(ctx, &usage, options, argc, argv, BEGIN_ENTER, &store, err);
+	int r;
 
+	ctx->failure_status = FAILURE_STATUS;
+	r = command_begin(ctx, &usage, options, argc, argv, BEGIN_ENTER, &store, err);
 	if (r < 0)
 		return r;
 	if (!e.process_file && r < 2)
-		return error_set(err, EINVAL, "usage: hull exec [OPTIONS] %s", usage.words);
+		return wrong_usage(&usage, NULL, err);
 	e.args = (const char *const *)(argv + 1 + (r > 1 && !strcmp(argv[1], "--")));
 	e.env = env.items;
 	e.cgroups = cgroups.items;
 	e.additional_gids = gids.items;
 	e.capabilities = caps.items;
 	r = runtime_exec(&store, argv[0], &e, err);
-	ctx->failure_status = failure_status(r, e.exec_failed);
+	if (e.exec_failed)
+		ctx->failure_status = program_failure_status(r);
 	return r < 0 ? r : e.exit_status;
 }

@@ -13,6 +13,8 @@
 #include "cmd/hull/command.h"
 #include "sandbox/exe.h"
 
+static command_fn cmd_help;
+
 static const struct {
 	const char *name;
 	command_fn *run;
@@ -36,6 +38,7 @@ static const struct {
 	{ "spec", cmd_spec, "write a config.json to begin with" },
 	{ "check", cmd_check, "print what this host offers, and what to do about what is missing" },
 	{ "features", cmd_features, "print what this hull can do, as OCI features JSON" },
+	{ "help", cmd_help, "explain a command" },
 };
 
 struct globals {
@@ -69,6 +72,27 @@ static void print_version(void)
 
 /* ---- shared by commands ------------------------------------------------------------------------------ */
 
+/* command: NULL for the global options. */
+static int wrong_option(const char *command, int r, struct error *err)
+{
+	const struct error inner = *err;
+
+	return error_set(err, -r, "%s%s%s; see hull%s%s --help", command ? command : "",
+			 command ? ": " : "", inner.text, command ? " " : "",
+			 command ? command : "");
+}
+
+int wrong_usage(const struct usage *usage, const char *extra, struct error *err)
+{
+	if (extra)
+		return error_set(
+			err, EINVAL,
+			"%s: `%.64s` is one argument too many; usage: hull %s [OPTIONS] %s",
+			usage->command, extra, usage->command, usage->words);
+	return error_set(err, EINVAL, "%s: an argument is missing; usage: hull %s [OPTIONS] %s",
+			 usage->command, usage->command, usage->words);
+}
+
 int command_options(const struct usage *usage, const struct option *options, int argc, char **argv,
 		    struct error *err)
 {
@@ -90,12 +114,11 @@ int command_options(const struct usage *usage, const struct option *options, int
 			printf("\n%s\n", usage->more);
 		return HELP_GIVEN;
 	}
-	if (r == 0 && (words < usage->min || (usage->max >= 0 && words > usage->max)))
-		r = error_set(err, EINVAL, "usage: hull %s [OPTIONS] %s", usage->command,
-			      usage->words);
-	else if (r < 0)
-		error_wrap(err, "%s", usage->command);
-	return r < 0 ? r : words;
+	if (r < 0)
+		return wrong_option(usage->command, r, err);
+	if (words < usage->min || (usage->max >= 0 && words > usage->max))
+		return wrong_usage(usage, words < usage->min ? NULL : argv[usage->max], err);
+	return words;
 }
 
 int command_begin(const struct context *ctx, const struct usage *usage,
@@ -113,10 +136,8 @@ int command_begin(const struct context *ctx, const struct usage *usage,
 	return r < 0 ? r : words;
 }
 
-int failure_status(int r, bool exec_failed)
+int program_failure_status(int r)
 {
-	if (!exec_failed)
-		return 1;
 	return r == -ENOENT ? 127 : 126;
 }
 
@@ -170,6 +191,11 @@ static int configure_log(struct context *ctx, const struct globals *g, struct er
 	r = ctx->log ? log_open(&config, ctx->log, err) : 0;
 	if (r < 0)
 		return r;
+	/* As with runc and crun: whoever asks for JSON and names no file reads standard error. */
+	if (config.json && !ctx->log) {
+		config.fd = STDERR_FILENO;
+		config.quiet = true;
+	}
 	log_configure(&config);
 	return 0;
 }
@@ -242,7 +268,7 @@ static int run(struct context *ctx, int argc, char **argv, struct error *err)
 	int words, r = options_parse(options, argc, argv, true, &words, err);
 
 	if (r < 0)
-		return r;
+		return wrong_option(NULL, r, err);
 	if (g.version || g.usage) {
 		print_version();
 		return 0;
@@ -253,6 +279,20 @@ static int run(struct context *ctx, int argc, char **argv, struct error *err)
 	}
 	r = apply_globals(ctx, &g, err);
 	return r < 0 ? r : dispatch(ctx, words, argv, err);
+}
+
+/* As with --help. */
+static int cmd_help(struct context *ctx, int argc, char **argv, struct error *err)
+{
+	const struct option options[] = { { .name = NULL } };
+	const struct usage usage = { "help", "[COMMAND]", "Explain a command, or list them all.",
+				     NULL,   0,           1 };
+	int words = command_options(&usage, options, argc, argv, err);
+	char *ask[] = { argv[0], (char *)(uintptr_t) "--help", NULL };
+
+	if (words < 0)
+		return words;
+	return words ? dispatch(ctx, 2, ask, err) : run(ctx, 2, ask, err);
 }
 
 /* What a caller may have left behind: closed standard streams, whose numbers our files would get, and SIGCHLD ignored. */

@@ -24,6 +24,6 @@ int cmd_mounts(struct context *ctx, int argc, char **argv, struct error *err)
 	if (r < 0)
 		return r;
 	if (strcmp(argv[0], "add") && strcmp(argv[0], "remove"))
-		return error_set(err, EINVAL, "usage: hull mounts %s", usage.words);
+		return error_set(err, EINVAL, "mounts: `%.64s` is neither add nor remove", argv[0]);
 	return runtime_mount(&store, argv[1], argv[2], !strcmp(argv[0], "add"), err);
 }

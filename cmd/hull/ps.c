@@ -95,7 +95,15 @@ static int print_table(const pid_t *pids, ssize_t count, char **ps_options, int 
 	if (r)
 		return error_errno(err, r, "run ps");
 	r = in ? filter_lines(in, pids, count, err) : error_errno(err, ENOMEM, "ps");
+	/* Closed first: one that is not read to its end must not wait for us. */
+	if (in)
+		fclose(take_ptr(in));
 	process_wait(child, &status);
+	if (WIFEXITED(status) && WEXITSTATUS(status))
+		return error_set(
+			err, EINVAL,
+			"ps: ps(1) failed with status %d; the words behind the id are its options",
+			WEXITSTATUS(status));
 	return r;
 }
 

@@ -27,13 +27,30 @@ struct limits {
 	struct oci_resources resources;
 };
 
-/* "512m", "2GiB", "4096", "-1": bytes, with the units that engines use (powers of 1024). */
-static bool parse_bytes(const char *text, int64_t *bytes)
+/* The unit behind a number, as engines write it: "k", "KB", "KiB", …, powers of 1024; "" and "b": 1. 0 where it is none. */
+static uint64_t parse_unit(const char *text)
 {
 	static const char units[] = "bkmgtp";
-	size_t digits = strspn(text, "0123456789");
-	const char *unit = text + digits, *found;
-	uint64_t number;
+	const char *found = *text ? strchr(units, *text | 0x20) : units;
+
+	if (!*text)
+		return 1;
+	if (!found || !*found)
+		return 0;
+	text++;
+	if (found != units) {
+		text += *text == 'i' || *text == 'I';
+		text += *text == 'b' || *text == 'B';
+	}
+	return *text ? 0 : 1ULL << (10 * (found - units));
+}
+
+/* "512m", "2GiB", "1.5g", "4096", "-1": bytes. */
+static bool parse_bytes(const char *text, int64_t *bytes)
+{
+	size_t digits = strspn(text, "0123456789"), decimals = 0;
+	const char *rest = text + digits;
+	uint64_t number, fraction = 0, unit, divisor = 1;
 
 	if (strcmp(text, "-1") == 0) {
 		*bytes = -1;
@@ -41,20 +58,18 @@ static bool parse_bytes(const char *text, int64_t *bytes)
 	}
 	if (!parse_u64_n(text, digits, INT64_MAX, &number))
 		return false;
-	if (*unit) {
-		found = strchr(units, *unit | 0x20);
-		if (!found || !*found)
+	if (*rest == '.') {
+		decimals = strspn(rest + 1, "0123456789");
+		if (decimals > 4 || !parse_u64_n(rest + 1, decimals, INT64_MAX, &fraction))
 			return false;
-		unit++;
-		if (found != units && (*unit == 'i' || *unit == 'I'))
-			unit++;
-		if (found != units && (*unit == 'b' || *unit == 'B'))
-			unit++;
-		if (*unit ||
-		    __builtin_mul_overflow(number, 1ULL << (10 * (found - units)), &number))
-			return false;
+		rest += 1 + decimals;
 	}
-	if (number > INT64_MAX)
+	unit = parse_unit(rest);
+	while (decimals--)
+		divisor *= 10;
+	if (!unit || __builtin_mul_overflow(number, unit, &number) ||
+	    __builtin_add_overflow(number, unit * fraction / divisor, &number) ||
+	    number > INT64_MAX)
 		return false;
 	*bytes = (int64_t)number;
 	return true;
@@ -174,34 +189,50 @@ static int read_resources(const char *path, struct arena *arena, struct oci_reso
 	return r < 0 ? error_wrap(err, "--resources%s", from_stdin ? " -" : "") : 0;
 }
 
+/* linux.intelRdt is not linux.resources, so these two may stand beside --resources. */
+static int take_schemas(const struct update_options *o, struct runtime_update *update,
+			struct error *err)
+{
+	const char *mb = o->mem_bw_schema;
+
+	if (mb && (strncmp(mb, "MB:", 3) != 0 || strchr(mb, '\n')))
+		return bad("mem-bw-schema", mb, "one line that begins with MB:", err);
+	if (o->l3_cache_schema && !*o->l3_cache_schema)
+		return bad("l3-cache-schema", "", "lines as L3:0=ff;1=ff", err);
+	update->l3_cache_schema = o->l3_cache_schema;
+	update->mem_bw_schema = mb;
+	return 0;
+}
+
 /* The new limits: those of the file, or those of the options. */
 static int find_limits(const struct update_options *o, struct limits *l, struct arena *arena,
-		       const struct oci_resources **resources, struct error *err)
+		       struct runtime_update *update, struct error *err)
 {
 	struct oci_resources *read = NULL;
 	int r = take_memory(o, l, err);
 
-	/* linux.intelRdt is not linux.resources; its part of update comes with it. */
-	if (o->l3_cache_schema || o->mem_bw_schema)
-		return error_set(err, ENOTSUP, "--%s: /linux/intelRdt is not supported yet",
-				 o->l3_cache_schema ? "l3-cache-schema" : "mem-bw-schema");
 	if (r == 0)
 		r = take_cpu(o, l, err);
 	if (r == 0)
 		r = take_others(o, l, err);
+	if (r == 0)
+		r = take_schemas(o, update, err);
 	if (r < 0)
 		return r;
-	*resources = &l->resources;
+	if (any_given(l)) {
+		update->resources = &l->resources;
+		return o->resources ? error_set(err, EINVAL,
+						"--resources cannot be used with other limits: put "
+						"them into the file")
+				    : 0;
+	}
 	if (!o->resources)
-		return any_given(l) ? 0
-				    : error_set(err, EINVAL,
-						"no limit is given: see hull update --help");
-	if (any_given(l))
-		return error_set(
-			err, EINVAL,
-			"--resources cannot be used with other limits: put them into the file");
+		return update->l3_cache_schema || update->mem_bw_schema
+			       ? 0
+			       : error_set(err, EINVAL,
+					   "no limit is given: see hull update --help");
 	r = read_resources(o->resources, arena, &read, err);
-	*resources = read;
+	update->resources = read;
 	return r;
 }
 
@@ -240,9 +271,9 @@ int cmd_update(struct context *ctx, int argc, char **argv, struct error *err)
 		{ "blkio-weight", 0, OPTION_STRING, &o.blkio_weight, "N",
 		  "share of block I/O, 10 to 1000" },
 		{ "l3-cache-schema", 0, OPTION_STRING, &o.l3_cache_schema, "TEXT",
-		  "not supported yet" },
+		  "share of the cache, as L3:0=ff;1=ff" },
 		{ "mem-bw-schema", 0, OPTION_STRING, &o.mem_bw_schema, "TEXT",
-		  "not supported yet" },
+		  "share of memory bandwidth, as MB:0=20;1=70" },
 		{ .name = NULL },
 	};
 	const struct usage usage = {
@@ -256,12 +287,12 @@ int cmd_update(struct context *ctx, int argc, char **argv, struct error *err)
 	};
 	_cleanup_store_ struct store store = { .dir = -EBADF };
 	_cleanup_arena_ struct arena arena = { 0 };
-	const struct oci_resources *resources = NULL;
+	struct runtime_update update = { .resources = NULL };
 	struct limits limits = { .memory = { .limit = { false, 0 } } };
 	int r = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err);
 
 	if (r < 0)
 		return r;
-	r = find_limits(&o, &limits, &arena, &resources, err);
-	return r < 0 ? r : runtime_update(&store, argv[0], resources, err);
+	r = find_limits(&o, &limits, &arena, &update, err);
+	return r < 0 ? r : runtime_update(&store, argv[0], &update, err);
 }

@@ -4,12 +4,15 @@
 # times drift from run to run, ratios within one run do not. Asserts nothing.
 #
 # usage: tests/bench/run.sh [ROUNDS]      (default: 100)
+#
+# BENCH_CONTAINERS (1000; 0: none) is how many containers `list`, and `state` of one, are timed with.
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
 HULL_BUILD=${HULL_BUILD:-$top/build}
 export HULL=${HULL:-$HULL_BUILD/bin/hull} HULL_BUILD
 rounds=${1:-${BENCH_ROUNDS:-100}}
+containers=${BENCH_CONTAINERS:-1000}
 
 [ "$(id -u)" -eq 0 ] || { echo "bench: needs root" >&2; exit 1; }
 
@@ -25,11 +28,13 @@ runtimes=()
 cleanup()
 {
 	for name in "${runtimes[@]}"; do
-		"$(program "$name")" --root "$dir/$name" delete --force bench >/dev/null 2>&1 || true
+		find "$dir/$name" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' 2>/dev/null |
+			xargs -r -n 1 -P "$(nproc)" "$(program "$name")" --root "$dir/$name" delete --force >/dev/null 2>&1 || true
 	done
 	rm -rf --one-file-system "$dir"
 }
 trap cleanup EXIT
+trap 'exit 130' INT TERM
 
 program()
 {
@@ -89,3 +94,15 @@ for name in "${runtimes[@]}"; do
 done
 compare exec exec bench /bin/true
 compare state state bench
+
+[ "$containers" -gt 0 ] || exit 0
+echo
+echo "starting $containers containers of each"
+for name in "${runtimes[@]}"; do
+	for i in $(seq 2 "$containers"); do
+		"$(program "$name")" --root "$dir/$name" run --detach --bundle "$dir/bundle" "bench$i" </dev/null >"$dir/out" 2>&1
+	done
+done
+[ "$rounds" -le 20 ] || rounds=20
+compare "list of $containers containers, $rounds rounds" list
+compare "state of one of $containers" state bench

@@ -162,8 +162,9 @@ load helpers
 	expect_no_match "$ID"
 }
 
-@test "the container's user owns its cgroup where it may write to it" {
-	cgroup_is_v2 || skip "needs pure cgroup v2"
+# The container's user is root of a user namespace, with a cgroup of its own that it may write to.
+own_cgroup_config()
+{
 	chown -R 100000:100000 "$BUNDLE/rootfs"
 	chmod 711 "$TEST_DIR" "$BUNDLE"
 	update_config '.linux.namespaces += [{type: "user"}]
@@ -171,6 +172,18 @@ load helpers
 		| .linux.gidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
 		| .mounts = [.mounts[] | select(.type != "cgroup" and .type != "cgroup2")]
 			+ [{destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["rw", "nosuid", "noexec", "nodev"]}]'
+	set_args sh -c 'while :; do sleep 0.05; done'
+}
+
+# What of the container's cgroup is that user's, the directory itself as an empty line.
+owned_files()
+{
+	find "$(find /sys/fs/cgroup -type d -name "*$ID*" | head -n 1)" -maxdepth 1 -uid 100000 -printf '%P\n' | sort
+}
+
+@test "the container's user owns its cgroup where it may write to it" {
+	cgroup_is_v2 || skip "needs pure cgroup v2"
+	own_cgroup_config
 	run_script 'mkdir /sys/fs/cgroup/below && echo $$ >/sys/fs/cgroup/below/cgroup.procs && cat /proc/self/cgroup
 		echo 5 >/sys/fs/cgroup/pids.max'
 	expect_match '^0::/below$'
@@ -179,4 +192,88 @@ load helpers
 	update_config '.mounts[-1].options += ["ro"]'
 	run_script 'stat -c %u /sys/fs/cgroup'
 	expect_output 65534
+}
+
+@test "the user owns those files of its cgroup that the kernel's list of delegation names, and no other" {
+	cgroup_is_v2 || skip "needs pure cgroup v2"
+	[ -r /sys/kernel/cgroup/delegate ] || skip "this kernel has no list (before 4.15)"
+	own_cgroup_config
+	start_container
+	dir=$(find /sys/fs/cgroup -type d -name "*$ID*" | head -n 1)
+	expected=$(while read -r file; do [ ! -e "$dir/$file" ] || echo "$file"; done </sys/kernel/cgroup/delegate | sort)
+	grep -qx cgroup.procs <<<"$expected"
+	[ "$(owned_files)" = "$(printf '\n%s' "$expected")" ] || fail "owned:" "$(owned_files)" "expected:" "$expected"
+	[ "$(stat -c %g "$dir")" = 0 ]
+	h delete --force "$ID"
+}
+
+@test "without the kernel's list of delegation it is the three files of Linux 4.15" {
+	cgroup_is_v2 || skip "needs pure cgroup v2"
+	own_cgroup_config
+	# shellcheck disable=SC2016 # for the inner shell
+	without_bats unshare --mount sh -c '[ ! -e /sys/kernel/cgroup ] || mount -t tmpfs tmpfs /sys/kernel/cgroup; exec "$@"' sh \
+		"$HULL" --root "$ROOT" run --detach --bundle "$BUNDLE" "$ID" >>"$OUT" 2>&1 </dev/null
+	[ "$(owned_files)" = "
+cgroup.procs
+cgroup.subtree_control
+cgroup.threads" ] || fail "owned:" "$(owned_files)"
+	h delete --force "$ID"
+}
+
+# ---- threaded cgroups -------------------------------------------------------------------------
+
+# Makes a cgroup of v2 with a threaded one in it, so that what is below is threaded, too; prints its directory.
+make_threaded()
+{
+	local root=/sys/fs/cgroup
+
+	cgroup_is_v2 || root=/sys/fs/cgroup/unified
+	[ -e "$root/cgroup.controllers" ] || skip "no cgroup v2 tree here"
+	mkdir "$root/threads-$ID" "$root/threads-$ID/leaf"
+	echo threaded >"$root/threads-$ID/leaf/cgroup.type"
+	THREADED=$root/threads-$ID
+}
+
+remove_threaded()
+{
+	find /sys/fs/cgroup -depth -type d -path "*/threads-$ID*" -exec rmdir {} +
+}
+
+@test "below a threaded cgroup a container is threaded, too, and all commands work" {
+	make_threaded
+	update_config --arg p "/threads-$ID/box" '.linux.cgroupsPath = $p | del(.linux.resources)'
+	start_sleeper
+	[ "$(cat "$THREADED/box/cgroup.type")" = threaded ]
+	grep -qx "$(container_pid)" "$THREADED/box/cgroup.threads"
+	h exec --detach "$ID" sleep 1000
+	[ "$(h ps --format json "$ID" | jq length)" -ge 2 ]
+	if has_controller freezer; then
+		h pause "$ID"
+		[ "$(container_status)" = paused ]
+		h resume "$ID"
+	fi
+	h kill --all "$ID" KILL
+	wait_stopped
+	h delete "$ID"
+	[ ! -e "$THREADED/box" ]
+	remove_threaded
+}
+
+@test "below a threaded cgroup a limit that cannot be is an error that names the cgroup" {
+	for property in memory hugetlb io; do
+		grep -qw $property "/sys/fs/cgroup/cgroup.controllers" /sys/fs/cgroup/unified/cgroup.controllers 2>/dev/null && break
+		[ $property != io ] || skip "cgroup v2 has none of the controllers that threads cannot share"
+	done
+	make_threaded
+	case $property in
+	memory) limits='{"memory": {"limit": 33554432}}' ;;
+	hugetlb) limits='{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]}' ;;
+	io) limits='{"blockIO": {"weight": 100}}' ;;
+	esac
+	update_config --arg p "/threads-$ID/box" --argjson r "$limits" '.linux.cgroupsPath = $p | .linux.resources = $r'
+	run_script 'echo never'
+	expect_error "$property controller, which cannot be enabled in .*threads-$ID/cgroup.subtree_control.*threaded cgroup"
+	expect_no_match '^never$'
+	[ ! -e "$THREADED/box" ]
+	remove_threaded
 }

@@ -20,6 +20,32 @@ load helpers
 	expect_nothing_left
 }
 
+# bats test_tags=quick
+@test "of several containers one that cannot be deleted does not keep the others" {
+	set_args true
+	for name in a c d; do
+		create_container "$ID-$name"
+	done
+	h start "$ID-c"
+	wait_stopped "$ID-c"
+	set_args sleep 100
+	start_container "$ID-b"
+	run h delete "$ID-none" "$ID-a" "$ID-b" "$ID-c"
+	expect_status 1
+	[ "${#lines[@]}" -eq 2 ]
+	expect_match "^hull: container .$ID-none. does not exist\$"
+	expect_match "^hull: cannot delete container .$ID-b.: it is running"
+	run h delete --regex "^$ID-[bd]\$"
+	expect_status 1
+	[ "$(h list --quiet)" = "$ID-b" ]
+	start_sleeper "$ID-e"
+	h kill "$ID-b" KILL
+	wait_stopped "$ID-b"
+	run h kill --regex "^$ID-" TERM
+	expect_error 'container not running'
+	wait_stopped "$ID-e"
+}
+
 @test "a created container can be deleted" {
 	set_args sleep 100
 	create_container

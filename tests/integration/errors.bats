@@ -123,15 +123,17 @@ make_bundle_again()
 	run h no-such-command
 	expect_error "no-such-command"
 	run h run --no-such-option "$ID"
-	expect_error "no-such-option"
+	expect_error "^hull: run: unknown option .--no-such-option.; see hull run --help\$"
+	run h --no-such-option run
+	expect_error "^hull: unknown option .--no-such-option.; see hull --help\$"
 	run h create
-	[ "$status" -ne 0 ]
-	run h state
-	[ "$status" -ne 0 ]
+	expect_error "^hull: create: an argument is missing; usage: hull create \[OPTIONS\] ID\$"
+	run h exec "$ID"
+	expect_error "^hull: exec: an argument is missing; usage: hull exec"
 	run h state one two
-	[ "$status" -ne 0 ]
+	expect_error "^hull: state: .two. is one argument too many; usage: hull state \[OPTIONS\] ID\$"
 	run h list --format
-	[ "$status" -ne 0 ]
+	expect_error "^hull: list: option --format requires an argument: FORMAT; see hull list --help\$"
 }
 
 # bats test_tags=quick
@@ -148,6 +150,16 @@ make_bundle_again()
 		expect_match "$command"
 		run "$HULL" --help
 	done
+}
+
+@test "help is --help" {
+	[ "$(h help)" = "$(h --help)" ]
+	[ "$(h help run)" = "$(h run --help)" ]
+	[ "$(h help image)" = "$(h image --help)" ]
+	run h help no-such-command
+	expect_error "unknown command .no-such-command."
+	run h help run exec
+	expect_error "one argument too many"
 }
 
 @test "features is JSON that says what hull can" {

@@ -58,6 +58,12 @@ require_controller()
 	has_controller "$1" || skip "the $1 controller is not available in the $HULL_VIEW view"
 }
 
+require_systemd()
+{
+	[ -d /run/systemd/system ] || skip "systemd does not run here"
+	cgroup_is_v2 || skip "needs pure cgroup v2"
+}
+
 # Sanitizers need memory maps, descriptors and a shared libasan that some tests take away.
 skip_sanitized()
 {

@@ -167,6 +167,16 @@ add_hook()
 	expect_nothing_left
 }
 
+@test "a timeout of more than an int is one, and does not end a hook at once" {
+	set_args echo ok
+	for timeout in 2147483 2147484 2147483648 4294967297 9223372036854775807; do
+		update_config '.hooks.createRuntime = [{path: "/bin/sleep", args: ["sleep", "0.1"], timeout: 1}]'
+		sed -i "s/\"timeout\": 1/\"timeout\": $timeout/" "$BUNDLE/config.json" # jq would round it
+		run h run --bundle "$BUNDLE" "$ID"
+		expect_output ok
+	done
+}
+
 @test "a hook that does not exist, or is no absolute path, is an error" {
 	update_config '.hooks.createRuntime = [{path: "/no/such/hook"}]'
 	run_script true

@@ -128,6 +128,7 @@ load helpers
 		run h create --bundle "$BUNDLE" "$id" </dev/null
 		expect_error "."
 	done
+	expect_error '^hull: .* 2000 bytes is too long: at most 255$'
 	[ -z "$(h list --quiet)" ]
 	[ ! -e "$TEST_DIR/abs" ]
 }

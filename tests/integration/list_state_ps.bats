@@ -86,10 +86,27 @@ $ID-b"
 	[ "$status" -ne 0 ] || [ ! -d "/proc/$pid" ]
 }
 
+# containerd asks for the processes of a container that has just ended.
 @test "stopped containers show no process" {
 	set_args true
 	start_container
 	wait_stopped
-	run h ps --format json "$ID"
-	[ "$status" -ne 0 ] || [ "$(jq 'length' <<<"$output")" = 0 ]
+	run -0 h ps --format json "$ID"
+	expect_output '[]'
+	run -0 h ps "$ID"
+	expect_match PID
+	[ "${#lines[@]}" -eq 1 ]
+}
+
+@test "what a stopped container without a pid namespace left behind is shown" {
+	update_config '.linux.namespaces |= map(select(.type != "pid"))'
+	set_args sh -c 'sleep 1000 & exit 0'
+	start_container
+	wait_stopped
+	run -0 h ps --format json "$ID"
+	jq -e 'length == 1' <<<"$output"
+	[ "$(cat "/proc/$(jq '.[0]' <<<"$output")/comm")" = sleep ]
+	h kill --all "$ID" KILL
+	wait_until 5 '[ "$(h ps --format json "$ID")" = "[]" ]'
+	h kill --all "$ID" KILL
 }

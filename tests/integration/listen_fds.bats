@@ -72,6 +72,18 @@ run_hull()
 	expect_no_match 'pid 1 '
 }
 
+@test "LISTEN_PID is that also in a pid namespace that is joined" {
+	start_sleeper
+	update_config --arg path "/proc/$(container_pid)/ns/pid" '(.linux.namespaces[] | select(.type == "pid")).path = $path'
+	set_args probe activated
+	for _ in 1 2; do
+		run activate 1 self "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID-b"
+		expect_status 0
+		expect_match '^fds 1 pid ([0-9]+) names unset me \1$'
+		expect_no_match 'pid 1 '
+	done
+}
+
 @test "descriptors of --preserve-fds follow" {
 	set_args probe activated
 	run sh -c 'export LISTEN_FDS=1 LISTEN_PID=$$

@@ -32,11 +32,29 @@ fail_with()
 	[ "$(grep -cE "^time=\"20[^\"]*Z\" level=error msg=\"container .no-$ID. does not exist\"$" <<<"$output")" -eq 2 ]
 }
 
-@test "a message of several lines is one JSON record" {
-	update_config '.process.args = ["no\nsuch\"program"]'
+@test "a message of several lines is one JSON record, and one line for people" {
+	update_config '.process.args = ["no\nsuch\"program\u001b[2J"]'
 	run h --log "$TEST_DIR/log" --log-format json create --bundle "$BUNDLE" "$ID" </dev/null
 	[ "$status" -ne 0 ]
-	jq -es 'length == 1 and (.[0].msg | contains("no\nsuch\"program"))' "$TEST_DIR/log"
+	jq -es 'length == 1 and (.[0].msg | contains("no\nsuch\"program\u001b[2J"))' "$TEST_DIR/log"
+	[ "${#lines[@]}" -eq 1 ]
+	grep -F 'no\nsuch"program\x1b[2J' <<<"$output"
+}
+
+@test "JSON without a log goes to standard error" {
+	run --separate-stderr h --log-format json state "no-$ID"
+	expect_status 1
+	expect_output ""
+	# shellcheck disable=SC2154 # bats sets it
+	jq -es --arg id "no-$ID" 'length == 1 and .[0].level == "error" and .[0].msg == "container `\($id)` does not exist"' \
+		<<<"$stderr"
+	# Warnings of the new process, too.
+	update_config '.process.capabilities.ambient = ["CAP_NOSUCH"]'
+	set_args true
+	run h --log-format json run --bundle "$BUNDLE" "$ID"
+	jq -es 'length == 1 and .[0].level == "warning"' <<<"$output"
+	run h --log-format text state "no-$ID"
+	expect_match '^hull: container'
 }
 
 # bats test_tags=quick

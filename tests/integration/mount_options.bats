@@ -82,15 +82,15 @@ lacks()
 # bats test_tags=quick
 @test "each recursive attribute reaches mounts below" {
 	make_tree
-	for option in ro nosuid nodev noexec noatime nodiratime nosymfollow strictatime relatime; do
-		add_mount '{"destination": "/r'$option'", "source": "'"$TEST_DIR"'/tree", "options": ["rbind", "r'$option'"]}'
+	for option in rro rnosuid rnodev rnoexec rnoatime rnodiratime rnosymfollow rstrictatime rrelatime; do
+		add_mount '{"destination": "/'$option'", "source": "'"$TEST_DIR"'/tree", "options": ["rbind", "'$option'"]}'
 	done
 	run_script 'cat /proc/self/mountinfo'
 	drop_tree
 	expect_status 0
-	for option in ro nosuid nodev noexec noatime nodiratime nosymfollow; do
-		has "$(options_of "/r$option")" $option
-		has "$(options_of "/r$option/sub")" $option
+	for option in rro rnosuid rnodev rnoexec rnoatime rnodiratime rnosymfollow; do
+		has "$(options_of "/$option")" "${option#r}"
+		has "$(options_of "/$option/sub")" "${option#r}"
 	done
 	lacks "$(options_of /rstrictatime/sub)" relatime
 	lacks "$(options_of /rstrictatime/sub)" noatime

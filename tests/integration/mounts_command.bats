@@ -142,7 +142,7 @@ copied" ]
 	remove '[{"destination": "/no/such/place"}]'
 	expect_error '/mounts/0/destination: open'
 	run h mounts change "$ID" "$TEST_DIR/list"
-	expect_error 'usage: hull mounts'
+	expect_error 'mounts: .change. is neither add nor remove'
 	run h mounts add nosuch "$TEST_DIR/list"
 	expect_error 'does not exist'
 	run h mounts add "$ID" "$TEST_DIR/nosuch"

@@ -40,6 +40,55 @@ load helpers
 $(h exec "$ID-a" hostname)"
 }
 
+use_user_namespace()
+{
+	update_config '.linux.namespaces += [{type: "user"}]
+		| .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
+		| .linux.gidMappings = [{containerID: 0, hostID: 100000, size: 65536}]'
+	chmod 755 "$HULL_TEST_WORK" "$TEST_DIR" "$BUNDLE"
+}
+
+join()
+{
+	update_config --arg type "$1" --arg path "/proc/$(container_pid)/ns/$1" \
+		'(.linux.namespaces[] | select(.type == $type)) += {path: $path}'
+}
+
+@test "a joined pid namespace is the one that /proc shows, also in a user namespace that is joined" {
+	for user in no yes; do
+		[ "$user" = no ] || use_user_namespace
+		start_sleeper
+		join pid
+		[ "$user" = no ] || { join user; update_config 'del(.linux.uidMappings, .linux.gidMappings)'; }
+		set_args sh -c 'tr "\0" " " </proc/1/cmdline; echo; readlink /proc/self/ns/pid; [ -d /proc/$$ ] && id -u'
+		run h run --bundle "$BUNDLE" "$ID-b"
+		expect_status 0
+		expect_match '^sh -c trap'
+		expect_match "^$(readlink "/proc/$(container_pid)/ns/pid" | sed 's/[][]/\\&/g')\$"
+		expect_match '^0$'
+		# One that waits to be started, and is the process that is recorded.
+		create_container "$ID-b"
+		h start "$ID-b"
+		wait_stopped "$ID-b"
+		[ "$(tail -n 1 "$OUT")" = 0 ]
+		h delete "$ID-b"
+		h delete --force "$ID"
+		update_config 'del(.linux.namespaces[].path)'
+	done
+}
+
+@test "a pid namespace of another user namespace than the container's is an error" {
+	start_sleeper
+	join pid
+	use_user_namespace
+	set_args true
+	run h run --bundle "$BUNDLE" "$ID-b"
+	expect_error '/linux/namespaces: a pid namespace must belong'
+	[ "$(container_status)" = running ]
+	h delete --force "$ID"
+	expect_nothing_left
+}
+
 @test "a path that is no namespace, or one of another type, is an error" {
 	update_config '(.linux.namespaces[] | select(.type == "network")) += {path: "/no/such/namespace"}'
 	run_script true
@@ -67,6 +116,24 @@ $(h exec "$ID-a" hostname)"
 	expect_output "inside
 example.org"
 	[ "$(hostname)" = "$before" ]
+}
+
+@test "an empty hostname is none, and one that is too long is refused" {
+	update_config '.hostname = "" | .domainname = ""'
+	run_script hostname
+	expect_status 0
+	expect_output "$(hostname)"
+	for name in hostname domainname; do
+		update_config --arg name $name '.[$name] = "x" * 65'
+		run_script hostname
+		expect_error "^hull: /$name: has 65 bytes.* 64\$"
+		update_config --arg name $name '.[$name] = "x" * 64'
+		run_script hostname
+		expect_status 0
+	done
+	update_config '.hostname = "" | .domainname = "" | .linux.namespaces |= map(select(.type != "uts"))'
+	run_script true
+	expect_status 0
 }
 
 @test "a hostname without a new uts namespace is refused" {

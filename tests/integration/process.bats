@@ -71,6 +71,34 @@ load helpers
 	expect_match 'Max stack size +1048576 +2097152'
 }
 
+@test "every resource limit that Linux has" {
+	update_config '.process.rlimits = [{AS: 1099511627776, CORE: 1, CPU: 3600, DATA: 1099511627776, FSIZE: 1099511627776,
+		LOCKS: 100, MEMLOCK: 4096, MSGQUEUE: 8192, NICE: 0, NOFILE: 50, NPROC: 400, RSS: 1099511627776, RTPRIO: 0,
+		RTTIME: 1000000, SIGPENDING: 60, STACK: 1048576} | to_entries[] | {type: ("RLIMIT_" + .key), soft: .value, hard: .value}]'
+	run_script 'cut -c 1-46 /proc/self/limits'
+	expect_status 0
+	while read -r value name; do
+		expect_match "^Max $name +$value"
+	done <<-LIMITS
+		1099511627776 address space
+		1 core file size
+		3600 cpu time
+		1099511627776 data size
+		1099511627776 file size
+		100 file locks
+		4096 locked memory
+		8192 msgqueue size
+		0 nice priority
+		50 open files
+		400 processes
+		1099511627776 resident set
+		0 realtime priority
+		1000000 realtime timeout
+		60 pending signals
+		1048576 stack size
+	LIMITS
+}
+
 @test "wrong resource limits are refused" {
 	update_config '.process.rlimits = [{type: "RLIMIT_NOSUCH", soft: 1, hard: 1}]'
 	run_script true
@@ -102,6 +130,27 @@ load helpers
 	expect_error "/process/oomScoreAdj"
 }
 
+@test "a label of SELinux, and a profile of AppArmor, are errors where these are not active" {
+	[ -d /sys/fs/selinux ] || {
+		update_config '.process.selinuxLabel = "system_u:system_r:container_t:s0:c1,c2"'
+		run_script true
+		expect_error '/process/selinuxLabel: set .system_u:system_r:container_t:s0:c1,c2.'
+		expect_nothing_left
+	}
+	[ -d /sys/kernel/security/apparmor ] || {
+		update_config 'del(.process.selinuxLabel) | .process.apparmorProfile = "container-default"'
+		run_script true
+		expect_error '/process/apparmorProfile: AppArmor is not active'
+		expect_nothing_left
+	}
+}
+
+@test "what is for Windows is ignored" {
+	update_config '.process.commandLine = "no such program" | .process.user.username = "nobody that there is"'
+	run_script 'id -u'
+	expect_output 0
+}
+
 # bats test_tags=quick
 @test "working directory and environment" {
 	mkdir "$BUNDLE/rootfs/work"
@@ -119,6 +168,24 @@ PATH=/bin"
 	run without_bats env LEAKED_VARIABLE=1 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
 	expect_status 0
 	expect_no_match LEAKED
+}
+
+# bats test_tags=quick
+@test "of several variables of one name the last counts" {
+	update_config '.process.env = ["PATH=/none", "A=1", "AB=1", "A=2", "=x", "B", "A", "HOME=/a", "PATH=/bin", "A=3", "HOME=", "C=", "D=", "E="]'
+	set_args env
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_status 0
+	[ "$(sort <<<"$output")" = "$(printf '%s\n' =x A=3 AB=1 B C= D= E= HOME=/root PATH=/bin)" ] || fail "$output"
+	update_config '.process.env = [range(60000) | "A\(. % 50000)=\(.)"] + ["PATH=/bin"]'
+	set_args sh -c 'env | grep -c ^A; echo $A7 $A49999'
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_output "50000
+50007 49999"
+	start_sleeper
+	run h exec -e VALUE=1 -e VALUE=2 "$ID" env
+	expect_match '^VALUE=2$'
+	expect_no_match '^VALUE=1$'
 }
 
 @test "HOME is the user's where the configuration has none" {

@@ -51,7 +51,16 @@ column()
 	run h ps "$ID" -eo pid=
 	expect_error 'no column PID'
 	run h ps "$ID" --no-such-option
-	expect_error 'ps'
+	expect_error '^hull: ps: ps\(1\) failed with status 1; the words behind the id are its options$'
+}
+
+@test "a ps with much output that is not wanted does not hang" {
+	mkdir "$TEST_DIR/path"
+	printf '#!/bin/sh\nexec seq 1 100000\n' >"$TEST_DIR/path/ps"
+	chmod +x "$TEST_DIR/path/ps"
+	PATH=$TEST_DIR/path:$PATH run timeout 20 "$HULL" --root "$ROOT" ps "$ID"
+	expect_status 1
+	expect_error 'no column PID'
 }
 
 @test "a process of the container cannot forge a line" {

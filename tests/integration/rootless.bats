@@ -176,6 +176,28 @@ as_delegated()
 	[ -d "$RUN/hull" ]
 }
 
+@test "root of a user namespace maps the ids of a file system that was mounted there, as an ordinary user" {
+	require_cmd unshare
+	mkdir "$TEST_DIR/m"
+	chown "$OWNER_ID:$OWNER_ID" "$TEST_DIR/m"
+	# Of the only id that there is, as it is; and of another one, so that the file is nobody's.
+	for id in 0 5; do
+		update_config --arg dir "$TEST_DIR/m" --argjson id $id '.linux.namespaces |= map(select(.type != "user"))
+			| del(.linux.uidMappings, .linux.gidMappings)
+			| .mounts |= map(select(.destination != "/m")) + [{destination: "/m", source: $dir,
+				options: ["bind", "idmap"], uidMappings: [{containerID: $id, hostID: 0, size: 1}],
+				gidMappings: [{containerID: $id, hostID: 0, size: 1}]}]'
+		set_args stat -c '%u %g' /m/file
+		chown -R "$OWNER_ID:$OWNER_ID" "$BUNDLE"
+		run as_user unshare --user --map-root-user --mount sh -c \
+			'mount -t tmpfs m "$1/m" && touch "$1/m/file" && exec "$2" run --bundle "$1/bundle" "$3"' \
+			sh "$TEST_DIR" "$HULL_COPY" "$ID"
+		[[ "$output" != *"cannot map the ids of this file system"* ]] || skip "this kernel has no idmapped tmpfs"
+		expect_status 0
+		expect_output "$([ $id = 0 ] && echo 0 0 || echo 65534 65534)"
+	done
+}
+
 # Both bundles are the outer container's; the inner one's configuration is made there.
 nest()
 {
@@ -219,6 +241,48 @@ nest()
 	expect_status 5
 	expect_match '^inner$'
 	expect_match '^ *0 +(0|200000) +65536$'
+}
+
+@test "nested: an idmapped mount in a container with a user namespace" {
+	nest
+	update_config '.linux.namespaces += [{type: "user"}] | .linux.uidMappings = [{containerID: 0, hostID: 200000, size: 65536}]
+		| .linux.gidMappings = .linux.uidMappings | del(.linux.resources)
+		| .mounts += [{destination: "/data", source: "tmpfs", type: "tmpfs"}]'
+	BUNDLE=$TEST_DIR/inner update_config '.mounts += [{destination: "/m", source: "/data", options: ["bind", "idmap"],
+			uidMappings: [{containerID: 1000, hostID: 0, size: 1}], gidMappings: [{containerID: 2000, hostID: 7, size: 1}]}]
+		| .process.args = ["stat", "-c", "%u %g", "/m/file"]'
+	chown -R 200000:200000 "$TEST_DIR/inner" "$BUNDLE/rootfs"
+	set_args sh -c 'touch /data/file && chown 1000:2000 /data/file && exec /hull run --bundle /inner inner'
+	run h run --bundle "$BUNDLE" "$ID"
+	[[ "$output" != *"cannot map the ids of this file system"* ]] || skip "this kernel has no idmapped tmpfs"
+	expect_status 0
+	expect_match '^0 7$'
+}
+
+@test "nested: limits work in a container's own cgroup, from the root of its cgroup namespace down" {
+	local limits file=hugetlb.2MB.max value=2097152
+	cgroup_is_v2 || skip "not a pure cgroup v2 host"
+	limits='{"hugepageLimits": [{"pageSize": "2MB", "limit": 2097152}]}'
+	if has_controller pids; then
+		file=pids.max value=20 limits='{"pids": {"limit": 20}}'
+	else
+		require_controller hugetlb
+	fi
+	nest
+	jq --argjson r "$limits" --arg file "$file" '.linux.resources = $r
+		| .process.args = ["sh", "-c", "echo \($file) $(cat /sys/fs/cgroup/\($file)); cat /proc/self/cgroup"]' \
+		"$TEST_DIR/inner/config.json" >"$TEST_DIR/inner/new"
+	mv "$TEST_DIR/inner/new" "$TEST_DIR/inner/config.json"
+	update_config '.mounts |= map(if .type == "cgroup" then .options -= ["ro"] else . end) | del(.linux.resources)'
+	# The root of the namespace holds the outer container's process: nothing can be passed on from there ...
+	set_args sh -c "/hull run --bundle /inner first; mkdir /sys/fs/cgroup/self && echo 0 >/sys/fs/cgroup/self/cgroup.procs &&
+		/hull run --bundle /inner second; ls -d /sys/fs/cgroup/*/"
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_match 'needs the (pids|hugetlb) controller, which cannot be enabled in ./sys/fs/cgroup/cgroup.subtree_control.*holds processes itself'
+	# ... until that has moved to a cgroup below; and nothing of the inner one is left.
+	expect_match "^$file $value\$"
+	expect_match '^0::/$'
+	expect_no_match 'hull-'
 }
 
 # ---- podman without root ----------------------------------------------------------------------

@@ -82,16 +82,44 @@ may_be_realtime()
 	update_config '.process.scheduler = {policy: "SCHED_DEADLINE", runtime: 1000000, deadline: 5000000,
 			period: 10000000}
 		| .hooks.startContainer = [{path: "/bin/sh", args: ["sh", "-c", "cat >/tmp/hook; cat /tmp/hook >/tmp/again"]}]'
-	chrt -d --sched-runtime 1000000 --sched-deadline 5000000 --sched-period 10000000 0 true 2>/dev/null ||
-		skip "no deadline scheduling here"
+	has_deadlines
 	run_script "$SHOW"
 	expect_output "nice 0 priority 0 policy 6"
 	[ -s "$BUNDLE/rootfs/tmp/again" ]
 }
 
-@test "a deadline that is more than the machine has is refused with the reason" {
+has_deadlines()
+{
 	chrt -d --sched-runtime 1000000 --sched-deadline 5000000 --sched-period 10000000 0 true 2>/dev/null ||
 		skip "no deadline scheduling here"
+}
+
+@test "runtime, deadline and period reach the kernel, and the flags of a deadline" {
+	has_deadlines
+	set_args probe scheduler
+	update_config '.process.scheduler = {policy: "SCHED_DEADLINE", runtime: 1000000, deadline: 5000000, period: 10000000}'
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_output "policy 6 flags 0 nice 0 priority 0 runtime 1000000 deadline 5000000 period 10000000"
+	for flag in SCHED_FLAG_RESET_ON_FORK=0x1 SCHED_FLAG_RECLAIM=0x2 SCHED_FLAG_DL_OVERRUN=0x4; do
+		update_config --arg f "${flag%=*}" '.process.scheduler.flags = [$f]'
+		run h run --bundle "$BUNDLE" "$ID"
+		expect_match "^policy 6 flags ${flag#*=} "
+	done
+}
+
+@test "the flags that keep policy or parameters keep them" {
+	update_config '.process.scheduler = {policy: "SCHED_IDLE", nice: 4, flags: ["SCHED_FLAG_KEEP_POLICY"]}'
+	set_args probe scheduler
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_match '^policy 0 flags 0 nice 4 '
+	# The kernel counts the policy among the parameters.
+	update_config '.process.scheduler = {policy: "SCHED_IDLE", flags: ["SCHED_FLAG_KEEP_PARAMS"]}'
+	run without_bats nice -n 9 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
+	expect_match '^policy 0 flags 0 nice 9 '
+}
+
+@test "a deadline that is more than the machine has is refused with the reason" {
+	has_deadlines
 	update_config '.process.scheduler = {policy: "SCHED_DEADLINE", runtime: 1000000000000,
 		deadline: 2000000000000, period: 2000000000000}'
 	run_script true
@@ -241,6 +269,25 @@ CPUS='grep Cpus_allowed_list /proc/self/status | cut -f2'
 	expect_status 0
 }
 
+# Prints what numa_maps(5) says of a policy; skips where the kernel has it not.
+shown_policy()
+{
+	run_script 'grep -oE "^[0-9a-f]+ [^ ]*( \(many\)[^ ]*| interleave[^ ]*)?" /proc/self/numa_maps | head -n 1 | cut -d" " -f2-'
+	[[ "$output" != *"set MPOL_"*"Invalid argument"* ]] || skip "this kernel does not have $1"
+}
+
+@test "each mode and each flag of a memory policy is in force" {
+	[ -e /proc/self/numa_maps ] || skip "a kernel without NUMA"
+	for case in 'MPOL_PREFERRED prefer:0' 'MPOL_PREFERRED_MANY prefer (many):0' 'MPOL_INTERLEAVE interleave:0' \
+		'MPOL_BIND bind:0' 'MPOL_BIND+MPOL_F_STATIC_NODES bind=static:0' 'MPOL_BIND+MPOL_F_RELATIVE_NODES bind=relative:0' \
+		'MPOL_BIND+MPOL_F_NUMA_BALANCING bind=balancing:0' 'MPOL_WEIGHTED_INTERLEAVE weighted interleave:0'; do
+		what=${case%% *}
+		update_config --arg w "$what" '.linux.memoryPolicy = ($w / "+" | {mode: .[0], nodes: "0", flags: .[1:]})'
+		shown_policy "$what"
+		expect_output "${case#* }"
+	done
+}
+
 @test "memory policies that cannot be are refused with the place" {
 	update_config '.linux.memoryPolicy = {mode: "MPOL_BIND"}'
 	run_script true
@@ -273,10 +320,42 @@ CPUS='grep Cpus_allowed_list /proc/self/status | cut -f2'
 	expect_output x86_64
 }
 
-@test "flags of a personality are refused" {
-	update_config '.linux.personality = {domain: "LINUX", flags: ["ADDR_NO_RANDOMIZE"]}'
+# bats test_tags=quick
+@test "the flags of personality(2) are in force, for an exec, too" {
+	while read -r flag value; do
+		update_config --arg f "$flag" '.linux.personality = {domain: "LINUX", flags: [$f]}'
+		run_script 'cat /proc/self/personality'
+		expect_output "$value"
+	done <<-FLAGS
+		UNAME26 00020000
+		ADDR_NO_RANDOMIZE 00040000
+		FDPIC_FUNCPTRS 00080000
+		MMAP_PAGE_ZERO 00100000
+		ADDR_COMPAT_LAYOUT 00200000
+		ADDR_LIMIT_32BIT 00800000
+		SHORT_INODE 01000000
+		WHOLE_SECONDS 02000000
+		STICKY_TIMEOUTS 04000000
+		ADDR_LIMIT_3GB 08000000
+	FLAGS
+	update_config '.linux.personality = {domain: "LINUX32", flags: ["ADDR_NO_RANDOMIZE", "UNAME26"]}'
+	start_sleeper
+	run h exec "$ID" sh -c 'cat /proc/self/personality; uname -r'
+	expect_match '^00060008$'
+	expect_match '^2\.6\.'
+}
+
+@test "READ_IMPLIES_EXEC is set, and the kernel's to keep" {
+	require_cmd setarch
+	update_config '.linux.personality = {domain: "LINUX", flags: ["READ_IMPLIES_EXEC"]}'
+	run_script 'cat /proc/self/personality'
+	expect_output "$(setarch -X cat /proc/self/personality)" # x86 takes it away from 64-bit programs
+}
+
+@test "a personality without a domain, and flags that nobody knows, are refused" {
+	update_config '.linux.personality = {domain: "LINUX", flags: ["ADDR_NO_RANDOMIZE", "NO_SUCH"]}'
 	run_script true
-	expect_error '/linux/personality/flags/0: `ADDR_NO_RANDOMIZE`'
+	expect_error '/linux/personality/flags/1: `NO_SUCH` is no flag'
 	update_config '.linux.personality = {}'
 	run_script true
 	expect_error '/linux/personality/domain: is missing'

@@ -92,3 +92,56 @@ host-$i" ] || fail "container $i:" "$(cat "$TEST_DIR/out.$i")"
 	done
 	wait_until 5 '[ "$(h ps --format json "$ID" | jq length)" -le '$((before + 1))' ]'
 }
+
+# How many system calls a hull command makes.
+count_calls()
+{
+	strace -qq -o "$TEST_DIR/calls" "$HULL" --root "$ROOT" "$@" >"$TEST_DIR/printed" 3>&- 4>&-
+	wc -l <"$TEST_DIR/calls"
+}
+
+# Times vary, system calls do not: at most so many that `list` makes for each container.
+LIST_CALLS=17
+
+@test "1000 containers at once: list costs the same for each, and state of one does not depend on their number" {
+	local many=${HULL_CONTAINERS:-1000} state list
+	require_cmd strace
+	skip_sanitized "strace and the leak checker exclude one another"
+	strace -qq -o /dev/null true 2>/dev/null || skip "strace may not trace here"
+	set_args true
+	for i in {1..10}; do
+		create_container "$ID-$i"
+	done
+	state=$(count_calls state "$ID-5")
+	list=$(count_calls list)
+	for i in $(seq 11 "$many"); do
+		create_container "$ID-$i"
+	done
+	[ "$(h list --format json | jq 'map(select(.status == "created")) | length')" = "$many" ]
+	[ "$(count_calls state "$ID-5")" = "$state" ] || fail "state: $(wc -l <"$TEST_DIR/calls") system calls with $many, $state with 10"
+	[ "$(count_calls list)" -le $((list + LIST_CALLS * (many - 10))) ] ||
+		fail "list: $(wc -l <"$TEST_DIR/calls") system calls with $many, $list with 10"
+	[ "$(wc -l <"$TEST_DIR/printed")" = $((many + 1)) ]
+	h delete --force --regex "^$ID-"
+	expect_nothing_left
+	[ -z "$(ls -A "$ROOT")" ]
+}
+
+# bats test_tags=quick
+@test "exec in a container that is ended meanwhile says so" {
+	local i
+
+	set_args sleep 60
+	for _ in 1 2 3 4; do
+		start_container
+		for i in 1 2 3 4 5 6; do
+			h exec "$ID" true >/dev/null 2>>"$TEST_DIR/errors" &
+		done
+		h kill "$ID" KILL
+		wait
+		h delete --force "$ID"
+	done
+	run cat "$TEST_DIR/errors"
+	expect_match 'container not running'
+	[ -z "$(grep -v 'container not running' <<<"$output")" ] || fail "another reason:" "$output"
+}

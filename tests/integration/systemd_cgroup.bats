@@ -7,8 +7,7 @@ load helpers
 setup()
 {
 	hull_setup
-	[ -d /run/systemd/system ] || skip "systemd does not run here"
-	cgroup_is_v2 || skip "needs pure cgroup v2"
+	require_systemd
 	set_args sh -c 'trap "exit 0" TERM; while :; do sleep 0.05; done'
 }
 
@@ -116,13 +115,22 @@ cgroup_dir()
 	[ "$(cat "$dir/memory.swap.max")" = 67108864 ]
 }
 
-@test "systemd: the device filter is ours, and survives daemon-reload" {
+@test "systemd: the device filter is ours, one program, and survives daemon-reload and updates" {
 	mknod "$BUNDLE/rootfs/tmp/fuse" c 10 229
 	update_config '.linux.resources.devices = [{allow: false, access: "rwm"}]'
 	start_scope
 	systemctl daemon-reload
 	run h exec "$ID" sh -c ': >/dev/null; probe open /tmp/fuse'
 	expect_output EPERM
+	[ "$("$HELPERS/bpf_devices" "$(cgroup_dir)")" = 1 ]
+	for allow in true false true; do
+		echo '{"devices": [{"allow": false, "access": "rwm"}, {"allow": '$allow', "type": "c", "major": 10, "minor": 229, "access": "rw"}],
+			"pids": {"limit": 40}}' | h update -r - "$ID"
+		systemctl daemon-reload
+		[ "$("$HELPERS/bpf_devices" "$(cgroup_dir)")" = 1 ]
+		run h exec "$ID" sh -c ': >/dev/null; probe open /tmp/fuse'
+		if $allow; then expect_match '^(ok|ENODEV|ENXIO|ENOENT)$'; else expect_output EPERM; fi
+	done
 }
 
 @test "systemd: annotations set properties" {

@@ -24,6 +24,8 @@ memory_limit()
 	[ "$(saved .linux.resources.memory.limit)" = 50331648 ]
 	h update --memory=96MiB "$ID"
 	[ "$(memory_limit)" = 100663296 ]
+	h update --memory 0.0625G "$ID"
+	[ "$(memory_limit)" = 67108864 ]
 	h update --memory -1 "$ID"
 	[ "$(memory_limit)" = max ] || [ "$(memory_limit)" -gt 1099511627776 ]
 	[ "$(saved .linux.resources.memory)" = '{"limit":-1,"swap":-1}' ]
@@ -107,6 +109,17 @@ memory_limit()
 	[ "$(limit cpu cpu.idle cpu.idle)" = 1 ]
 	h update --cpu-idle 0 "$ID"
 	[ "$(limit cpu cpu.idle cpu.idle)" = 0 ]
+	# Idle cgroups have no shares; those that were given are there again afterwards.
+	h update --cpu-share 512 "$ID"
+	shares=$(limit cpu cpu.shares cpu.weight)
+	h update --cpu-idle 1 "$ID"
+	h update --cpu-share 2048 --cpu-quota 40000 "$ID"
+	h update --cpu-share 512 "$ID"
+	h update --cpu-idle 0 "$ID"
+	[ "$(limit cpu cpu.shares cpu.weight)" = "$shares" ]
+	h update --cpu-idle 1 --cpu-share 2048 "$ID"
+	h update --cpu-idle 0 --cpu-share 512 "$ID"
+	[ "$(limit cpu cpu.shares cpu.weight)" = "$shares" ]
 }
 
 @test "update: cpuset" {
@@ -138,6 +151,27 @@ memory_limit()
 	run h exec "$ID" probe open /tmp/fuse
 	expect_output EPERM
 	[ "$(container_status)" = running ]
+}
+
+@test "update: after many of them the cgroup has one device filter, and the devices of the last" {
+	cgroup_is_v2 || skip "the device filter of cgroup v1 is no program"
+	update_config '.linux.resources.devices = [{allow: false, access: "rwm"}]'
+	mknod "$BUNDLE/rootfs/tmp/fuse" c 10 229
+	start_sleeper
+	[ "$("$HELPERS/bpf_devices" "$(cgroup_of devices)")" = 1 ]
+	for allow in true false true false true false true false; do
+		echo '{"devices": [{"allow": false, "access": "rwm"}, {"allow": '$allow', "type": "c", "major": 10, "minor": 229, "access": "rw"}]}' |
+			h update -r - "$ID"
+		[ "$("$HELPERS/bpf_devices" "$(cgroup_of devices)")" = 1 ]
+		run h exec "$ID" sh -c ': >/dev/null; probe open /tmp/fuse'
+		if $allow; then expect_match '^(ok|ENODEV|ENXIO|ENOENT)$'; else expect_output EPERM; fi
+	done
+	# other limits leave it alone
+	has_controller pids && h update --pids-limit 30 "$ID"
+	[ "$("$HELPERS/bpf_devices" "$(cgroup_of devices)")" = 1 ]
+	# without any rule that denies there is still only one
+	echo '{"devices": [{"allow": true, "access": "rwm"}]}' | h update -r - "$ID"
+	[ "$("$HELPERS/bpf_devices" "$(cgroup_of devices)")" = 1 ]
 }
 
 @test "update: a paused container is updated and stays paused" {
@@ -182,18 +216,20 @@ memory_limit()
 	before=$(cat "$ROOT/$ID/config.json")
 	run h update "$ID"
 	expect_error "no limit is given"
-	run h update --memory 12q "$ID"
-	expect_error "\-\-memory .12q"
+	for size in 12q 1.g .5g 1..5g 1.5.g 1.12345g 9000000.5p 1.5gx; do
+		run h update --memory $size "$ID"
+		expect_error "\-\-memory .$size"
+	done
 	run h update --memory 99999999999g "$ID"
 	expect_error "\-\-memory"
 	run h update --pids-limit many "$ID"
 	expect_error "pids-limit"
 	run h update --cpu-share -5 "$ID"
 	expect_error "cpu-share"
-	run h update --l3-cache-schema L3:0=f "$ID"
-	expect_error "intelRdt"
-	run h update --mem-bw-schema MB:0=10 "$ID"
-	expect_error "intelRdt"
+	run h update --l3-cache-schema '' "$ID"
+	expect_error "l3-cache-schema"
+	run h update --mem-bw-schema L3:0=f "$ID"
+	expect_error "mem-bw-schema .L3:0=f.: must be one line that begins with MB:"
 	run h update --resources "$TEST_DIR/none.json" "$ID"
 	expect_error "none.json"
 	run h update --resources - "$ID" <<<'{"memory": {"limit": "much"}}'
@@ -205,12 +241,17 @@ memory_limit()
 	[ "$(cat "$ROOT/$ID/config.json")" = "$before" ]
 }
 
-@test "update: memory limits that the kernel no longer has are warned about" {
+@test "update: limits of kernel memory are in force, or warned about where the kernel no longer has them" {
 	start_sleeper
 	run h update --kernel-memory 64m --kernel-memory-tcp 64m "$ID"
 	expect_status 0
-	expect_match "memory.kernel is ignored"
-	expect_match "memory.kernelTCP is ignored"
+	if [ "$(cat "$(cgroup_of memory)/memory.kmem.tcp.limit_in_bytes" 2>/dev/null)" = 67108864 ]; then
+		expect_no_match "memory.kernelTCP is ignored"
+	else
+		expect_match "memory.kernelTCP is ignored"
+	fi
+	[ "$(cat "$(cgroup_of memory)/memory.kmem.limit_in_bytes" 2>/dev/null)" = 67108864 ] ||
+		expect_match "memory.kernel is ignored"
 }
 
 @test "update: a stopped container and one without a cgroup have no limits to change" {

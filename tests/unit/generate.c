@@ -163,7 +163,7 @@ static void generate_u32s(struct generator *g, const struct schema_member *m,
 	numbers->len = any_length(g, m);
 	numbers->items = new_items(g, numbers->len, sizeof(*numbers->items));
 	for (size_t i = 0; i < numbers->len; i++)
-		numbers->items[i] = (uint32_t)any_unsigned(g, 0, UINT32_MAX);
+		numbers->items[i] = (uint32_t)any_unsigned(g, 0, m->ranged ? m->max : UINT32_MAX);
 }
 
 static void generate_number_member(struct generator *g, const struct schema_member *m, void *field)

@@ -4,145 +4,16 @@
  * named after its process, which it removes. Where cgroups cannot be made, all is skipped; where a
  * controller is missing, the error that says so is what is tested.
  */
-#include "tests/unit/unit.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/syscalls.h"
-#include "cgroups/internal.h"
-
-struct world {
-	struct cgroup_host host;
-	char top[64], path[128]; /* "/hull-test-PID", "/hull-test-PID/a/c" */
-	struct cgroup cg;
-	struct error err;
-};
-
-static int setup(void **state)
-{
-	struct world *w = calloc(1, sizeof(*w));
-
-	assert_non_null(w);
-	snprintf(w->top, sizeof(w->top), "/hull-test-%d", (int)getpid());
-	snprintf(w->path, sizeof(w->path), "%s/a/c", w->top);
-	assert_int_equal(cgroup_host_detect(&w->host, &w->err), 0);
-	*state = w;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct world *w = *state;
-
-	cgroup_close(&w->cg);
-	cgroup_kill(&w->host, w->top, SIGKILL, NULL);
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		;
-	assert_int_equal(cgroup_remove(&w->host, w->top, &w->err), 0);
-	free(w);
-	return 0;
-}
-
-#define must(expression)                                              \
-	do {                                                          \
-		w->err.text[0] = '\0';                                \
-		if ((expression) < 0)                                 \
-			fail_msg("%s: %s", #expression, w->err.text); \
-	} while (0)
-
-/* Makes the test's cgroup, or skips the test. */
-static void create(struct world *w)
-{
-	int r;
-
-	if (w->host.layout == CGROUP_NONE) {
-		print_message("skipped: no cgroups are mounted here\n");
-		skip();
-	}
-	r = cgroup_create(&w->host, w->path, &w->cg, &w->err);
-	if (r == -EACCES || r == -EPERM || r == -EROFS) {
-		assert_non_null(strstr(w->err.text, "elegated"));
-		print_message("skipped: %s\n", w->err.text);
-		skip();
-	}
-	if (r < 0)
-		fail_msg("%s", w->err.text);
-}
-
-static bool exists(struct world *w, int h, const char *path)
-{
-	char full[CGROUP_FULL_MAX];
-
-	cgroup_full_path(&w->host, h, path, full);
-	return access(full, F_OK) == 0;
-}
-
-static void file_is(struct world *w, int h, const char *file, const char *value)
-{
-	char text[256];
-
-	must(file_read_small(w->cg.dirs[h], file, text, sizeof(text), &w->err));
-	assert_string_equal(text, value);
-}
-
-/* A child that ends with the test, also where the test fails before it is in the cgroup. */
-static pid_t fork_child(void)
-{
-	pid_t pid = fork();
-
-	assert_true(pid >= 0);
-	if (pid == 0)
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	return pid;
-}
-
-/* A child that enters the cgroup and then waits to be killed. */
-static pid_t spawn(struct world *w, bool itself)
-{
-	int ready[2];
-	char c = 'x';
-	pid_t pid;
-
-	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
-	pid = fork_child();
-	if (pid == 0) {
-		if (itself && cgroup_enter(&w->cg, 0, false, NULL) < 0)
-			_exit(1);
-		if (write(ready[1], &c, 1) != 1)
-			_exit(1);
-		for (;;)
-			pause();
-	}
-	close(ready[1]);
-	assert_int_equal(read(ready[0], &c, 1), 1);
-	close(ready[0]);
-	if (!itself)
-		must(cgroup_enter(&w->cg, pid, false, &w->err));
-	return pid;
-}
-
-/* Has the child pid end within five seconds, of this signal. */
-static void ends_of(pid_t pid, int sig)
-{
-	for (int i = 0; i < 500; i++) {
-		int status;
-
-		if (waitpid(pid, &status, WNOHANG) == pid) {
-			assert_true(WIFSIGNALED(status));
-			assert_int_equal(WTERMSIG(status), sig);
-			return;
-		}
-		usleep(10000);
-	}
-	fail_msg("process %d did not end", (int)pid);
-}
+#include "tests/unit/cgroup_world.h"
 
 /* ---- making, entering, removing ----------------------------------------------------------- */
 
@@ -766,8 +637,6 @@ static void the_v2_program_is_taken_by_the_kernel(void **state)
 	must(cgroup_device_attach(&w->cg, h, rules, 1, &w->err));
 	devices_are(w, true, O_RDONLY, true);
 }
-
-#define world_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {

@@ -159,37 +159,32 @@ static void absence_is_not_emptiness(void **state)
 	arena_free(&arena);
 }
 
-/* What Go programs write for nil slices, maps, pointers, and for structures held by value. */
+/* What Go programs write for strings and structures that they hold by value and leave empty. */
 static void what_go_writes_for_nothing_is_absent(void **state)
 {
 	struct arena arena;
-	struct oci_config *c = must_parse(
-		"'process': {'cwd': '/', 'args': null, 'capabilities': null, 'oomScoreAdj': null,"
-		"            'terminal': null, 'apparmorProfile': null},"
-		"'mounts': null, 'annotations': null, 'hooks': null, 'hostname': null,"
-		"'linux': {'namespaces': [{'type': 'uts', 'path': ''}], 'sysctl': null,"
-		"          'netDevices': {'eth0': {'name': ''}},"
-		"          'resources': {'devices': [{'allow': false, 'type': ''}]}},"
-		"'vm': {'hypervisor': {'path': ''}, 'kernel': {'path': '/k'},"
-		"       'image': {'path': '', 'format': ''}}",
-		&arena);
+	struct oci_config *c =
+		must_parse("'linux': {'namespaces': [{'type': 'uts', 'path': ''}],"
+			   "          'netDevices': {'eth0': {'name': ''}},"
+			   "          'resources': {'devices': [{'allow': false, 'type': ''}]}},"
+			   "'vm': {'hypervisor': {'path': ''}, 'kernel': {'path': '/k'},"
+			   "       'image': {'path': '', 'format': ''}}",
+			   &arena);
 
 	(void)state;
-	assert_null(c->process->args.items);
-	assert_null(c->process->capabilities);
-	assert_false(c->process->oom_score_adj.set);
-	assert_false(c->process->terminal.set);
-	assert_null(c->process->apparmor_profile);
-	assert_null(c->mounts.items);
-	assert_null(c->annotations.items);
-	assert_null(c->hooks);
-	assert_null(c->hostname);
 	assert_null(c->linux_->namespaces.items[0].path);
 	assert_null(c->linux_->net_devices.items[0].name);
 	assert_null(c->linux_->resources->devices.items[0].type);
 	assert_null(c->vm->hypervisor);
 	assert_null(c->vm->image);
 	arena_free(&arena);
+	must_refuse("'vm': {'kernel': {'path': '/k'}, 'image': {'path': '', 'format': 'raw'}}",
+		    "/vm/image/path: expected an absolute path, found \"\"");
+	must_refuse("'vm': {'kernel': {'path': '/k'}, 'image': {'path': ''}}",
+		    "/vm/image/path: expected an absolute path, found \"\"");
+	must_refuse(
+		"'vm': {'kernel': {'path': '/k'}, 'hypervisor': {'path': '', 'parameters': [1]}}",
+		"/vm/hypervisor/path: expected an absolute path, found \"\"");
 }
 
 static void hwconfig_has_two_spellings(void **state)
@@ -210,20 +205,26 @@ static void hwconfig_has_two_spellings(void **state)
 		    "/vm/hwConfig: given twice, in two spellings");
 }
 
-/* Engines pass st_mode with the type of file (8630 is S_IFCHR | 0666). */
+/* podman passes st_mode with the type of file (8630 is S_IFCHR | 0666). */
 static void file_mode_is_permission_bits(void **state)
 {
 	struct arena arena;
 	struct oci_config *c = must_parse(
 		"'linux': {'devices': ["
 		"{'path': '/dev/a', 'type': 'c', 'major': 1, 'minor': 3, 'fileMode': 8630},"
-		"{'path': '/dev/b', 'type': 'p', 'fileMode': 4095}]}",
+		"{'path': '/dev/b', 'type': 'p', 'fileMode': 511},"
+		"{'path': '/dev/c', 'type': 'b', 'major': 1, 'minor': 3, 'fileMode': 25008}]}",
 		&arena);
 
 	(void)state;
 	assert_int_equal(c->linux_->devices.items[0].file_mode.v, 0666);
-	assert_int_equal(c->linux_->devices.items[1].file_mode.v, 07777);
+	assert_int_equal(c->linux_->devices.items[1].file_mode.v, 0777);
+	assert_int_equal(c->linux_->devices.items[2].file_mode.v, 0660);
 	arena_free(&arena);
+	must_refuse("'linux': {'devices': [{'path': '/a', 'type': 'p', 'fileMode': 8630}]}",
+		    "/linux/devices/0/fileMode: 8630 is out of range (0 to 511)");
+	must_refuse("'linux': {'devices': [{'path': '/a', 'type': 'p', 'fileMode': 512}]}",
+		    "/linux/devices/0/fileMode: 512 is out of range (0 to 511)");
 }
 
 /* ---- limits ----------------------------------------------------------------------------------- */
@@ -371,7 +372,7 @@ static void mend(struct oci_config *config)
 	for (size_t i = 0; i < config->linux_->devices.len; i++) {
 		struct oci_device *d = &config->linux_->devices.items[i];
 
-		d->file_mode.v &= 07777;
+		d->file_mode.v &= 0777;
 		if (d->type[0] != 'p')
 			d->major.set = d->minor.set = true;
 	}

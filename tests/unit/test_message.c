@@ -150,7 +150,7 @@ static void send_raw(int sock, const void *data, size_t len, unsigned fd_count)
 	close(fd);
 }
 
-static void a_wrong_message_is_refused_and_leaks_nothing(void **state)
+static void cve_2021_43784_wrong_lengths_are_refused_and_leak_nothing(void **state)
 {
 	struct pair *pair = *state;
 	struct {
@@ -267,7 +267,7 @@ int main(void)
 		pair_test(the_largest_payload_fits),
 		pair_test(descriptors_arrive_close_on_exec),
 		pair_test(a_dead_peer_is_epipe),
-		pair_test(a_wrong_message_is_refused_and_leaks_nothing),
+		pair_test(cve_2021_43784_wrong_lengths_are_refused_and_leak_nothing),
 		cmocka_unit_test(connects_to_paths_of_any_length),
 	};
 

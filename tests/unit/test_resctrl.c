@@ -237,6 +237,29 @@ static void a_shared_class_must_be_as_written(void **state)
 	assert_true(exists(f->root, "gold"));
 }
 
+/* What an update asks for is written to the container's class, whoever made it, and to no other. */
+static void an_update(void **state)
+{
+	struct oci_intel_rdt own = { .l3_cache_schema = "L3:0=f\nMB:0=10",
+				     .mem_bw_schema = "MB:0=20" };
+	struct oci_intel_rdt shared = { .clos_id = "gold", .mem_bw_schema = "MB:0=30" };
+	struct oci_intel_rdt none = { .clos_id = "gold" }, missing = { .clos_id = "silver" };
+	struct fixture *f = *state;
+	struct error err = { 0 };
+
+	make_class(f->root, "id", "");
+	make_class(f->root, "gold", "");
+	assert_int_equal(resctrl_update(f->root, &own, "id", &err), 0);
+	expect_file(f->root, "id/schemata", "L3:0=f\nMB:0=20\n");
+	expect_file(f->root, "gold/schemata", "");
+	assert_int_equal(resctrl_update(f->root, &shared, "id", &err), 0);
+	expect_file(f->root, "gold/schemata", "MB:0=30\n");
+	assert_int_equal(resctrl_update(f->root, &none, "id", &err), 0);
+	expect_file(f->root, "gold/schemata", "MB:0=30\n");
+	assert_int_equal(resctrl_update(f->root, &missing, "id", &err), -ENOENT);
+	assert_non_null(strstr(err.text, "open the class `silver`"));
+}
+
 /* A class with a closID that hull made goes with the container, unless others are in it. */
 static void a_shared_class_that_was_made(void **state)
 {
@@ -326,6 +349,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_there_is_left, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_shared_class, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_shared_class_must_be_as_written, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_update, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_shared_class_that_was_made, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_default_class, setup, teardown),
 		cmocka_unit_test_setup_teardown(creation_that_was_cut_short, setup, teardown),

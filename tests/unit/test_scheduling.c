@@ -187,9 +187,11 @@ static int bind_memory(void)
 
 static int become_32_bit(void)
 {
-	const struct oci_personality p = { .domain = "LINUX32" };
+	static const char *flags[] = { "READ_IMPLIES_EXEC", "UNAME26" };
+	const struct oci_personality p = { .domain = "LINUX32", .flags = { flags, 2 } };
+	const int wanted = PER_LINUX32 | READ_IMPLIES_EXEC | UNAME26;
 
-	return personality_set(&p, NULL) == 0 && personality(0xffffffff) == PER_LINUX32 ? 0 : 1;
+	return personality_set(&p, NULL) == 0 && personality(0xffffffff) == wanted ? 0 : 1;
 }
 
 static void the_kernel_gets_it(void **state)
@@ -237,7 +239,7 @@ static void memory_policies(void **state)
 
 static void personalities(void **state)
 {
-	static const char *flag[] = { "ADDR_NO_RANDOMIZE" };
+	static const char *flag[] = { "ADDR_NO_RANDOMIZE", "ADDR_NO_RANDOM" };
 	struct oci_personality p = { .domain = "LINUX" };
 	struct error err = { 0 };
 
@@ -245,8 +247,10 @@ static void personalities(void **state)
 	assert_int_equal(personality_check(NULL, &err), 0);
 	assert_int_equal(personality_check(&p, &err), 0);
 	p.flags = (struct oci_strings){ flag, 1 };
-	expect(personality_check(&p, &err), &err, ENOTSUP,
-	       "/linux/personality/flags/0: `ADDR_NO_RANDOMIZE`");
+	assert_int_equal(personality_check(&p, &err), 0);
+	p.flags.len = 2;
+	expect(personality_check(&p, &err), &err, EINVAL,
+	       "/linux/personality/flags/1: `ADDR_NO_RANDOM` is no flag of personality(2)");
 	p = (struct oci_personality){ .domain = NULL };
 	expect(personality_check(&p, &err), &err, EINVAL, "/linux/personality/domain: is missing");
 }

@@ -13,11 +13,13 @@
  *   probe notify TEXT...       sends each TEXT to $NOTIFY_SOCKET; "ok" or the error's name
  *   probe activated            prints the variables of socket activation and what the descriptors from 3 on are
  *   probe session              prints whether the process leads its session and process group
+ *   probe scheduler            prints all of sched_getattr(2)
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,6 +155,27 @@ static int activated(void)
 	return 0;
 }
 
+/* glibc has no sched_getattr(2), and the kernel's header of it cannot be included beside glibc's. */
+static int scheduler(void)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+		uint32_t util_min, util_max;
+	} attr = { 0 };
+
+	if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) < 0)
+		return report(-1);
+	printf("policy %u flags %#lx nice %d priority %u runtime %lu deadline %lu period %lu\n",
+	       attr.policy, (unsigned long)attr.flags, attr.nice, attr.priority,
+	       (unsigned long)attr.runtime, (unsigned long)attr.deadline,
+	       (unsigned long)attr.period);
+	return 0;
+}
+
 static _Noreturn void sleep_for_ever(void)
 {
 	signal(SIGTERM, SIG_IGN);
@@ -183,6 +206,8 @@ int main(int argc, char **argv)
 		return notify(argc - 2, argv + 2);
 	if (!strcmp(what, "activated"))
 		return activated();
+	if (!strcmp(what, "scheduler"))
+		return scheduler();
 	if (!strcmp(what, "sleep"))
 		sleep_for_ever();
 	if (!strcmp(what, "umask")) {
