@@ -634,6 +634,15 @@ static int microvm_mount(struct sandbox *sb, const struct oci_mounts *mounts, bo
 			 "mounts: what a microVM sees of the host is fixed when it starts");
 }
 
+static int microvm_update_class(struct sandbox *sb, const struct oci_intel_rdt *class, bool make,
+				struct error *err)
+{
+	(void)sb;
+	(void)class;
+	(void)make;
+	return error_set(err, ENOTSUP, "/linux/intelRdt: a microVM has no resctrl");
+}
+
 static int microvm_stats(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
 			 struct error *err)
 {
@@ -658,6 +667,7 @@ const struct sandbox_ops microvm_ops = {
 	.resume = microvm_resume,
 	.paused = is_paused,
 	.update = microvm_update,
+	.update_class = microvm_update_class,
 	.stats = microvm_stats,
 	.watch_oom = microvm_watch_oom,
 	.pids = microvm_pids,

@@ -393,10 +393,13 @@ static int serve_update(struct request *request, struct error *err)
 {
 	_cleanup_arena_ struct arena arena = { 0 };
 	struct oci_resources *resources;
+	struct runtime_update update = { .resources = NULL };
 	int r = oci_resources_parse(request->payload, request->len, &arena, &resources, err);
 
-	return r < 0 ? r
-		     : runtime_update(&request->guest->store, request->guest->id, resources, err);
+	if (r < 0)
+		return r;
+	update.resources = resources;
+	return runtime_update(&request->guest->store, request->guest->id, &update, err);
 }
 
 static int send_event(void *data, const struct strbuf *line, struct error *err)
