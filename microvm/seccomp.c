@@ -25,7 +25,9 @@
 #define PROGRAM_MAX 512 /* instructions */
 
 static const unsigned vcpu_ioctls[] = { KVM_RUN, KVM_KVMCLOCK_CTRL };
-static const unsigned device_ioctls[] = { TIOCGWINSZ, FIONREAD, TUNSETOFFLOAD };
+static const unsigned device_ioctls[] = {
+	TIOCGWINSZ, FIONREAD, TUNGETIFF, TUNSETVNETHDRSZ, TUNSETOFFLOAD, KVM_SET_USER_MEMORY_REGION
+};
 static const unsigned data_only[] = { PROT_READ | PROT_WRITE, PROT_READ,
 				      PROT_NONE }; /* never code */
 
@@ -97,7 +99,7 @@ static const struct jail_rule device_rules[] = {
 	{ SYS_fstat, ANY, "what a stream is" },
 	{ SYS_newfstatat, ANY, "the same, as the C library asks" },
 	{ SYS_ioctl, ONE_OF(1, device_ioctls),
-	  "the size of a terminal, what a pipe holds, what a tap takes over" },
+	  "a terminal's size, what a pipe holds, a tap that is attached, the machine's end" },
 	{ SYS_timerfd_settime, ANY, "the time that the guest gets to end" },
 	{ SYS_prctl, ANY, "the command may end: its end is ours no more" },
 	{ SYS_setsockopt, ANY, "how long an order may take" },

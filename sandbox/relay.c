@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -19,6 +20,13 @@ static void finish(struct relay *relay)
 		relay->on_end(relay);
 }
 
+static bool is_writable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	return poll(&p, 1, 0) > 0; /* an error is told by the write */
+}
+
 /*
  * A pipe or a terminal that says it is writable takes PIPE_BUF bytes without blocking, if we are its only writer or
  * the others write no more than that; a socket is asked not to block.
@@ -29,6 +37,10 @@ static ssize_t write_some(struct relay *relay)
 	size_t len = relay->end - relay->start;
 	ssize_t n;
 
+	if (relay->to_blocks && !is_writable(relay->to.fd)) {
+		errno = EAGAIN;
+		return -1;
+	}
 	if (relay->to_blocks && len > PIPE_BUF)
 		len = PIPE_BUF;
 	do {
@@ -82,11 +94,6 @@ static bool flush(struct relay *relay)
 		}
 		relay->start += (uint32_t)n;
 		relay->carried += (uint64_t)n;
-		/* Whether there is room for more is only known after asking. */
-		if (relay->to_blocks && relay->start < relay->end) {
-			wait_for(relay, false, true);
-			break;
-		}
 	}
 	if (relay->on_progress)
 		relay->on_progress(relay);

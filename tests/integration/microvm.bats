@@ -114,7 +114,7 @@ setup()
 @test "several execs at once each have their own streams and status" {
 	start_sleeper
 	for i in 1 2 3 4; do
-		(h exec "$ID" sh -c "read line; echo \"\$line $i\"; exit $i" <<<"say" >"$TEST_DIR/exec.$i"; echo $? >"$TEST_DIR/status.$i") &
+		(h exec "$ID" sh -c "read line; echo \"\$line $i\"; exit $i" <<<"say" >"$TEST_DIR/exec.$i" || echo $? >"$TEST_DIR/status.$i") &
 	done
 	wait
 	for i in 1 2 3 4; do
@@ -142,10 +142,12 @@ setup()
 
 @test "run in the foreground: a signal to hull reaches the workload, and its end is hull's" {
 	set_args sh -c 'trap "exit 9" TERM; echo up >/tmp/up; while :; do sleep 0.1; done'
-	h run --bundle "$BUNDLE" "$ID" </dev/null >"$OUT" 2>&1 &
+	"$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID" </dev/null >"$OUT" 2>&1 3>&- &
+	hull=$!
 	wait_until 40 '[ -e "$BUNDLE/rootfs/tmp/up" ]'
-	kill -TERM $!
-	run wait $!
+	kill -TERM $hull
+	status=0
+	wait $hull || status=$?
 	expect_status 9
 }
 
@@ -170,11 +172,13 @@ setup()
 
 @test "a terminal: a size, raw bytes, its end" {
 	update_config '.process.terminal = true'
-	set_args sh -c 'test -t 0 && test -t 1 && echo is a terminal; stty size; read line; echo "got $line"'
-	run "$HELPERS/terminal" 31 77 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID" <<<"typed"
+	set_args sh -c 'test -t 0 && test -t 1 && echo is a terminal; stty size; printf "> "; read line; echo "got $line"; exit 4'
+	run "$HELPERS/terminal" "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID" <<<"typed"
+	expect_status 4
 	expect_match 'is a terminal'
-	expect_match '31 77'
+	expect_match '33 77'
 	expect_match 'got typed'
+	expect_match 'terminal: restored'
 }
 
 @test "memory: the limit holds in the guest, and the machine has its size" {
