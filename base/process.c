@@ -3,8 +3,10 @@
 #include "base/process.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "base/file.h"
@@ -63,6 +65,17 @@ int process_open(pid_t pid, uint64_t start_time, struct error *err)
 	    st.state == 'Z' || st.state == 'X')
 		return error_set(err, ESRCH, "process %d does not exist", pid);
 	return take_fd(&fd);
+}
+
+int process_open_procfs(struct error *err)
+{
+	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct statfs fs;
+
+	if (proc < 0 || fstatfs(proc, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC)
+		return error_set(err, ENODEV,
+				 "`/proc` is not mounted on this host: mount -t proc proc /proc");
+	return take_fd(&proc);
 }
 
 bool process_is_host_root(void)

@@ -38,4 +38,7 @@ int process_exit_status(int wait_status);
 /* Waits for the child pid and returns its wait status, or a negative errno. */
 int process_wait(pid_t pid, int *wait_status);
 
+/* A descriptor of /proc, which is verified to be procfs. */
+int process_open_procfs(struct error *err);
+
 #endif

@@ -103,6 +103,13 @@ struct cgroup {
 int cgroup_create(const struct cgroup_host *host, const char *path, struct cgroup *cg,
 		  struct error *err);
 
+/*
+ * The same where systemd has made the cgroup around the process `inside`, in some of the hierarchies: in these that process
+ * may be in it.
+ */
+int cgroup_adopt(const struct cgroup_host *host, const char *path, pid_t inside, struct cgroup *cg,
+		 struct error *err);
+
 /* Opens an existing cgroup, for exec and update. -ENOENT where it exists in no hierarchy. */
 int cgroup_open(const struct cgroup_host *host, const char *path, struct cgroup *cg,
 		struct error *err);

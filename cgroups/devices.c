@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "cgroups/internal.h"
 
 #define ALL_ACCESS    ((unsigned)(BPF_DEVCG_ACC_MKNOD | BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE))
@@ -175,7 +176,7 @@ ssize_t cgroup_device_rules(const struct oci_device_rules *configured,
 
 /* ---- v1 ----------------------------------------------------------------------------------- */
 
-/* One write: "c 1:3 rwm", "b *:* m". type: b or c. */
+/* "c 1:3 rwm", "b *:* m" */
 static void rule_text(const struct cgroup_device_rule *rule, char type, char text[64])
 {
 	char major[24] = "*", minor[24] = "*";
@@ -195,103 +196,113 @@ static bool overlap(int64_t a, int64_t b)
 	return a < 0 || b < 0 || a == b;
 }
 
-static int write_rule(const struct cgroup *cg, int h, int fd, bool allow, const char *text,
-		      struct error *err)
-{
-	ssize_t n;
-
-	do {
-		n = write(fd, text, strlen(text));
-	} while (n < 0 && errno == EINTR);
-	if (n >= 0)
-		return 0;
-	if (errno == EPERM)
-		return error_set(
-			err, EPERM,
-			"cgroup: linux.resources.devices: the cgroups above `%s%s` do not allow "
-			"`%s` themselves, or hull lacks CAP_SYS_ADMIN; allow it there, or remove "
-			"the rule",
-			cg->host->hierarchies[h].mount, cg->path, text);
-	return cgroup_write_failed(cg, h, "devices", allow ? "devices.allow" : "devices.deny", text,
-				   errno, err);
-}
-
-/* The two files of v1, by what a rule says. */
-struct v1_files {
-	const struct cgroup *cg;
-	int h, fds[2]; /* devices.deny, devices.allow */
-};
-
-/* Writes a rule about other's devices with rule's kinds of access, for b and c where both are meant. */
-static int write_for(const struct v1_files *files, const struct cgroup_device_rule *rule,
-		     const struct cgroup_device_rule *other, struct error *err)
-{
-	struct cgroup_device_rule one = *other;
-	char text[64];
-	int r = 0;
-
-	one.access = rule->access;
-	for (const char *type = "bc"; r == 0 && *type; type++) {
-		if ((rule->type != 'a' && rule->type != *type) ||
-		    (other->type != 'a' && other->type != *type))
-			continue;
-		rule_text(&one, *type, text);
-		r = write_rule(files->cg, files->h, files->fds[rule->allow], rule->allow, text,
-			       err);
-	}
-	return r;
-}
-
-/*
- * A rule that agrees with the default takes back the exceptions that earlier rules made. v1 removes
- * an exception only by its very numbers, so each is named; one that is about more devices than the
- * rule ("c 1:*", when "c 1:3" is to go) would have to be cut, which v1 cannot.
- */
-static int take_back(const struct v1_files *files, const struct cgroup_device_rule *rules, size_t i,
+/* What an exception is to be after a rule that agrees with the default took its part back. */
+static int take_back(const struct cgroup_device_rule *rule, struct cgroup_device_rule *exception,
 		     struct error *err)
 {
-	const struct cgroup_device_rule *rule = &rules[i];
 	char text[64];
+
+	if (!(exception->access & rule->access) ||
+	    (rule->type != 'a' && rule->type != exception->type) ||
+	    !overlap(exception->major, rule->major) || !overlap(exception->minor, rule->minor))
+		return 0;
+	if (contains(rule->major, exception->major) && contains(rule->minor, exception->minor)) {
+		exception->access &= ~rule->access;
+		return 0;
+	}
+	/* "c 1:3" cannot be cut out of "c 1:*". */
+	rule_text(rule, rule->type, text);
+	return error_set(
+		err, EOPNOTSUPP,
+		"cgroup: linux.resources.devices: cgroup v1 cannot %s `%s` after an earlier "
+		"rule about more devices than that; name those devices one by one instead",
+		rule->allow ? "allow" : "deny", text);
+}
+
+static size_t drop_empty(struct cgroup_device_rule *rules, size_t count)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (rules[i].access)
+			rules[n++] = rules[i];
+	return n;
+}
+
+ssize_t cgroup_device_exceptions(const struct cgroup_device_rule *rules, size_t count, bool *allow,
+				 struct cgroup_device_rule **exceptions, struct error *err)
+{
+	bool begins_with_all = about_all(&rules[0]);
+	struct cgroup_device_rule *list = calloc(2 * count, sizeof(*list));
+	size_t n = 0;
 	int r = 0;
 
-	for (size_t j = 0; r == 0 && j < i; j++) {
-		const struct cgroup_device_rule *other = &rules[j];
+	if (!list)
+		return error_errno(err, ENOMEM, "cgroup: device rules");
+	*allow = begins_with_all && rules[0].allow;
+	for (size_t i = begins_with_all; r == 0 && i < count; i++) {
+		const struct cgroup_device_rule *rule = &rules[i];
 
-		if (other->allow == rule->allow || !(other->access & rule->access) ||
-		    !(other->type == rule->type || other->type == 'a' || rule->type == 'a') ||
-		    !overlap(other->major, rule->major) || !overlap(other->minor, rule->minor) ||
-		    (j == 0 && about_all(other)))
-			continue;
-		if (!contains(rule->major, other->major) || !contains(rule->minor, other->minor)) {
-			rule_text(rule, rule->type, text);
-			return error_set(
-				err, EOPNOTSUPP,
-				"cgroup: linux.resources.devices: cgroup v1 cannot %s `%s` after "
-				"an earlier rule about more devices than that; name those "
-				"devices one by one instead",
-				rule->allow ? "allow" : "deny", text);
-		}
-		r = write_for(files, rule, other, err);
+		for (size_t e = 0; r == 0 && rule->allow == *allow && e < n; e++)
+			r = take_back(rule, &list[e], err);
+		for (const char *type = "bc"; rule->allow != *allow && *type; type++)
+			if (rule->type == 'a' || rule->type == *type) {
+				list[n] = *rule;
+				list[n++].type = *type;
+			}
 	}
-	return r;
+	if (r < 0) {
+		free(list);
+		return r;
+	}
+	*exceptions = list;
+	return (ssize_t)drop_empty(list, n);
+}
+
+/* Writes a line each into one of the two files. */
+static int write_rules(const struct cgroup *cg, int h, bool allow, const char (*lines)[64],
+		       size_t count, struct error *err)
+{
+	const char *file = allow ? "devices.allow" : "devices.deny";
+	_cleanup_close_ int fd = openat(cg->dirs[h], file, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return cgroup_write_failed(cg, h, "devices", file, "a", errno, err);
+	for (size_t i = 0; i < count; i++) {
+		int r = file_write_all(fd, lines[i], strlen(lines[i]));
+
+		if (r == -EPERM)
+			return error_set(
+				err, EPERM,
+				"cgroup: linux.resources.devices: the cgroups above `%s%s` do not "
+				"allow `%s` themselves, or hull lacks CAP_SYS_ADMIN; allow it "
+				"there, or remove the rule",
+				cg->host->hierarchies[h].mount, cg->path, lines[i]);
+		if (r < 0)
+			return cgroup_write_failed(cg, h, "devices", file, lines[i], -r, err);
+	}
+	return 0;
 }
 
 static int apply_v1(const struct cgroup *cg, int h, const struct cgroup_device_rule *rules,
 		    size_t count, struct error *err)
 {
-	_cleanup_close_ int deny = openat(cg->dirs[h], "devices.deny", O_WRONLY | O_CLOEXEC);
-	_cleanup_close_ int allow = openat(cg->dirs[h], "devices.allow", O_WRONLY | O_CLOEXEC);
-	const struct v1_files files = { cg, h, { deny, allow } };
-	bool default_allow = about_all(&rules[0]) && rules[0].allow;
+	static const char all[1][64] = { "a" };
+	_cleanup_free_ struct cgroup_device_rule *exceptions = NULL;
+	_cleanup_free_ char(*lines)[64] = NULL;
+	bool allow;
+	ssize_t n = cgroup_device_exceptions(rules, count, &allow, &exceptions, err);
 	int r;
 
-	if (allow < 0 || deny < 0)
-		return cgroup_write_failed(cg, h, "devices", "devices.allow", "a", errno, err);
-	r = write_rule(cg, h, files.fds[default_allow], default_allow, "a", err);
-	for (size_t i = about_all(&rules[0]) ? 1 : 0; r == 0 && i < count; i++)
-		r = rules[i].allow == default_allow ? take_back(&files, rules, i, err)
-						    : write_for(&files, &rules[i], &rules[i], err);
-	return r;
+	if (n < 0)
+		return (int)n;
+	lines = calloc((size_t)n + 1, sizeof(*lines));
+	if (!lines)
+		return error_errno(err, ENOMEM, "cgroup: device rules");
+	for (ssize_t i = 0; i < n; i++)
+		rule_text(&exceptions[i], exceptions[i].type, lines[i]);
+	r = write_rules(cg, h, allow, all, 1, err);
+	return r < 0 ? r : write_rules(cg, h, !allow, lines, (size_t)n, err);
 }
 
 int cgroup_devices_apply(const struct cgroup *cg, const struct oci_device_rules *configured,

@@ -181,6 +181,13 @@ struct cgroup_device_rule {
 ssize_t cgroup_device_rules(const struct oci_device_rules *configured,
 			    struct cgroup_device_rule **rules, struct error *err);
 
+/*
+ * The same as cgroup v1 has it: a default, and the exceptions from it, of which each is about b or c. *exceptions is the
+ * caller's to free. Returns how many. -EOPNOTSUPP for rules that cut a hole in an exception.
+ */
+ssize_t cgroup_device_exceptions(const struct cgroup_device_rule *rules, size_t count, bool *allow,
+				 struct cgroup_device_rule **exceptions, struct error *err);
+
 /* Sets the device filter, by v1 files or by a v2 program. */
 int cgroup_devices_apply(const struct cgroup *cg, const struct oci_device_rules *configured,
 			 struct error *err);

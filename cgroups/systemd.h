@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The systemd cgroup driver: systemd owns the tree and gives the container a part of it, a transient
- * scope. The limits are the scope's properties, so that systemd keeps them when it reads its units
+ * scope. Where controllers are in cgroup v1, systemd makes the cgroup in the hierarchies that it manages, and we make
+ * it at the same path in the others (cgroup_adopt()). The limits are the scope's properties, so that systemd keeps them when it reads its units
  * anew, and are written to the cgroup's files as well (apply.c), for systemd does not know all.
  *
  * hull links no D-Bus library: what is said to systemd goes through a program of its own,
@@ -27,6 +28,8 @@
 #define SYSTEMD_USER_SLICE        "user.slice"
 #define SYSTEMD_ANNOTATIONS_MAX   64
 #define SYSTEMD_PROPERTY_ELEMENTS 256 /* of an array */
+#define SYSTEMD_DEVICES \
+	"a(ss)" /* the type of DeviceAllow: pairs of a device and letters of access */
 
 /* A container's place. Plain data; unit "" is none. */
 struct systemd_scope {
@@ -52,8 +55,8 @@ int systemd_scope_path(const struct systemd_scope *scope, uid_t uid, char *path,
 /* ---- requests: each field ends with a NUL ---------------------------------------------------- */
 
 /*
- * "start", "set" or "stop"; "user" or "system"; the unit; then properties: name, D-Bus type (a basic type or "a" and one),
- * number of values, values as text. Fails at the end: strbuf_failed().
+ * "start", "set" or "stop"; "user" or "system"; the unit; then properties: name, D-Bus type (a basic type, "a" and one, or
+ * SYSTEMD_DEVICES), number of values, values as text. Fails at the end: strbuf_failed().
  */
 void systemd_request_begin(struct strbuf *request, const char *verb,
 			   const struct systemd_scope *scope);
@@ -66,17 +69,27 @@ void systemd_request_add(struct strbuf *request, const char *name, const char *t
 int systemd_request_add_annotation(struct strbuf *request, const char *key, const char *value,
 				   struct error *err);
 
-/* The properties that limits are; those that systemd does not know are left out. -EINVAL for values that mean nothing. */
+/*
+ * The properties that limits are; those that systemd does not know are left out. v1: where systemd has the controllers in
+ * cgroup v1, beside v2 or alone. -EINVAL for values that mean nothing.
+ */
 int systemd_request_add_limits(struct strbuf *request, const struct oci_resources *resources,
-			       struct error *err);
+			       bool v1, struct error *err);
 
 /*
- * Begins a "start" with all but the process: description, slice, delegation, accounting, limits, annotations.
- * Anything wrong in the configuration is found here.
+ * The device filter. Only for v1, where systemd writes one of its own whenever it reads its units anew, and must be told;
+ * in v2 it and we have a program each. -EOPNOTSUPP for rules that systemd cannot have.
+ */
+int systemd_request_add_devices(struct strbuf *request, const struct oci_device_rules *configured,
+				struct error *err);
+
+/*
+ * Begins a "start" with all but the process: description, slice, delegation, accounting, limits, annotations; with v1
+ * devices, too. Anything wrong in the configuration is found here.
  */
 int systemd_scope_prepare(const struct systemd_scope *scope, const char *id,
 			  const struct oci_resources *resources, const struct oci_map *annotations,
-			  struct strbuf *request, struct error *err);
+			  bool v1, struct strbuf *request, struct error *err);
 
 /* ---- acting: runs hull-systemd ------------------------------------------------------------------ */
 
@@ -87,9 +100,9 @@ int systemd_scope_prepare(const struct systemd_scope *scope, const char *id,
 int systemd_scope_start(struct strbuf *request, pid_t pid, char *cgroup, size_t size,
 			struct error *err);
 
-/* Gives a scope other limits. */
+/* Gives a scope other limits, and (v1 only) other devices. */
 int systemd_scope_update(const struct systemd_scope *scope, const struct oci_resources *resources,
-			 struct error *err);
+			 bool v1, bool devices, struct error *err);
 
 /* Ends the scope; one that is gone is no error. What is in it should be dead: systemd would ask it kindly first. */
 int systemd_scope_stop(const struct systemd_scope *scope, struct error *err);

@@ -147,8 +147,9 @@ static int call_helper(const struct strbuf *request, char *cgroup, size_t size, 
 
 int systemd_scope_prepare(const struct systemd_scope *scope, const char *id,
 			  const struct oci_resources *resources, const struct oci_map *annotations,
-			  struct strbuf *request, struct error *err)
+			  bool v1, struct strbuf *request, struct error *err)
 {
+	static const struct oci_device_rules no_rules = { 0 };
 	static const char *const accounting[] = { "CPUAccounting", "IOAccounting",
 						  "MemoryAccounting", "TasksAccounting" };
 	char description[SYSTEMD_NAME_MAX + 32];
@@ -164,7 +165,10 @@ int systemd_scope_prepare(const struct systemd_scope *scope, const char *id,
 	systemd_request_add(request, "CollectMode", "s", "inactive-or-failed");
 	for (size_t i = 0; i < ARRAY_SIZE(accounting); i++)
 		systemd_request_add(request, accounting[i], "b", "1");
-	r = systemd_request_add_limits(request, resources, err);
+	r = systemd_request_add_limits(request, resources, v1, err);
+	if (r == 0 && v1)
+		r = systemd_request_add_devices(request,
+						resources ? &resources->devices : &no_rules, err);
 	for (size_t i = 0; r == 0 && i < annotations->len; i++) {
 		const struct oci_map_entry *a = &annotations->items[i];
 
@@ -190,7 +194,7 @@ int systemd_scope_start(struct strbuf *request, pid_t pid, char *cgroup, size_t 
 }
 
 int systemd_scope_update(const struct systemd_scope *scope, const struct oci_resources *resources,
-			 struct error *err)
+			 bool v1, bool devices, struct error *err)
 {
 	_cleanup_strbuf_ struct strbuf request = { 0 };
 	char ignored[CGROUP_PATH_MAX];
@@ -199,7 +203,9 @@ int systemd_scope_update(const struct systemd_scope *scope, const struct oci_res
 
 	systemd_request_begin(&request, "set", scope);
 	empty = request.len;
-	r = systemd_request_add_limits(&request, resources, err);
+	r = systemd_request_add_limits(&request, resources, v1, err);
+	if (r == 0 && v1 && devices)
+		r = systemd_request_add_devices(&request, &resources->devices, err);
 	if (r < 0 || request.len == empty)
 		return r;
 	return call_helper(&request, ignored, sizeof(ignored), err);

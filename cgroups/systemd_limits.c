@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * linux.resources as properties of a systemd unit, as far as it has them. What it has not (huge
- * pages, RDMA, throttled devices, the device filter) it does not touch either, so that it need not
+ * pages, RDMA, throttled devices, in v2 the device filter) it does not touch either, so that it need not
  * know: our own writes to the cgroup's files stay.
  *
  * Source: systemd.resource-control(5); bus_cgroup_set_property() in systemd's dbus-cgroup.c for types.
@@ -13,7 +13,9 @@
 #include "cgroups/internal.h"
 #include "cgroups/systemd.h"
 
-#define INFINITE UINT64_MAX
+#define INFINITE   UINT64_MAX
+#define SHARES_MIN 2 /* the kernel's bounds of cpu.shares, which systemd insists on */
+#define SHARES_MAX 262144
 
 static void add_u64(struct strbuf *request, const char *name, uint64_t value)
 {
@@ -116,9 +118,14 @@ static int add_mask(struct strbuf *request, const char *name, const char *proper
 	return 0;
 }
 
+static void add_cpu_quota(struct strbuf *request, const struct oci_cpu *c)
+{
+	if (c->quota.set && c->quota.v)
+		add_quota(request, c->quota.v, c->period.set && c->period.v ? c->period.v : 100000);
+}
+
 static int add_cpu(struct strbuf *request, const struct oci_cpu *c, struct error *err)
 {
-	bool quota = c->quota.set && c->quota.v;
 	int r;
 
 	/* An idle cgroup has no weight; 0 is how systemd (252 and later) says it. */
@@ -128,10 +135,16 @@ static int add_cpu(struct strbuf *request, const struct oci_cpu *c, struct error
 		add_u64(request, "CPUWeight", cgroup_weight_of_shares(c->shares.v));
 	else if (c->idle.set)
 		add_u64(request, "CPUWeight", INFINITE);
-	if (quota)
-		add_quota(request, c->quota.v, c->period.set && c->period.v ? c->period.v : 100000);
+	add_cpu_quota(request, c);
 	r = add_mask(request, "AllowedCPUs", "cpu.cpus", c->cpus, err);
 	return r < 0 ? r : add_mask(request, "AllowedMemoryNodes", "cpu.mems", c->mems, err);
+}
+
+/* 0 is no value of systemd's; the nearest is what stays until the file is written again. */
+static void add_pids(struct strbuf *request, const struct oci_pids *pids)
+{
+	if (pids)
+		add_u64(request, "TasksMax", pids->limit == 0 ? 1 : limit_or_infinite(pids->limit));
 }
 
 /* ---- unified ------------------------------------------------------------------------------ */
@@ -187,12 +200,37 @@ static int add_unified(struct strbuf *request, const struct oci_map *unified, st
 	return 0;
 }
 
-int systemd_request_add_limits(struct strbuf *request, const struct oci_resources *res,
+/*
+ * What systemd writes to files of v1: the values of v1. Its cpuset and its unified properties are for v2 alone, and the
+ * rest of the memory it leaves alone.
+ */
+static void add_v1(struct strbuf *request, const struct oci_resources *res)
+{
+	const struct oci_cpu *c = res->cpu;
+	bool idle = c && c->idle.set && c->idle.v == 1;
+
+	if (res->memory && res->memory->limit.set && res->memory->limit.v)
+		add_u64(request, "MemoryMax", limit_or_infinite(res->memory->limit.v));
+	if (c && c->shares.set && c->shares.v && !idle)
+		add_u64(request, "CPUShares",
+			c->shares.v < SHARES_MIN   ? SHARES_MIN
+			: c->shares.v > SHARES_MAX ? SHARES_MAX
+						   : c->shares.v);
+	if (c)
+		add_cpu_quota(request, c);
+	add_pids(request, res->pids);
+	if (res->block_io && res->block_io->weight.set && res->block_io->weight.v)
+		add_u64(request, "BlockIOWeight", res->block_io->weight.v);
+}
+
+int systemd_request_add_limits(struct strbuf *request, const struct oci_resources *res, bool v1,
 			       struct error *err)
 {
 	int r = 0;
 
-	if (!res)
+	if (res && v1)
+		add_v1(request, res);
+	if (!res || v1)
 		return 0;
 	if (res->memory)
 		r = add_memory(request, res->memory, err);
@@ -200,11 +238,73 @@ int systemd_request_add_limits(struct strbuf *request, const struct oci_resource
 		r = add_cpu(request, res->cpu, err);
 	if (r < 0)
 		return r;
-	/* 0 is no value of systemd's; the nearest is what stays until the file is written again. */
-	if (res->pids)
-		add_u64(request, "TasksMax",
-			res->pids->limit == 0 ? 1 : limit_or_infinite(res->pids->limit));
+	add_pids(request, res->pids);
 	if (res->block_io && res->block_io->weight.set && res->block_io->weight.v)
 		add_u64(request, "IOWeight", cgroup_io_weight(res->block_io->weight.v));
 	return add_unified(request, &res->unified, err);
+}
+
+/* ---- devices ------------------------------------------------------------------------------ */
+
+/* "/dev/char/1:3", "char-136" or "char-*", and letters; false: systemd has no words for all majors of one minor. */
+static bool add_device(struct strbuf *fields, const struct cgroup_device_rule *rule)
+{
+	const char *kind = rule->type == 'b' ? "block" : "char";
+	char device[64] = "", access[4] = "";
+
+	if (rule->major < 0 && rule->minor >= 0)
+		return false;
+	if (rule->major < 0)
+		snprintf(device, sizeof(device), "%s-*", kind);
+	else if (rule->minor < 0)
+		snprintf(device, sizeof(device), "%s-%" PRId64, kind, rule->major);
+	else
+		snprintf(device, sizeof(device), "/dev/%s/%" PRId64 ":%" PRId64, kind, rule->major,
+			 rule->minor);
+	snprintf(access, sizeof(access), "%s%s%s", rule->access & BPF_DEVCG_ACC_READ ? "r" : "",
+		 rule->access & BPF_DEVCG_ACC_WRITE ? "w" : "",
+		 rule->access & BPF_DEVCG_ACC_MKNOD ? "m" : "");
+	strbuf_add(fields, device, strlen(device) + 1);
+	strbuf_add(fields, access, strlen(access) + 1);
+	return true;
+}
+
+static void add_device_list(struct strbuf *request, size_t count, const struct strbuf *fields)
+{
+	char number[32];
+
+	snprintf(number, sizeof(number), "%zu", count);
+	strbuf_add(request, "DeviceAllow", sizeof("DeviceAllow"));
+	strbuf_add(request, SYSTEMD_DEVICES, sizeof(SYSTEMD_DEVICES));
+	strbuf_add(request, number, strlen(number) + 1);
+	if (count)
+		strbuf_add(request, fields->data, fields->len);
+}
+
+int systemd_request_add_devices(struct strbuf *request, const struct oci_device_rules *configured,
+				struct error *err)
+{
+	_cleanup_free_ struct cgroup_device_rule *rules = NULL, *exceptions = NULL;
+	_cleanup_strbuf_ struct strbuf fields = { 0 };
+	ssize_t n = cgroup_device_rules(configured, &rules, err);
+	bool allow, said = true;
+
+	if (n >= 0)
+		n = cgroup_device_exceptions(rules, (size_t)n, &allow, &exceptions, err);
+	if (n < 0)
+		return (int)n;
+	for (ssize_t i = 0; i < n; i++)
+		said = said && add_device(&fields, &exceptions[i]);
+	if (!said || (allow && n))
+		return error_set(
+			err, EOPNOTSUPP,
+			"cgroup: linux.resources.devices: with cgroup v1, systemd can neither "
+			"deny single devices nor allow one minor number of all majors; name "
+			"the devices that are allowed, or leave out --systemd-cgroup");
+	systemd_request_add(request, "DevicePolicy", "s", allow ? "auto" : "strict");
+	/* An empty list takes the old one away. */
+	add_device_list(request, 0, NULL);
+	if (n)
+		add_device_list(request, (size_t)n, &fields);
+	return 0;
 }

@@ -93,35 +93,57 @@ static int make_parents(char *full, size_t skip)
 	return 0;
 }
 
-/*
- * Takes over a cgroup that exists, as an engine may have made it. With processes in it, it belongs
- * to another container: its limits and its end would hit them. Frozen, nothing could start in it.
- */
-static int take_over(const struct cgroup *cg, int h, const char *full, struct error *err)
+/* Whether a cgroup holds processes beside `but` (0: any), itself or below it. */
+static int holds_others(const struct cgroup *cg, int h, pid_t but, const char *full,
+			struct error *err)
 {
-	bool v2 = cg->host->hierarchies[h].v2;
-	char text[512];
+	bool events = cg->host->hierarchies[h].v2 && !but;
+	char text[512], only[16];
 	ssize_t n;
 
-	n = file_read_small(cg->dirs[h], v2 ? "cgroup.events" : "cgroup.procs", text, sizeof(text),
-			    err);
-	if (n < 0 && n != -EFBIG)
+	n = file_read_small(cg->dirs[h], events ? "cgroup.events" : "cgroup.procs", text,
+			    sizeof(text), err);
+	if (n == -EFBIG)
+		return 1;
+	if (n < 0)
 		return error_wrap(err, "cgroup: `%s`", full), (int)n;
-	if (n == -EFBIG || (v2 ? cgroup_list_has(text, '\n', "populated 1") : n > 0))
+	if (events)
+		return cgroup_list_has(text, '\n', "populated 1");
+	snprintf(only, sizeof(only), "%d", (int)but);
+	return n > 0 && strcmp(text, only) != 0;
+}
+
+/* In a frozen cgroup nothing could start. */
+static void thaw(const struct cgroup *cg, int h)
+{
+	const struct cgroup_hierarchy *hierarchy = &cg->host->hierarchies[h];
+
+	if (hierarchy->v2)
+		cgroup_try_write(cg, h, "cgroup.freeze", "0");
+	else if (cgroup_list_has(hierarchy->controllers, ',', "freezer"))
+		cgroup_try_write(cg, h, "freezer.state", "THAWED");
+}
+
+/*
+ * Takes over a cgroup that exists, as an engine may have made it, or systemd, around one process. With others in it, it
+ * belongs to another container: its limits and its end would hit them.
+ */
+static int take_over(const struct cgroup *cg, int h, pid_t inside, const char *full,
+		     struct error *err)
+{
+	int r = holds_others(cg, h, inside, full, err);
+
+	if (r > 0)
 		return error_set(err, EBUSY,
 				 "cgroup: `%s` already holds processes, so it is in use by another "
 				 "container; choose another linux.cgroupsPath or container id",
 				 full);
-	if (v2) {
-		if (cgroup_list_has(text, '\n', "frozen 1"))
-			cgroup_try_write(cg, h, "cgroup.freeze", "0");
-	} else if (cgroup_list_has(cg->host->hierarchies[h].controllers, ',', "freezer")) {
-		cgroup_try_write(cg, h, "freezer.state", "THAWED");
-	}
-	return 0;
+	if (r == 0)
+		thaw(cg, h);
+	return r;
 }
 
-static int make_one(struct cgroup *cg, int h, struct error *err)
+static int make_one(struct cgroup *cg, int h, pid_t inside, struct error *err)
 {
 	const struct cgroup_hierarchy *hierarchy = &cg->host->hierarchies[h];
 	char full[CGROUP_FULL_MAX];
@@ -142,7 +164,7 @@ static int make_one(struct cgroup *cg, int h, struct error *err)
 	if (cg->dirs[h] < 0)
 		return error_errno(err, -cg->dirs[h], "cgroup: open `%s`", full);
 	if (r == -EEXIST) {
-		r = take_over(cg, h, full, err);
+		r = take_over(cg, h, inside, full, err);
 		if (r < 0)
 			return r;
 	}
@@ -201,18 +223,24 @@ static void unmake(struct cgroup *cg)
 	cgroup_close(cg);
 }
 
-int cgroup_create(const struct cgroup_host *host, const char *path, struct cgroup *cg,
-		  struct error *err)
+int cgroup_adopt(const struct cgroup_host *host, const char *path, pid_t inside, struct cgroup *cg,
+		 struct error *err)
 {
 	int r = init(cg, host, path, err);
 
 	for (size_t h = 0; r == 0 && h < host->count; h++)
-		r = make_one(cg, (int)h, err);
+		r = make_one(cg, (int)h, inside, err);
 	if (r == 0)
 		r = prepare_v2(cg, err);
 	if (r < 0 && cg->host)
 		unmake(cg);
 	return r;
+}
+
+int cgroup_create(const struct cgroup_host *host, const char *path, struct cgroup *cg,
+		  struct error *err)
+{
+	return cgroup_adopt(host, path, 0, cg, err);
 }
 
 /* ---- opening, entering -------------------------------------------------------------------- */

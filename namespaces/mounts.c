@@ -366,6 +366,7 @@ static int open_cgroup(const struct rootfs *rootfs, const struct rootfs_cgroup *
 	struct oci_mount m = { .destination = "/sys/fs/cgroup",
 			       .type = cg->v2 ? "cgroup2" : "cgroup" };
 	struct mount_options plain = *opts;
+	char names[128], *save = NULL;
 	int mnt;
 
 	plain.data_count = 0;
@@ -378,8 +379,11 @@ static int open_cgroup(const struct rootfs *rootfs, const struct rootfs_cgroup *
 		plain.attr_clear &= ~(uint64_t)MOUNT_ATTR_RDONLY;
 		return bind_cgroup(cg, &plain, err);
 	}
-	if (!cg->v2)
-		plain.data[plain.data_count++] = cg->controllers;
+	/* Joint controllers, as cpu and cpuacct, are an option each. */
+	snprintf(names, sizeof(names), "%s", cg->v2 ? "" : cg->controllers);
+	for (char *n = strtok_r(names, ",", &save); n && plain.data_count < MOUNT_DATA_MAX;
+	     n = strtok_r(NULL, ",", &save))
+		plain.data[plain.data_count++] = n;
 	m.source = "cgroup";
 	mnt = make_fs(rootfs, &m, &plain, err);
 	if (mnt == -EPERM || mnt == -EBUSY)

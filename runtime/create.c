@@ -321,6 +321,17 @@ static void await_end(const struct container *c)
 	close(end.fd);
 }
 
+/* What runs is not ended because that cannot be noted: the record saves later commands a question, no more. */
+static void record_started(struct container *c)
+{
+	struct error err = { 0 };
+
+	c->status = OCI_RUNNING;
+	c->record.started = true;
+	if (record_write(c->dir, &c->record, &err) < 0)
+		log_warning("%s; the container runs all the same", err.text);
+}
+
 /*
  * Executes the workload and runs the poststart hooks, whose failure stops the container (runtime-spec 1.3.0). *notify: the
  * workload's readiness socket, the caller's to close, or -1.
@@ -333,10 +344,8 @@ static int start(struct container *c, int *notify, struct error *err)
 		r = c->sandbox.ops->start(&c->sandbox, err);
 	if (r < 0)
 		return r;
-	c->status = OCI_RUNNING;
-	c->record.started = true;
-	r = record_write(c->dir, &c->record, err);
-	if (r == 0 && c->config->hooks && c->config->hooks->poststart.len)
+	record_started(c);
+	if (c->config->hooks && c->config->hooks->poststart.len)
 		r = run_poststart(c, err);
 	if (r < 0 && !is_deleted(c)) {
 		c->sandbox.ops->signal(&c->sandbox, SIGKILL, false, NULL);

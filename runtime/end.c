@@ -35,6 +35,13 @@ int runtime_kill(const struct store *store, const char *id, int sig, bool all, s
 	return r;
 }
 
+int container_record_pause(struct container *c, struct error *err)
+{
+	c->record.paused = true;
+	c->record.started = c->status == OCI_RUNNING;
+	return record_write(c->dir, &c->record, err);
+}
+
 int runtime_pause(const struct store *store, const char *id, struct error *err)
 {
 	_cleanup_container_ struct container c;
@@ -45,16 +52,14 @@ int runtime_pause(const struct store *store, const char *id, struct error *err)
 	if (c.status != OCI_RUNNING && c.status != OCI_CREATED)
 		return error_set(err, EINVAL, "cannot pause container `%s`: it is %s", id,
 				 oci_status_name(c.status));
-	/* The intention is recorded first: killed in between, we leave a record that asks the kernel. */
-	c.record.paused = true;
-	c.record.started = c.status == OCI_RUNNING;
-	r = record_write(c.dir, &c.record, err);
+	r = container_record_pause(&c, err);
 	return r < 0 ? r : c.sandbox.ops->pause(&c.sandbox, err);
 }
 
 int runtime_resume(const struct store *store, const char *id, struct error *err)
 {
 	_cleanup_container_ struct container c;
+	struct error second = { 0 };
 	int r = container_open(store, id, CONTAINER_WRITE, &c, err);
 
 	if (r < 0)
@@ -66,7 +71,10 @@ int runtime_resume(const struct store *store, const char *id, struct error *err)
 	if (r < 0)
 		return r;
 	c.record.paused = false;
-	return record_write(c.dir, &c.record, err);
+	/* It goes on whatever is recorded, and the kernel is asked again. */
+	if (record_write(c.dir, &c.record, &second) < 0)
+		log_warning("%s; the container goes on all the same", second.text);
+	return 0;
 }
 
 ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, struct error *err)

@@ -19,18 +19,25 @@
 #include "oci/config.h"
 #include "runtime/systemd.h"
 
+/* Bytes on their way in one direction. A pipe that can be written takes as many at once (PIPE_BUF), and we do not block. */
+struct buffer {
+	char data[4096];
+	size_t len;
+};
+
 struct foreground {
 	pid_t pid;
 	int signals;
-	int terminal; /* primary side, or -1 */
+	int terminal; /* primary side, or negative */
 	int notify;   /* the readiness socket until the workload is ready, or -1 */
 	bool input;   /* standard input is still read */
+	bool output;  /* the terminal is still read */
 	bool raw;     /* our terminal is raw and must be restored */
 	struct termios saved;
 	bool ended;
+	bool give_up; /* a signal asks us to end, and there is nobody left to send it to */
 	int status;
-	char pending[4096]; /* input that the terminal has not taken yet */
-	size_t pending_len;
+	struct buffer in, out; /* what the terminal, and what standard output has not taken yet */
 };
 
 int foreground_begin(struct error *err)
@@ -73,15 +80,24 @@ static void copy_window_size(const struct foreground *f)
 		ioctl(f->terminal, TIOCSWINSZ, &ws);
 }
 
+/* In the background the kernel stops us at this point, as it does all that change a terminal, until the shell's fg. */
 static void make_raw(struct foreground *f)
 {
 	struct termios raw;
+	sigset_t stop, before;
 
-	if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &f->saved) < 0)
+	if (!isatty(STDIN_FILENO))
 		return;
-	raw = f->saved;
-	cfmakeraw(&raw);
-	f->raw = tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGTTOU);
+	sigprocmask(SIG_UNBLOCK, &stop, &before);
+	tcdrain(STDIN_FILENO); /* stops here, before the shell's own modes would be taken for the user's */
+	if (tcgetattr(STDIN_FILENO, &f->saved) == 0) {
+		raw = f->saved;
+		cfmakeraw(&raw);
+		f->raw = tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
+	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
 static void reap(struct foreground *f)
@@ -108,35 +124,44 @@ static void handle_signals(struct foreground *f)
 			reap(f);
 		} else if (sig == SIGWINCH && f->terminal >= 0) {
 			copy_window_size(f);
-		} else if (sig != SIGPIPE && sig != SIGTTIN && sig != SIGTTOU && !f->ended) {
+		} else if (f->ended) {
+			f->give_up =
+				sig == SIGTERM || sig == SIGINT || sig == SIGHUP || sig == SIGQUIT;
+		} else if (sig != SIGPIPE && sig != SIGTTIN && sig != SIGTTOU) {
 			/* Not yet reaped, so the id is still its own. */
 			kill(f->pid, sig);
 		}
 	}
 }
 
-/* The terminal's output to ours; false when there is no more. */
-static bool pump_output(struct foreground *f)
+static void read_output(struct foreground *f)
 {
-	char buf[16384];
-	ssize_t n = read(f->terminal, buf, sizeof(buf));
+	ssize_t n = read(f->terminal, f->out.data, sizeof(f->out.data));
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return true;
-	if (n <= 0)
-		return false; /* EIO: nobody has the other side open any more */
-	file_write_all(STDOUT_FILENO, buf, (size_t)n);
+	if (n > 0)
+		f->out.len = (size_t)n;
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		f->output = false; /* EIO: nobody has the other side open any more */
+}
+
+/* Writes what there is of a buffer. False where it cannot be written any more. */
+static bool flush(int fd, struct buffer *buffer)
+{
+	ssize_t n = write(fd, buffer->data, buffer->len);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	buffer->len -= (size_t)n;
+	memmove(buffer->data, buffer->data + n, buffer->len);
 	return true;
 }
 
-static void flush_input(struct foreground *f)
+/* Whoever read our output is gone: so is the terminal, for its workload. */
+static void hang_up(struct foreground *f)
 {
-	ssize_t n = write(f->terminal, f->pending, f->pending_len);
-
-	if (n <= 0)
-		return;
-	f->pending_len -= (size_t)n;
-	memmove(f->pending, f->pending + n, f->pending_len);
+	close_fd(&f->terminal);
+	f->input = f->output = false;
+	f->in.len = f->out.len = 0;
 }
 
 /* The end of our input is the end-of-file character of the terminal's. */
@@ -146,63 +171,81 @@ static void end_input(struct foreground *f)
 
 	f->input = false;
 	if (tcgetattr(f->terminal, &t) == 0 && t.c_cc[VEOF]) {
-		f->pending[0] = (char)t.c_cc[VEOF];
-		f->pending_len = 1;
-		flush_input(f);
+		f->in.data[0] = (char)t.c_cc[VEOF];
+		f->in.len = 1;
 	}
 }
 
-static void pump_input(struct foreground *f)
+static void read_input(struct foreground *f)
 {
-	ssize_t n = read(STDIN_FILENO, f->pending, sizeof(f->pending));
+	ssize_t n = read(STDIN_FILENO, f->in.data, sizeof(f->in.data));
 
-	if (n < 0 && (errno == EINTR || errno == EAGAIN))
-		return;
-	if (n <= 0) {
+	if (n > 0)
+		f->in.len = (size_t)n;
+	else if (n == 0 || (errno != EINTR && errno != EAGAIN))
 		end_input(f);
-		return;
+}
+
+static void handle_terminal(struct foreground *f, short events)
+{
+	if ((events & POLLOUT) && !flush(f->terminal, &f->in))
+		f->in.len = 0;
+	if (events & (POLLIN | POLLHUP | POLLERR)) {
+		if (!f->out.len)
+			read_output(f);
+		else
+			f->in.len = 0; /* nobody reads it any more */
 	}
-	f->pending_len = (size_t)n;
-	flush_input(f);
+}
+
+/* What the workload printed before its end is still in the terminal: 0 where there is no more, -1 to wait for what may come. */
+static int loop_timeout(const struct foreground *f)
+{
+	return f->ended && !f->out.len ? 0 : -1;
 }
 
 static int loop(struct foreground *f, struct error *err)
 {
-	bool output = f->terminal >= 0;
-
-	while (!f->ended) {
-		struct pollfd fds[4] = {
+	while (!f->ended || (f->output && !f->give_up)) {
+		short wanted = (short)((f->output && !f->out.len ? POLLIN : 0) |
+				       (f->in.len && !f->ended ? POLLOUT : 0));
+		bool input = f->input && !f->in.len && !f->ended;
+		struct pollfd fds[] = {
 			{ .fd = f->signals, .events = POLLIN },
-			{ .fd = output ? f->terminal : -1,
-			  .events = (short)(POLLIN | (f->pending_len ? POLLOUT : 0)) },
-			{ .fd = output && f->input && !f->pending_len ? STDIN_FILENO : -1,
-			  .events = POLLIN },
+			{ .fd = wanted ? f->terminal : -1, .events = wanted },
+			{ .fd = input ? STDIN_FILENO : -1, .events = POLLIN },
+			{ .fd = f->out.len ? STDOUT_FILENO : -1, .events = POLLOUT },
 			{ .fd = f->notify, .events = POLLIN },
 		};
+		int ready = poll(fds, ARRAY_SIZE(fds), loop_timeout(f));
 
-		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+		if (ready < 0 && errno != EINTR)
 			return error_errno(err, errno, "wait for the process");
+		if (ready == 0)
+			break;
+		if (ready < 0)
+			continue;
 		if (fds[0].revents)
 			handle_signals(f);
-		if (fds[1].revents & POLLOUT)
-			flush_input(f);
-		if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) && !pump_output(f))
-			output = false;
+		if (fds[1].revents)
+			handle_terminal(f, fds[1].revents);
 		if (fds[2].revents)
-			pump_input(f);
-		if (fds[3].revents && systemd_notify_forward(f->notify, 0))
+			read_input(f);
+		if (fds[3].revents && !flush(STDOUT_FILENO, &f->out))
+			hang_up(f);
+		if (fds[4].revents && systemd_notify_forward(f->notify, 0))
 			close_fd(&f->notify);
 	}
-	/* What it printed before its end is still in the terminal. */
-	while (output && poll(&(struct pollfd){ .fd = f->terminal, .events = POLLIN }, 1, 0) > 0 &&
-	       pump_output(f))
-		;
 	return 0;
 }
 
 int foreground_wait(pid_t pid, int terminal, int notify, int *status, struct error *err)
 {
-	struct foreground f = { .pid = pid, .terminal = terminal, .notify = notify, .input = true };
+	struct foreground f = { .pid = pid,
+				.terminal = terminal,
+				.notify = notify,
+				.input = terminal >= 0,
+				.output = terminal >= 0 };
 	_cleanup_close_ int signals = -EBADF;
 	sigset_t all;
 	int r;
@@ -222,8 +265,7 @@ int foreground_wait(pid_t pid, int terminal, int notify, int *status, struct err
 	close_fd(&f.notify);
 	if (f.raw)
 		tcsetattr(STDIN_FILENO, TCSADRAIN, &f.saved);
-	if (terminal >= 0)
-		close(terminal);
+	close_fd(&f.terminal);
 	*status = f.status;
 	return r;
 }

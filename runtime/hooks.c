@@ -52,6 +52,7 @@ hook_child(const struct oci_hook *hook, pid_t parent, int state, char **argv, ch
 		_exit(126);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGXFSZ, SIG_DFL); /* which hull ignores */
 	if (lseek(state, 0, SEEK_SET) < 0 || dup2(state, STDIN_FILENO) < 0 ||
 	    sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		_exit(126);

@@ -161,6 +161,12 @@ int container_bind_sandbox(struct container *c, struct error *err);
 /* Kills, removes the isolation, runs poststop hooks, removes the state directory. c is locked. */
 int container_destroy(const struct store *store, struct container *c, struct error *err);
 
+/*
+ * Records the intention to freeze a container that is not paused, before it is done: if we are killed in between, the
+ * record makes others ask the kernel, and `resume` can undo it.
+ */
+int container_record_pause(struct container *c, struct error *err);
+
 /* Runs hooks with the container's state. */
 struct oci_hook_list;
 int container_run_hooks(const struct container *c, const struct oci_hook_list *list,

@@ -80,6 +80,21 @@ static int save(const struct container *c, struct error *err)
 	return r < 0 ? error_wrap(err, "the limits are changed, but could not be saved") : 0;
 }
 
+/* New devices may need the container to stand still for a moment (cgroup v1). */
+static int update_sandbox(struct container *c, const struct oci_resources *changes,
+			  const struct oci_resources *merged, struct error *err)
+{
+	bool may_freeze = changes->devices.len && c->status != OCI_PAUSED;
+	int r = may_freeze ? container_record_pause(c, err) : 0;
+
+	if (r == 0)
+		r = c->sandbox.ops->update(&c->sandbox, changes, merged, err);
+	if (r < 0 || !may_freeze)
+		return r;
+	c->record.paused = false;
+	return record_write(c->dir, &c->record, err);
+}
+
 /* Changes what resources names, and in c->config. */
 static int update_resources(struct container *c, const struct oci_resources *resources,
 			    struct error *err)
@@ -93,7 +108,7 @@ static int update_resources(struct container *c, const struct oci_resources *res
 	if (!changes)
 		return error_errno(err, ENOMEM, "update");
 	settle_swap(resources, merged);
-	r = c->sandbox.ops->update(&c->sandbox, changes, merged, err);
+	r = update_sandbox(c, changes, merged, err);
 	if (r == 0)
 		c->config->linux_->resources = merged;
 	return r;

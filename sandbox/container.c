@@ -101,9 +101,9 @@ static int plan_open(struct container_plan *plan, bool detach_later, struct erro
 	plan->bundle = path_open_dir(sb->bundle, true, err);
 	if (plan->bundle < 0)
 		return plan->bundle;
-	plan->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	plan->proc = process_open_procfs(err);
 	if (plan->proc < 0)
-		return error_errno(err, errno, "open `/proc`");
+		return plan->proc;
 	r = ns_plan_open(&plan->namespaces, sb->config, err);
 	if (r == 0)
 		r = container_check_shared(

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/process.h"
@@ -14,6 +15,8 @@
 #include "sandbox/resctrl.h"
 
 #define OWNER_MARK_MAX 64
+#define DYING_NAP_NS   20000000 /* 20 ms, at most so many times */
+#define DYING_NAPS     50
 
 int container_open_cgroup(const struct sandbox *sb, struct cgroup_host *host, struct cgroup *cgroup,
 			  struct error *err)
@@ -98,13 +101,14 @@ static bool host_uid(const struct container_plan *plan, uid_t *uid)
 {
 	const struct oci_config *config = plan->sb->config;
 	const struct oci_user *user = config->process->user;
+	const struct oci_linux *l = config->linux_;
 	uint32_t inside = user ? user->uid.v : 0;
 
 	*uid = inside;
-	if (!((plan->namespaces.new_flags | plan->namespaces.join_flags) & CLONE_NEWUSER))
+	if (!l || !((plan->namespaces.new_flags | plan->namespaces.join_flags) & CLONE_NEWUSER))
 		return true;
-	for (size_t i = 0; i < config->linux_->uid_mappings.len; i++) {
-		const struct oci_id_mapping *m = &config->linux_->uid_mappings.items[i];
+	for (size_t i = 0; i < l->uid_mappings.len; i++) {
+		const struct oci_id_mapping *m = &l->uid_mappings.items[i];
 
 		if (inside < m->container_id || inside - m->container_id >= m->size)
 			continue;
@@ -124,32 +128,65 @@ static int delegate_cgroup(const struct container_plan *plan, struct error *err)
 	return cgroup_delegate(&plan->cgroup, uid, err);
 }
 
-/*
- * systemd makes the cgroup, and only around a process; here is what can be said before there is one. With cgroup v1,
- * systemd would lift the device filter whenever it reads its units anew (it has no way to be told of ours).
- */
-static int plan_scope(struct container_plan *plan, struct error *err)
+/* Whether systemd has controllers in cgroup v1, beside v2 or alone. */
+static bool has_v1(const struct cgroup_host *host)
 {
-	const struct sandbox *sb = plan->sb;
-	const struct oci_linux *l = sb->config->linux_;
-
-	if (plan->host.layout != CGROUP_V2)
-		return error_set(
-			err, ENOTSUP,
-			"--systemd-cgroup: needs a host with cgroup v2 alone, and this one's layout is "
-			"%s; leave it out, or boot with systemd.unified_cgroup_hierarchy=1",
-			cgroup_layout_name(plan->host.layout));
-	return systemd_scope_prepare(sb->scope, sb->id, l ? l->resources : NULL,
-				     &sb->config->annotations, &plan->scope, err);
+	return host->layout != CGROUP_V2;
 }
 
-/* The process waits meanwhile: it does nothing before it is in its cgroup and limited. */
-int container_make_scope(struct container_plan *plan, struct error *err)
+/*
+ * systemd makes the cgroup, and only around a process; here is what can be said before there is one. A user's manager
+ * passes on no controllers of cgroup v1.
+ */
+static int plan_scope(const struct own_cgroup *own, struct error *err)
 {
-	const struct sandbox *sb = plan->sb;
-	const struct oci_linux *l = sb->config->linux_;
-	char path[CGROUP_PATH_MAX], mark[OWNER_MARK_MAX];
-	int r = systemd_scope_start(&plan->scope, sb->pid, path, sizeof(path), err);
+	const struct sandbox *sb = own->sb;
+
+	if (has_v1(own->host) && (sb->scope->user || own->host->layout == CGROUP_NONE))
+		return error_set(
+			err, ENOTSUP,
+			"--systemd-cgroup: %s needs a host with cgroup v2 alone, and this one's layout is "
+			"%s; leave it out, or boot with systemd.unified_cgroup_hierarchy=1",
+			sb->scope->user ? "without root it" : "it",
+			cgroup_layout_name(own->host->layout));
+	return systemd_scope_prepare(sb->scope, sb->id, own->resources, &sb->config->annotations,
+				     has_v1(own->host), own->scope, err);
+}
+
+/* Marks the cgroup as this container's, before anything of the container runs in it, and limits it. */
+static int mark_and_limit(const struct own_cgroup *own, struct error *err)
+{
+	char mark[OWNER_MARK_MAX];
+	int r = owner_mark(own->sb, mark, sizeof(mark), err);
+
+	if (r == 0)
+		r = cgroup_set_owner(own->cgroup, mark, err);
+	return r < 0 ? r : cgroup_apply(own->cgroup, own->resources, own->devices, err);
+}
+
+int own_cgroup_make(const struct own_cgroup *own, struct error *err)
+{
+	int r = cgroup_host_detect(own->host, err);
+
+	if (r < 0)
+		return r;
+	if (!container_has_cgroup(own->sb))
+		return wants_limits(own->resources)
+			       ? error_set(err, ENOTSUP,
+					   "/linux/resources: there is no cgroup to enforce limits "
+					   "(see hull check)")
+			       : 0;
+	if (own->sb->scope)
+		return plan_scope(own, err);
+	r = cgroup_create(own->host, own->sb->cgroup_path, own->cgroup, err);
+	return r < 0 ? r : mark_and_limit(own, err);
+}
+
+int own_cgroup_start_scope(const struct own_cgroup *own, struct error *err)
+{
+	const struct sandbox *sb = own->sb;
+	char path[CGROUP_PATH_MAX];
+	int r = systemd_scope_start(own->scope, sb->pid, path, sizeof(path), err);
 
 	if (r == 0 && strcmp(path, sb->cgroup_path) != 0)
 		return error_set(
@@ -158,59 +195,47 @@ int container_make_scope(struct container_plan *plan, struct error *err)
 			"manages another part of the tree: leave out --systemd-cgroup",
 			path, sb->cgroup_path);
 	if (r == 0)
-		r = cgroup_open(&plan->host, sb->cgroup_path, &plan->cgroup, err);
+		r = cgroup_adopt(own->host, sb->cgroup_path, sb->pid, own->cgroup, err);
 	if (r == 0)
-		r = owner_mark(sb, mark, sizeof(mark), err);
-	if (r == 0)
-		r = cgroup_set_owner(&plan->cgroup, mark, err);
-	if (r == 0)
-		r = cgroup_apply(&plan->cgroup, l ? l->resources : NULL, process_is_host_root(),
-				 err);
-	if (r == 0)
-		r = delegate_cgroup(plan, err);
-	return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
+		r = mark_and_limit(own, err);
+	if (r == 0 && has_v1(own->host))
+		r = cgroup_enter(own->cgroup, sb->pid, false, err);
+	return r;
 }
 
-int container_make_own_cgroup(const struct sandbox *sb, const struct oci_resources *resources,
-			      bool devices, struct cgroup_host *host, struct cgroup *cgroup,
-			      struct error *err)
+static struct own_cgroup own_of(struct container_plan *plan)
 {
-	char mark[OWNER_MARK_MAX];
-	int r = cgroup_host_detect(host, err);
+	const struct oci_linux *l = plan->sb->config->linux_;
 
-	if (r < 0)
-		return r;
-	if (!container_has_cgroup(sb))
-		return wants_limits(resources)
-			       ? error_set(err, ENOTSUP,
-					   "/linux/resources: there is no cgroup to enforce limits "
-					   "(see hull check)")
-			       : 0;
-	r = cgroup_create(host, sb->cgroup_path, cgroup, err);
+	return (struct own_cgroup){
+		.sb = plan->sb,
+		.resources = l ? l->resources : NULL,
+		/* Device rules are the real root's: in a user namespace the kernel refuses them. */
+		.devices = process_is_host_root(),
+		.host = &plan->host,
+		.cgroup = &plan->cgroup,
+		.scope = &plan->scope,
+	};
+}
+
+/* The process waits meanwhile: it does nothing before it is in its cgroup and limited. */
+int container_make_scope(struct container_plan *plan, struct error *err)
+{
+	const struct own_cgroup own = own_of(plan);
+	int r = own_cgroup_start_scope(&own, err);
+
 	if (r == 0)
-		r = owner_mark(sb, mark, sizeof(mark), err);
-	if (r == 0)
-		r = cgroup_set_owner(cgroup, mark, err);
-	return r < 0 ? r : cgroup_apply(cgroup, resources, devices, err);
+		r = delegate_cgroup(plan, err);
+	return r < 0 ? r : message_send(plan->sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
 }
 
 int container_make_cgroup(struct container_plan *plan, struct error *err)
 {
-	const struct sandbox *sb = plan->sb;
-	const struct oci_linux *l = sb->config->linux_;
-	int r;
+	const struct own_cgroup own = own_of(plan);
+	int r = own_cgroup_make(&own, err);
 
-	if (container_has_cgroup(sb) && sb->scope) {
-		r = cgroup_host_detect(&plan->host, err);
-		if (r == 0)
-			r = plan_scope(plan, err);
-	} else {
-		/* Device rules are the real root's: in a user namespace the kernel refuses them. */
-		r = container_make_own_cgroup(sb, l ? l->resources : NULL, process_is_host_root(),
-					      &plan->host, &plan->cgroup, err);
-		if (r == 0 && container_has_cgroup(sb))
-			r = delegate_cgroup(plan, err);
-	}
+	if (r == 0 && container_has_cgroup(plan->sb) && !plan->sb->scope)
+		r = delegate_cgroup(plan, err);
 	return r < 0 ? r : plan_cgroup_mounts(plan, err);
 }
 
@@ -303,33 +328,55 @@ static void stop_scope(const struct sandbox *sb)
 }
 
 /*
- * Empties and removes the cgroup. One without our mark was never entered by us: where it is empty it is what a
- * creation left that was cut short, and where it is not, it is somebody else's and none of our business.
+ * What is in the cgroup of a scope that was not marked yet may be the process of a creation that was killed with its
+ * command, and dies: waits for that. How many stay.
  */
+static ssize_t wait_for_dying(const struct sandbox *sb, const struct cgroup_host *host,
+			      struct error *err)
+{
+	struct timespec nap = { .tv_nsec = DYING_NAP_NS };
+	ssize_t count = -1;
+
+	for (int i = 0; count && i < DYING_NAPS; i++) {
+		_cleanup_free_ pid_t *pids = NULL;
+
+		count = cgroup_pids(host, sb->cgroup_path, &pids, err);
+		if (count <= 0 || !sb->scope)
+			break;
+		nanosleep(&nap, NULL);
+	}
+	return count;
+}
+
+/* A cgroup without our mark was never entered by us: what is in it is somebody else's and none of our business. */
+static int destroy_unmarked(const struct sandbox *sb, const struct cgroup_host *host,
+			    struct error *err)
+{
+	ssize_t count = wait_for_dying(sb, host, err);
+
+	if (count < 0)
+		return (int)count;
+	if (count) {
+		log_warning(
+			"the cgroup `%s` is not marked as the container's and holds processes: it is left alone",
+			sb->cgroup_path);
+		return 0;
+	}
+	/* Of a scope without processes systemd disposes, and of its name, for which the next one may wait. */
+	if (sb->scope && sb->pid > 0)
+		stop_scope(sb);
+	return sb->scope && !has_v1(host) ? 0 : cgroup_remove(host, sb->cgroup_path, err);
+}
+
 int container_destroy_cgroup(const struct sandbox *sb, bool kill_first, struct error *err)
 {
-	_cleanup_free_ pid_t *pids = NULL;
 	struct cgroup_host host;
 	int r = find_own_cgroup(sb, &host, err);
 
 	if (r < 0)
 		return r;
-	if (r == 0) {
-		ssize_t count = cgroup_pids(&host, sb->cgroup_path, &pids, err);
-
-		/* Of a scope without processes systemd disposes, and of its name, for which the next one may wait. */
-		if (sb->scope && count == 0) {
-			if (sb->pid > 0)
-				stop_scope(sb);
-			return 0;
-		}
-		if (count > 0)
-			log_warning(
-				"the cgroup `%s` is not marked as the container's and holds processes: it is left alone",
-				sb->cgroup_path);
-		return count ? (int)(count < 0 ? count : 0)
-			     : cgroup_remove(&host, sb->cgroup_path, err);
-	}
+	if (r == 0)
+		return destroy_unmarked(sb, &host, err);
 	r = kill_first ? cgroup_kill(&host, sb->cgroup_path, SIGKILL, err) : 0;
 	if (r == 0 && sb->scope)
 		stop_scope(sb);
@@ -341,31 +388,32 @@ int container_destroy_cgroup(const struct sandbox *sb, bool kill_first, struct e
 	return r < 0 ? r : cgroup_remove(&host, sb->cgroup_path, err);
 }
 
+/* Gives the cgroup its new limits, and a scope's unit. */
+static int apply_update(const struct sandbox *sb, const struct cgroup *cgroup,
+			const struct oci_resources *changes, const struct oci_resources *merged,
+			bool devices, struct error *err)
+{
+	bool v1 = has_v1(cgroup->host);
+	int r = cgroup_apply(cgroup, changes, devices, err);
+
+	if (r < 0 || !sb->scope)
+		return r;
+	/* First the kernel says what it does not like; then systemd learns it and writes what it rounded, which is put right. */
+	r = systemd_scope_update(sb->scope, merged, v1, devices, err);
+	return r < 0 ? r : cgroup_apply(cgroup, merged, v1 && devices, err);
+}
+
 /*
  * cgroup v1 takes new device rules one by one, from "all denied" on: nobody may meet the rules in between, so the container
  * stands still meanwhile. v2 changes them at once.
  */
-static int update_frozen(struct sandbox *sb, const struct cgroup *cgroup,
-			 const struct oci_resources *changes, struct error *err)
-{
-	bool thaw = container_paused(sb, NULL) == 0 && freeze(sb, true, NULL) == 0;
-	int r = cgroup_apply(cgroup, changes, true, err);
-
-	if (thaw) {
-		int second = freeze(sb, false, r == 0 ? err : NULL);
-
-		r = r == 0 ? second : r;
-	}
-	return r;
-}
-
 int container_update(struct sandbox *sb, const struct oci_resources *changes,
 		     const struct oci_resources *merged, struct error *err)
 {
-	bool devices = changes->devices.len && process_is_host_root();
+	bool devices = changes->devices.len && process_is_host_root(), thaw;
 	_cleanup_cgroup_ struct cgroup cgroup = { .host = NULL };
 	struct cgroup_host host;
-	int r;
+	int r, second;
 
 	if (!container_has_cgroup(sb))
 		return error_set(err, ENOTSUP,
@@ -373,14 +421,13 @@ int container_update(struct sandbox *sb, const struct oci_resources *changes,
 	r = container_open_cgroup(sb, &host, &cgroup, err);
 	if (r < 0)
 		return r;
-	if (devices && host.layout != CGROUP_V2)
-		return update_frozen(sb, &cgroup, changes, err);
-	r = cgroup_apply(&cgroup, changes, devices, err);
-	if (r < 0 || !sb->scope)
+	thaw = devices && has_v1(&host) && container_paused(sb, NULL) == 0 &&
+	       freeze(sb, true, NULL) == 0;
+	r = apply_update(sb, &cgroup, changes, merged, devices, err);
+	if (!thaw)
 		return r;
-	/* First the kernel says what it does not like; then systemd learns it and writes what it rounded, which is put right. */
-	r = systemd_scope_update(sb->scope, merged, err);
-	return r < 0 ? r : cgroup_apply(&cgroup, merged, false, err);
+	second = freeze(sb, false, r == 0 ? err : NULL);
+	return r == 0 ? second : r;
 }
 
 /* A new class: with all that runs in the container by now; what they start later is born into it. */

@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -131,8 +132,25 @@ static int set_up(struct container_plan *plan, struct error *err)
 	return r < 0 ? r : rootfs_enter(&plan->rootfs, err);
 }
 
+static void end_by_signal(int sig)
+{
+	_exit(128 + sig);
+}
+
+/*
+ * The kernel drops signals that the first process of a pid namespace does not handle, but a container that is killed before
+ * its start shall end.
+ */
+static void handle_ends(void (*handler)(int))
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT };
+
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		signal(signals[i], handler);
+}
+
 /* Accepts callers until one says MSG_START; its connection then takes the place of the channel. */
-static int wait_for_start(struct container_plan *plan, struct error *err)
+static int accept_start(struct container_plan *plan, struct error *err)
 {
 	for (;;) {
 		int sock = accept4(plan->listener, NULL, NULL, SOCK_CLOEXEC);
@@ -165,7 +183,10 @@ static int wait_for_order(struct container_plan *plan, struct error *err)
 	if (message.type == MSG_START)
 		return 0;
 	close_fd(&plan->sync);
-	return wait_for_start(plan, err);
+	handle_ends(end_by_signal);
+	r = accept_start(plan, err);
+	handle_ends(SIG_DFL);
+	return r;
 }
 
 /* All that has to do with the host, or takes its privilege. Nothing of either is left afterwards. */

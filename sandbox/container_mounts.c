@@ -39,9 +39,9 @@ static int open_init(struct mounts_plan *plan, struct error *err)
 {
 	char path[16];
 
-	plan->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	plan->proc = process_open_procfs(err);
 	if (plan->proc < 0)
-		return error_errno(err, errno, "open `/proc`");
+		return plan->proc;
 	snprintf(path, sizeof(path), "%d", plan->sb->pid);
 	plan->proc_init = openat(plan->proc, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	plan->pidfd = process_open(plan->sb->pid, plan->sb->start_time, err);

@@ -40,6 +40,7 @@ static void plan_close(struct microvm_plan *plan)
 	if (plan->rootfs.config)
 		rootfs_close(&plan->rootfs);
 	cgroup_close(&plan->cgroup);
+	strbuf_free(&plan->scope);
 	arena_free(&plan->arena);
 	close_fd(&plan->bundle);
 	close_fd(&plan->dir);
@@ -130,21 +131,28 @@ static int plan_terminal(struct microvm_plan *plan, const struct sandbox_io *io,
 	return r < 0 ? r : process_hand_over_terminal(io->console_socket, &plan->sb->terminal, err);
 }
 
+struct own_cgroup microvm_own_cgroup(struct microvm_plan *plan)
+{
+	return (struct own_cgroup){ .sb = plan->sb,
+				    .resources = plan->resources,
+				    .host = &plan->host,
+				    .cgroup = &plan->cgroup,
+				    .scope = &plan->scope };
+}
+
 static int make_cgroup(struct microvm_plan *plan, struct error *err)
 {
-	const struct oci_resources *resources = NULL;
-	const struct sandbox *sb = plan->sb;
+	const struct oci_resources *resources = plan->sb->config->linux_->resources;
+	struct own_cgroup own;
 
-	if (sb->scope)
-		return error_set(err, ENOTSUP,
-				 "--systemd-cgroup: not with microVMs yet; use cgroupfs");
-	if (sb->config->linux_->resources) {
-		resources = microvm_host_resources(sb->config->linux_->resources,
-						   plan->machine.memory_mib, &plan->arena);
-		if (!resources)
+	if (resources) {
+		plan->resources =
+			microvm_host_resources(resources, plan->machine.memory_mib, &plan->arena);
+		if (!plan->resources)
 			return error_errno(err, ENOMEM, "plan the limits");
 	}
-	return container_make_own_cgroup(sb, resources, false, &plan->host, &plan->cgroup, err);
+	own = microvm_own_cgroup(plan);
+	return own_cgroup_make(&own, err);
 }
 
 static int plan_open(struct microvm_plan *plan, const struct sandbox_io *io, struct error *err)

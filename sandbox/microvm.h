@@ -75,8 +75,10 @@ struct microvm_plan {
 	struct microvm_machine machine;
 	struct arena arena;
 	struct cgroup_host host;
-	struct cgroup cgroup; /* all zero: none */
-	struct rootfs rootfs; /* the detached trees that are shared */
+	struct cgroup cgroup;                  /* all zero: none, or (scope) not made yet */
+	struct strbuf scope;                   /* the request for a systemd scope */
+	const struct oci_resources *resources; /* of the cgroup */
+	struct rootfs rootfs;                  /* the detached trees that are shared */
 	int bundle;
 	int dir; /* vm/ in the state directory */
 	int stdio
@@ -86,6 +88,9 @@ struct microvm_plan {
 	unsigned cards; /* network cards that the machine has */
 	pid_t file_server;
 };
+
+/* The machine's cgroup on the host, for own_cgroup_make() and what follows. */
+struct own_cgroup microvm_own_cgroup(struct microvm_plan *plan);
 
 /* Starts the file server and hull-vmm, which is sb->pid then, and says on sb->channel when its guest runs. */
 int microvm_spawn(struct microvm_plan *plan, struct error *err);

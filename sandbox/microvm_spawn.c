@@ -280,24 +280,18 @@ file_server_main(struct microvm_plan *plan, int program, int socket_end, bool in
 	fail(plan->sync, &err);
 }
 
-static int spawn_file_server(struct microvm_plan *plan, int program, int *vmm_end,
+static int spawn_file_server(struct microvm_plan *plan, int program, int socket_end,
 			     struct error *err)
 {
-	int ends[2], r = message_pair(ends, err);
 	bool in_cgroup;
 
-	if (r < 0)
-		return r;
 	plan->file_server =
 		clone_into(&plan->cgroup,
 			   CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET,
 			   &in_cgroup);
 	if (plan->file_server == 0)
-		file_server_main(plan, program, ends[1], in_cgroup);
-	r = plan->file_server < 0 ? error_errno(err, errno, "clone3 the file server") : 0;
-	close(ends[1]);
-	*vmm_end = ends[0];
-	return r;
+		file_server_main(plan, program, socket_end, in_cgroup);
+	return plan->file_server < 0 ? error_errno(err, errno, "clone3 the file server") : 0;
 }
 
 /* A socket in vm/, which is the jail's root: whoever may enter the state directory may connect. */
@@ -373,6 +367,17 @@ static int take_streams(const struct microvm_plan *plan, struct error *err)
 	return 0;
 }
 
+/* systemd makes the cgroup around us: until it has, nothing is done that counts. */
+static int await_scope(const struct microvm_plan *plan, struct error *err)
+{
+	struct message message;
+	int r = message_receive(plan->sync, &message, NULL, 0, err);
+
+	return r == 0 && message.type != CONTROL_DONE
+		       ? error_errno(err, EPROTO, "wait for a cgroup")
+		       : r;
+}
+
 static void __attribute__((noreturn))
 vmm_main(struct microvm_plan *plan, int program, const struct vmm_fds *fds, bool in_cgroup)
 {
@@ -385,6 +390,8 @@ vmm_main(struct microvm_plan *plan, int program, const struct vmm_fds *fds, bool
 	/* Until it is told that it may live on. (The file server ends when nobody holds the other end of its socket.) */
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	r = begin_child(plan, in_cgroup, &err);
+	if (r == 0 && plan->sb->scope)
+		r = await_scope(plan, &err);
 	build_command(plan, fds, &c);
 	if (r == 0 && plan->netns >= 0 && setns(plan->netns, CLONE_NEWNET) < 0)
 		r = error_errno(&err, errno, "join the network namespace");
@@ -396,6 +403,32 @@ vmm_main(struct microvm_plan *plan, int program, const struct vmm_fds *fds, bool
 		r = c.failed ? error_errno(&err, ENOMEM, "start hull-vmm")
 			     : execute(program, &c, &err);
 	fail(plan->sync, &err);
+}
+
+static int make_scope(struct microvm_plan *plan, struct error *err)
+{
+	const struct own_cgroup own = microvm_own_cgroup(plan);
+	int r = own_cgroup_start_scope(&own, err);
+
+	return r < 0 ? r : message_send(plan->sb->channel, CONTROL_DONE, NULL, 0, NULL, 0, err);
+}
+
+/* hull-vmm first: a scope is made around it, in which the file server is born. */
+static int spawn_both(struct microvm_plan *plan, int program, const struct vmm_fds *fds,
+		      int socket_end, struct error *err)
+{
+	unsigned long network = plan->netns < 0 ? CLONE_NEWNET : 0;
+	bool in_cgroup;
+	int r = 0;
+
+	plan->sb->pid = clone_into(&plan->cgroup, CLONE_NEWPID | network, &in_cgroup);
+	if (plan->sb->pid == 0)
+		vmm_main(plan, program, fds, in_cgroup);
+	if (plan->sb->pid < 0)
+		return error_errno(err, errno, "clone3 hull-vmm");
+	if (plan->sb->scope)
+		r = make_scope(plan, err);
+	return r < 0 ? r : spawn_file_server(plan, program, socket_end, err);
 }
 
 static int open_file(const char *path, const char *what, struct error *err)
@@ -417,8 +450,8 @@ int microvm_spawn(struct microvm_plan *plan, struct error *err)
 {
 	struct vmm_fds fds = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF };
 	_cleanup_close_ int program = -EBADF;
+	int ends[2] = { -EBADF, -EBADF };
 	char path[4096];
-	bool in_cgroup;
 	int r = libexec_path("hull-vmm", path, sizeof(path), err);
 
 	if (r == 0) {
@@ -434,15 +467,11 @@ int microvm_spawn(struct microvm_plan *plan, struct error *err)
 	if (r >= 0)
 		r = fds.control = open_listener(plan->dir, "control.sock", SOCK_SEQPACKET, err);
 	if (r >= 0)
-		r = spawn_file_server(plan, program, &fds.files, err);
-	if (r == 0) {
-		plan->sb->pid =
-			clone_into(&plan->cgroup,
-				   CLONE_NEWPID | (plan->netns < 0 ? CLONE_NEWNET : 0), &in_cgroup);
-		if (plan->sb->pid == 0)
-			vmm_main(plan, program, &fds, in_cgroup);
-		r = plan->sb->pid < 0 ? error_errno(err, errno, "clone3 hull-vmm") : 0;
-	}
+		r = message_pair(ends, err);
+	fds.files = ends[0];
+	if (r == 0)
+		r = spawn_both(plan, program, &fds, ends[1], err);
 	close_vmm_fds(&fds);
+	close_fd(&ends[1]);
 	return r < 0 ? r : 0;
 }

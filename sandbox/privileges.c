@@ -319,7 +319,8 @@ int privileges_set_label(const struct oci_process *process, int proc, struct err
 				text, "apparmorProfile", profile, err);
 	}
 	if (r == 0 && label && *label)
-		r = write_label(proc, "self/attr/exec", label, "selinuxLabel", label, err);
+		r = write_label(proc, "self/attr/exec", label,
+				"selinuxLabel (takes SELinux, and one that it knows)", label, err);
 	return r;
 }
 

@@ -144,18 +144,25 @@ static char *home_variable(uid_t uid)
 }
 
 /*
- * The variables of sd_listen_fds(3), in the process that they are for: LISTEN_PID is its own id as it sees it, which is 1 in a
- * pid namespace of its own. They go behind the others, where build_environment() left room.
+ * The variables of sd_listen_fds(3), but LISTEN_PID: that is the process' own id as it sees it, which is 1 in a pid namespace of
+ * its own, and comes last, in the process that they are for. Returns how many, or -ENOMEM.
  */
-static int add_listen_variables(struct process_plan *plan, struct error *err)
+static int listen_variables(const struct process_plan *plan, char **envp)
 {
-	char **envp = plan->envp + plan->env_len;
+	int n = 0;
 
 	if (!plan->listen_fds)
 		return 0;
-	if (asprintf(&envp[0], "LISTEN_FDS=%u", plan->listen_fds) < 0 ||
-	    asprintf(&envp[1], "LISTEN_PID=%d", getpid()) < 0 ||
-	    (plan->listen_names && asprintf(&envp[2], "LISTEN_FDNAMES=%s", plan->listen_names) < 0))
+	if (asprintf(&envp[n++], "LISTEN_FDS=%u", plan->listen_fds) < 0 ||
+	    (plan->listen_names &&
+	     asprintf(&envp[n++], "LISTEN_FDNAMES=%s", plan->listen_names) < 0))
+		return -ENOMEM;
+	return n;
+}
+
+static int add_listen_pid(struct process_plan *plan, struct error *err)
+{
+	if (plan->listen_fds && asprintf(&plan->envp[plan->env_len], "LISTEN_PID=%d", getpid()) < 0)
 		return error_errno(err, ENOMEM, "/process/env");
 	return 0;
 }
@@ -174,6 +181,7 @@ static int build_environment(struct process_plan *plan, struct error *err)
 	const char *home = get_env(p, "HOME");
 	size_t n = 0;
 	ssize_t left;
+	int more;
 
 	plan->envp = calloc(p->env.len + 2 + 3, sizeof(char *)); /* NULL, HOME, LISTEN_… */
 	if (!plan->envp)
@@ -194,8 +202,24 @@ static int build_environment(struct process_plan *plan, struct error *err)
 		if (!plan->envp[n++])
 			return error_errno(err, ENOMEM, "/process/env");
 	}
-	plan->env_len = n;
+	more = listen_variables(plan, plan->envp + n);
+	if (more < 0)
+		return error_errno(err, ENOMEM, "/process/env");
+	plan->env_len = n + (size_t)more;
 	return 0;
+}
+
+/*
+ * The caller's environment, which may hold its secrets, would stay in our memory until execve(2), and be found there by whoever has
+ * CAP_SYS_PTRACE in our pid namespace.
+ */
+static void forget_environment(void)
+{
+	static char *none[] = { NULL };
+
+	for (char **variable = environ; *variable; variable++)
+		explicit_bzero(*variable, strlen(*variable));
+	environ = none;
 }
 
 /* ---- the program --------------------------------------------------------------------------------- */
@@ -364,6 +388,7 @@ int process_prepare(struct process_plan *plan, int proc, bool set_limits, const 
 		plan->exec_failed = true;
 	if (r >= 0)
 		r = build_environment(plan, err);
+	forget_environment();
 	if (r < 0)
 		return r;
 	r = find_program(plan, err);
@@ -472,6 +497,33 @@ int process_prepare_to_be_seen(struct process_plan *plan, struct error *err)
 	return r;
 }
 
+static size_t total_size(char **strings, size_t *longest)
+{
+	size_t sum = 0;
+
+	for (; *strings; strings++) {
+		size_t size = strlen(*strings) + 1;
+
+		*longest = size > *longest ? size : *longest;
+		sum += size + sizeof(*strings);
+	}
+	return sum;
+}
+
+static int exec_error(const struct process_plan *plan, char **argv, int code, struct error *err)
+{
+	size_t longest = 0, size;
+
+	if (code != E2BIG)
+		return error_errno(err, code, "exec `%s`", plan->path);
+	size = total_size(argv, &longest) + total_size(plan->envp, &longest);
+	return error_errno(
+		err, E2BIG,
+		"exec `%s` with %zu bytes of arguments and environment, %zu in the longest (the "
+		"kernel takes a quarter of RLIMIT_STACK, and 131072 in one)",
+		plan->path, size, longest);
+}
+
 int process_execute(struct process_plan *plan, int sync, struct error *err)
 {
 	const struct oci_process *p = plan->process;
@@ -483,7 +535,7 @@ int process_execute(struct process_plan *plan, int sync, struct error *err)
 		return error_errno(err, ENOMEM, "/process/args");
 	for (size_t i = 0; i < p->args.len; i++)
 		argv[i] = (char *)(uintptr_t)p->args.items[i];
-	r = add_listen_variables(plan, err);
+	r = add_listen_pid(plan, err);
 	/* Closed, not marked: execve(2) looks up the program, and its interpreter, while marked ones are still open. */
 	if (r == 0)
 		r = close_others(3 + plan->preserve_fds, &sync, 1, err);
@@ -501,7 +553,7 @@ int process_execute(struct process_plan *plan, int sync, struct error *err)
 		return r;
 	execve(plan->path, argv, plan->envp);
 	plan->exec_failed = true;
-	return error_errno(err, errno, "exec `%s`", plan->path);
+	return exec_error(plan, argv, errno, err);
 }
 
 int process_new_keyring(const char *id, struct error *err)

@@ -36,6 +36,8 @@ void process_plan_free(struct process_plan *plan);
  * In the new process, inside the container's root: labels, limits (unless the caller set them already), user, capabilities,
  * working directory, and the search for the program. proc: a descriptor of a trusted /proc.
  *
+ * Of the caller's environment nothing is left afterwards.
+ *
  * Before anything is looked up in the container, all descriptors are closed but those to be passed on and the kept ones (-1: none;
  * none of them may lead to a file of the host's): the image could reach the host through /proc/self/fd (CVE-2024-21626).
  */

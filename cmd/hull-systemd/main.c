@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/number.h"
+#include "cgroups/systemd.h"
 
 #define SERVICE "org.freedesktop.systemd1"
 #define OBJECT  "/org/freedesktop/systemd1"
@@ -200,6 +201,28 @@ static int append_values(sd_bus_message *m, const char *type, uint64_t count, ch
 	return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
+/* A device and what may be done with it are two values. */
+static int append_devices(sd_bus_message *m, uint64_t count, char **p, const char *end)
+{
+	int r = sd_bus_message_open_container(m, 'v', SYSTEMD_DEVICES);
+
+	if (r >= 0)
+		r = sd_bus_message_open_container(m, 'a', "(ss)");
+	for (uint64_t i = 0; r >= 0 && i < count; i++) {
+		const char *device = next_field(p, end), *access = next_field(p, end);
+
+		r = access ? sd_bus_message_append(m, "(ss)", device, access) : -EPROTO;
+	}
+	if (r >= 0)
+		r = sd_bus_message_close_container(m);
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static bool is_type(const char *type)
+{
+	return *type && (!type[1] || (*type == 'a' && !type[2]) || !strcmp(type, SYSTEMD_DEVICES));
+}
+
 /* a(sv) */
 static int append_properties(sd_bus_message *m, const struct request *q)
 {
@@ -211,14 +234,16 @@ static int append_properties(sd_bus_message *m, const struct request *q)
 		const char *type = next_field(&p, q->end), *count = next_field(&p, q->end);
 		uint64_t number;
 
-		if (!count || !*type || strlen(type) > 2 || (strlen(type) == 2 && *type != 'a') ||
-		    !parse_u64(count, 8192, &number) || (*type != 'a' && number != 1))
+		if (!count || !is_type(type) || !parse_u64(count, 8192, &number) ||
+		    (*type != 'a' && number != 1))
 			return -EPROTO;
 		r = sd_bus_message_open_container(m, 'r', "sv");
 		if (r >= 0)
 			r = sd_bus_message_append_basic(m, 's', name);
 		if (r >= 0)
-			r = append_values(m, type, number, &p, q->end);
+			r = strcmp(type, SYSTEMD_DEVICES)
+				    ? append_values(m, type, number, &p, q->end)
+				    : append_devices(m, number, &p, q->end);
 		if (r >= 0)
 			r = sd_bus_message_close_container(m);
 	}

@@ -295,7 +295,7 @@ static int cmd_help(struct context *ctx, int argc, char **argv, struct error *er
 	return words ? dispatch(ctx, 2, ask, err) : run(ctx, 2, ask, err);
 }
 
-/* What a caller may have left behind: closed standard streams, whose numbers our files would get, and SIGCHLD ignored. */
+/* What a caller may have left behind: closed standard streams, whose numbers our files would get, SIGCHLD ignored, a limit. */
 static void settle(void)
 {
 	int fd;
@@ -307,6 +307,8 @@ static void settle(void)
 	if (fd >= 0)
 		close(fd);
 	signal(SIGCHLD, SIG_DFL);
+	/* With a limit for files a write fails, and says so, and what was made is undone. */
+	signal(SIGXFSZ, SIG_IGN);
 }
 
 int main(int argc, char **argv)

@@ -183,6 +183,12 @@ make_bundle_again()
 	refused 'vm'
 }
 
+@test "a host without /proc is named as that" {
+	run without_bats unshare --mount sh -c 'umount -l /proc && exec "$@"' sh "$HULL" --root "$ROOT" \
+		run --bundle "$BUNDLE" "$ID"
+	expect_error "^hull: ./proc. is not mounted on this host: mount -t proc proc /proc"
+}
+
 @test "a state directory that cannot be made is named" {
 	touch "$TEST_DIR/file"
 	run without_bats "$HULL" --root "$TEST_DIR/file/state" create --bundle "$BUNDLE" "$ID" </dev/null

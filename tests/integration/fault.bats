@@ -118,23 +118,146 @@ expect_recovery()
 		killed_at "$n" exec "$ID" sleep 0.01
 		[ "$(container_status)" = running ] || fail "after exec was killed at system call $n"
 	done
-	run timeout 10 "$HULL" --root "$ROOT" exec "$ID" echo fine
+	# These go on, or are gone.
+	for n in $(points "$(count_calls exec --detach "$ID" sleep 1000)"); do
+		killed_at "$n" exec --detach "$ID" sleep 1000
+	done
+	[ "$(container_status)" = running ]
+	run timeout --kill-after=1 10 "$HULL" --root "$ROOT" exec "$ID" echo fine
 	expect_output fine
+	expect_recovery "exec killed $POINTS times"
 }
 
-@test "pause, killed at many points" {
-	require_controller freezer
+# Whichever half was done: the container runs, takes the next update, and all of it goes.
+@test "update, killed at many points" {
+	local limits=''
+	has_controller pids && limits=', "pids": {"limit": 33}'
+	POINTS=$(((POINTS + 1) / 2))
+	# devices, for which cgroup v1 has to freeze the container
+	echo '{"devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}]'"$limits}" >"$TEST_DIR/change.json"
 	start_sleeper
-	total=$(count_calls pause "$ID")
-	h resume "$ID"
+	total=$(count_calls update --resources "$TEST_DIR/change.json" "$ID")
+	[ "$total" -gt 20 ]
+	expect_recovery "without a fault"
 	for n in $(points "$total"); do
-		killed_at "$n" pause "$ID"
-		# It may be frozen, being frozen, or not.
-		h resume "$ID" 2>/dev/null || { sleep 0.1; h resume "$ID" 2>/dev/null; } || true
-		run timeout 10 "$HULL" --root "$ROOT" exec "$ID" echo fine
+		start_sleeper
+		killed_at "$n" update --resources "$TEST_DIR/change.json" "$ID"
+		jq -e .process "$ROOT/$ID/config.json" >/dev/null || fail "the configuration after update was killed at system call $n"
+		[ "$(container_status)" = running ] || h resume "$ID" || fail "update killed at system call $n of $total"
+		h update --resources "$TEST_DIR/change.json" "$ID"
+		if has_controller pids; then [ "$(limit pids pids.max pids.max)" = 33 ]; fi
+		run timeout --kill-after=1 10 "$HULL" --root "$ROOT" exec "$ID" echo fine
 		expect_output fine
+		expect_recovery "update killed at system call $n of $total"
 	done
 }
+
+@test "pause and resume, killed at many points" {
+	local command
+	require_controller freezer
+	POINTS=$(((POINTS + 3) / 4))
+	start_sleeper
+	for command in pause resume; do
+		total=$(count_calls $command "$ID")
+		for n in $(points "$total"); do
+			[ $command = pause ] || h pause "$ID"
+			killed_at "$n" $command "$ID"
+			# It may be frozen, being frozen, or not.
+			h resume "$ID" 2>/dev/null || { sleep 0.1; h resume "$ID" 2>/dev/null; } || true
+			run timeout --kill-after=1 10 "$HULL" --root "$ROOT" exec "$ID" echo fine
+			expect_output fine
+			[ $command = pause ] || h pause "$ID"
+			killed_at "$n" $command "$ID"
+			expect_recovery "$command killed at system call $n of $total"
+			start_sleeper
+		done
+		h pause "$ID"
+	done
+}
+
+# ---- systemd scopes ---------------------------------------------------------------------------
+
+# These take several calls of systemd a point, so that there are fewer.
+require_scopes()
+{
+	[ -d /run/systemd/system ] || skip "systemd does not run here"
+	cgroup_is_v2 || skip "needs pure cgroup v2 (systemd_v1.bats has the others)"
+	POINTS=$(((POINTS + 1) / 2))
+	set_args sleep 1000
+}
+
+# And no unit either.
+expect_no_scope()
+{
+	expect_recovery "$1" || return 1
+	wait_until 10 "[ \"\$(systemctl show --value --property LoadState hull-$ID.scope)\" = not-found ]" || fail "$1"
+}
+
+start_scope()
+{
+	h --systemd-cgroup run --detach --bundle "$BUNDLE" "$ID" >>"$OUT" 2>&1 </dev/null || fail "run failed:" "$(cat "$OUT")"
+}
+
+@test "create and run of a systemd scope, killed at many points" {
+	local command
+	require_scopes
+	for command in create "run --detach"; do
+		# shellcheck disable=SC2086 # two words
+		total=$(count_calls --systemd-cgroup $command --bundle "$BUNDLE" "$ID")
+		[ "$total" -gt 20 ]
+		expect_no_scope "without a fault"
+		for n in $(points "$total"); do
+			# shellcheck disable=SC2086
+			killed_at "$n" --systemd-cgroup $command --bundle "$BUNDLE" "$ID"
+			expect_no_scope "$command killed at system call $n of $total"
+		done
+	done
+	start_scope
+}
+
+@test "delete of a systemd scope, killed at many points" {
+	require_scopes
+	start_scope
+	total=$(count_calls delete --force "$ID")
+	[ "$total" -gt 5 ]
+	for n in $(points "$total"); do
+		start_scope
+		killed_at "$n" delete --force "$ID"
+		expect_no_scope "delete killed at system call $n of $total"
+	done
+}
+
+@test "update of a systemd scope, killed at many points" {
+	require_scopes
+	start_scope
+	total=$(count_calls update --pids-limit 33 "$ID")
+	[ "$total" -gt 20 ]
+	expect_no_scope "without a fault"
+	for n in $(points "$total"); do
+		start_scope
+		killed_at "$n" update --pids-limit 33 "$ID"
+		h update --pids-limit 44 "$ID"
+		[ "$(systemctl show --value --property TasksMax "hull-$ID.scope")" = 44 ]
+		[ "$(limit pids pids.max pids.max)" = 44 ]
+		expect_no_scope "update killed at system call $n of $total"
+	done
+}
+
+@test "exec, pause and resume in a systemd scope, killed at many points" {
+	local command
+	require_scopes
+	for command in "exec --detach $ID sleep 1000" "pause $ID" "resume $ID"; do
+		for n in 3 10 20 30 45 60; do
+			start_scope
+			[ "$command" != "resume $ID" ] || h pause "$ID"
+			# shellcheck disable=SC2086
+			killed_at "$n" $command
+			expect_no_scope "$command killed at system call $n"
+		done
+	done
+}
+
+# ---- few points, and failing calls ------------------------------------------------------------
 
 # bats test_tags=quick
 @test "create, killed at a few points" {

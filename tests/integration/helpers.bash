@@ -131,6 +131,12 @@ wait_until()
 	done
 }
 
+# How often to try what is a race: so many numbers, or fewer where each takes long (HULL_RACES: percent).
+races()
+{
+	seq $((($1 * ${HULL_RACES:-100} + 99) / 100))
+}
+
 # ---- bundles ----------------------------------------------------------------------------------
 
 # Makes the root file system of all tests once, and prints where it is.

@@ -117,10 +117,14 @@ load helpers
 
 @test "a created container that is killed is stopped" {
 	set_args sleep 100
-	create_container
-	h kill "$ID" KILL
-	wait_stopped
-	h delete "$ID"
+	for signal in KILL TERM INT HUP QUIT; do
+		create_container
+		h kill "$ID" WINCH
+		[ "$(container_status)" = created ]
+		h kill "$ID" $signal
+		wait_stopped
+		h delete "$ID"
+	done
 }
 
 @test "ids that are paths or too long are refused" {
@@ -138,4 +142,71 @@ load helpers
 	set_args true
 	create_container "$id"
 	[ "$(container_status "$id")" = created ]
+}
+
+# Mounts a small file system at $ROOT.
+small_root()
+{
+	mkdir -p "$ROOT"
+	mount -t tmpfs -o "$1" none "$ROOT"
+}
+
+@test "a state directory that is full: nothing is made, and what runs goes on" {
+	require_controller freezer
+	small_root size=32k
+	start_sleeper "$ID-a"
+	create_container "$ID-b"
+	h pause "$ID-a"
+	head -c 100k /dev/zero >"$ROOT/full" 2>/dev/null || true
+	run h create --bundle "$BUNDLE" "$ID-c" </dev/null
+	expect_error "No space left on device"
+	run h start "$ID-b"
+	expect_status 0
+	expect_match "warning: .*No space left on device; the container runs all the same"
+	[ "$(container_status "$ID-b")" = running ]
+	run h resume "$ID-a"
+	expect_status 0
+	[ "$(container_status "$ID-a")" = running ]
+	h exec "$ID-b" true
+	run h pause "$ID-b"
+	expect_error "No space left on device"
+	[ "$(container_status "$ID-b")" = running ]
+	h kill "$ID-a" KILL
+	wait_stopped "$ID-a"
+	h delete "$ID-a"
+	h delete --force "$ID-b"
+	[ "$(ls -A "$ROOT")" = full ]
+	umount "$ROOT"
+}
+
+@test "a state directory that is read-only: what is there can be looked at and killed" {
+	small_root size=1m
+	start_sleeper
+	mount -o remount,ro "$ROOT"
+	[ "$(container_status)" = running ]
+	run h create --bundle "$BUNDLE" "$ID-b" </dev/null
+	expect_error "Read-only file system"
+	h exec "$ID" true
+	h kill "$ID" KILL
+	wait_stopped
+	run h delete "$ID"
+	expect_error "Read-only file system"
+	mount -o remount,rw "$ROOT"
+	h delete "$ID"
+	umount "$ROOT"
+}
+
+@test "with a limit for the size of files nothing is left, and hooks and the workload get the signal" {
+	# shellcheck disable=SC2016
+	limited=(without_bats bash -c 'ulimit -f "$1"; shift; exec "$@"' bash)
+	set_args true
+	run "${limited[@]}" 0 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
+	expect_status 1
+	expect_error "File too large"
+	expect_nothing_left
+	update_config '.hooks.createRuntime = [{path: "/bin/sh", args: ["sh", "-c", "grep SigIgn /proc/self/status >&2"]}]'
+	set_args grep SigIgn /proc/self/status
+	run "${limited[@]}" 1000 "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
+	expect_status 0
+	[ "$(grep -c 'SigIgn:.0*$' <<<"$output")" -eq 2 ] || fail "$output"
 }

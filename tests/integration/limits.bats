@@ -248,7 +248,7 @@ lo 5"
 	modprobe rdma_rxe 2>/dev/null || skip "no RDMA device, and no rdma_rxe to make one of a network card"
 	rdma link add "rxe$$" type rxe netdev lo || skip "no RDMA device could be made"
 	resources --arg d "rxe$$" '.linux.resources.rdma = {($d): {hcaHandles: 3, hcaObjects: 10000}}'
-	limits=$(cat "$(cgroup_of rdma)/rdma.max")
+	read -r limits <"$(cgroup_of rdma)/rdma.max"
 	rdma link delete "rxe$$"
 	[ "$limits" = "rxe$$ hca_handle=3 hca_object=10000" ] || fail "$limits"
 }

@@ -140,6 +140,9 @@ listen_for_pidfd()
 		expect_error '/process/apparmorProfile: AppArmor is not active'
 	fi
 	[ -d /sys/fs/selinux ] || {
+		update_config '.process.selinuxLabel = "system_u:system_r:container_t:s0"'
+		run h run --bundle "$BUNDLE" "$ID-2"
+		expect_error "^hull: /process/selinuxLabel \(takes SELinux, .*: set .system_u"
 		run h exec --process-label system_u:system_r:container_t:s0 "$ID" true
 		expect_error 'container_t'
 	}

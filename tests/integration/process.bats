@@ -225,6 +225,17 @@ PATH=/bin"
 	expect_output "<><two words><a'b\"c><tab	here><\$HOME><*>"
 }
 
+@test "arguments and environment that are too long are an error with their size" {
+	update_config '.process.args = ["true", "x" * 131072]'
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_status 126
+	expect_error '^hull: exec .* with 13[0-9]{4} bytes of arguments and environment, 131073 in the longest .*: Argument list too long$'
+	update_config '.process.args = ["true"] | .process.env += [range(100) | "A\(.)=" + "x" * 100000]'
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_status 126
+	expect_error 'with 100[0-9]{5} bytes of arguments and environment, 1000[0-9][0-9] in the longest'
+}
+
 @test "signals are neither blocked nor ignored" {
 	set_args probe signals
 	run sh -c 'trap "" HUP USR1; exec "$0" --root "$1" run --bundle "$2" "$3" 3>&-' \

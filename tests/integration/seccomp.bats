@@ -99,6 +99,21 @@ setup()
 	expect_output EPERM
 }
 
+# It is loaded before the container sees the process: what hull does afterwards it must allow (hull-exec(1)).
+@test "an exec without no_new_privs needs few calls of its filter" {
+	# The sleeper's and the probe's; those that exec(1) names; capset is to give up the privilege to load it.
+	update_config '.process.noNewPrivileges = false | .linux.seccomp = {defaultAction: "SCMP_ACT_ERRNO",
+		architectures: ["SCMP_ARCH_X86_64"], syscalls: [{action: "SCMP_ACT_ALLOW", names: [
+			"arch_prctl", "set_tid_address", "set_robust_list", "rseq", "readlink", "readlinkat", "getrandom", "mprotect",
+			"newfstatat", "fstat", "write", "pause", "rt_sigaction", "rt_sigprocmask", "uname",
+			"brk", "capset", "clone", "close", "close_range", "execve", "exit_group", "getpid", "getsid", "ioctl", "mmap",
+			"munmap", "prctl", "prlimit64", "read", "recvmsg", "sendmsg", "setsid"]}]}'
+	set_args probe sleep
+	start_container
+	run h exec "$ID" probe call getppid
+	expect_output EPERM
+}
+
 @test "a filter works for a user without privileges and without no_new_privs" {
 	filter SCMP_ACT_ALLOW '[{"names": ["getppid"], "action": "SCMP_ACT_ERRNO"}]'
 	for nnp in true false; do

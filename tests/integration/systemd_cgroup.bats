@@ -209,30 +209,60 @@ cgroup_dir()
 	expect_nothing_left
 }
 
-@test "systemd: an ordinary user's container is a scope of the user's manager" {
+# An ordinary user with a systemd manager, a bundle of its own in $USER_DIR, and as_lab to be it.
+prepare_user()
+{
 	command -v runuser >/dev/null && id lab >/dev/null 2>&1 || skip "no user lab with a systemd manager"
-	local uid dir=$TEST_DIR/rootless
-	uid=$(id -u lab)
-	[ -S "/run/user/$uid/bus" ] || skip "no user manager of lab"
+	USER_ID=$(id -u lab)
+	USER_DIR=$TEST_DIR/rootless
+	[ -S "/run/user/$USER_ID/bus" ] || skip "no user manager of lab"
 	chmod 711 "$TEST_DIR"
-	mkdir "$dir"
-	cp -a "$BUNDLE/rootfs" "$dir/rootfs"
-	chown -R lab: "$dir"
-	as_lab()
-	{
-		(cd "$dir" && without_bats runuser -u lab -- env XDG_RUNTIME_DIR="/run/user/$uid" "$@")
-	}
-	as_lab "$HULL" spec --rootless --bundle "$dir"
-	BUNDLE=$dir update_config '.process.terminal = false | .process.args = ["sh", "-c", "trap \"exit 0\" TERM; while :; do sleep 0.1; done"]
+	mkdir "$USER_DIR"
+	cp -a "$BUNDLE/rootfs" "$USER_DIR/rootfs"
+	chown -R lab: "$USER_DIR"
+	as_lab "$HULL" spec --rootless --bundle "$USER_DIR"
+	# shellcheck disable=SC2016 # jq's
+	BUNDLE=$USER_DIR update_config '.process.terminal = false | .process.args = ["sh", "-c", "trap \"exit 0\" TERM; while :; do sleep 0.1; done"]
 		| .process.env += ["HULL_TEST=" + env.ID] | .linux.resources = {pids: {limit: 40}, memory: {limit: 67108864}}'
-	as_lab "$HULL" --root "$dir/state" --systemd-cgroup create --bundle "$dir" "$ID" >"$OUT" 2>&1 </dev/null || fail "$(cat "$OUT")"
-	as_lab "$HULL" --root "$dir/state" start "$ID"
-	run as_lab "$HULL" --root "$dir/state" state "$ID"
+	USER_SCOPE=/user.slice/user-$USER_ID.slice/user@$USER_ID.service/user.slice/hull-$ID.scope
+}
+
+as_lab()
+{
+	(cd "$USER_DIR" && without_bats runuser -u lab -- env -u DBUS_SESSION_BUS_ADDRESS XDG_RUNTIME_DIR="/run/user/$USER_ID" "$@")
+}
+
+@test "systemd: an ordinary user's container is a scope of the user's manager" {
+	prepare_user
+	as_lab "$HULL" --root "$USER_DIR/state" --systemd-cgroup create --bundle "$USER_DIR" "$ID" >"$OUT" 2>&1 </dev/null || fail "$(cat "$OUT")"
+	as_lab "$HULL" --root "$USER_DIR/state" start "$ID"
+	run as_lab "$HULL" --root "$USER_DIR/state" state "$ID"
 	pid=$(jq .pid <<<"$output")
-	[ "$(cut -d: -f3 "/proc/$pid/cgroup")" = "/user.slice/user-$uid.slice/user@$uid.service/user.slice/hull-$ID.scope" ]
-	[ "$(cat "/sys/fs/cgroup/user.slice/user-$uid.slice/user@$uid.service/user.slice/hull-$ID.scope/pids.max")" = 40 ]
-	as_lab "$HULL" --root "$dir/state" update --pids-limit 45 "$ID"
-	[ "$(cat "/sys/fs/cgroup/user.slice/user-$uid.slice/user@$uid.service/user.slice/hull-$ID.scope/pids.max")" = 45 ]
-	as_lab "$HULL" --root "$dir/state" delete --force "$ID"
-	[ ! -e "/sys/fs/cgroup/user.slice/user-$uid.slice/user@$uid.service/user.slice/hull-$ID.scope" ]
+	[ "$(cut -d: -f3 "/proc/$pid/cgroup")" = "$USER_SCOPE" ]
+	[ "$(cat "/sys/fs/cgroup$USER_SCOPE/pids.max")" = 40 ]
+	as_lab "$HULL" --root "$USER_DIR/state" update --pids-limit 45 "$ID"
+	[ "$(cat "/sys/fs/cgroup$USER_SCOPE/pids.max")" = 45 ]
+	as_lab "$HULL" --root "$USER_DIR/state" delete --force "$ID"
+	[ ! -e "/sys/fs/cgroup$USER_SCOPE" ]
+}
+
+@test "systemd: an ordinary user's scope, whatever --rootless says, and what to do without a way to the manager" {
+	local value
+	prepare_user
+	for value in true false auto; do
+		as_lab "$HULL" --root "$USER_DIR/state" --rootless "$value" --systemd-cgroup run --detach --bundle "$USER_DIR" "$ID" \
+			>"$OUT" 2>&1 </dev/null || fail "--rootless $value:" "$(cat "$OUT")"
+		[ "$(cat "/sys/fs/cgroup$USER_SCOPE/pids.max")" = 40 ]
+		as_lab "$HULL" --root "$USER_DIR/state" --rootless "$value" delete --force "$ID"
+		[ ! -e "/sys/fs/cgroup$USER_SCOPE" ]
+	done
+	# without --root it is where state would be that is asked for first
+	run as_lab env -u XDG_RUNTIME_DIR "$HULL" --systemd-cgroup run --detach --bundle "$USER_DIR" "$ID" </dev/null
+	expect_error "XDG_RUNTIME_DIR is not set"
+	run as_lab env -u XDG_RUNTIME_DIR "$HULL" --root "$USER_DIR/state" --systemd-cgroup run --detach --bundle "$USER_DIR" "$ID" </dev/null
+	expect_error "user's systemd.*XDG_RUNTIME_DIR"
+	run as_lab env XDG_RUNTIME_DIR="$USER_DIR" "$HULL" --root "$USER_DIR/state" --systemd-cgroup run --detach --bundle "$USER_DIR" "$ID" </dev/null
+	expect_error "user's systemd.*enable-linger"
+	[ -z "$(ls -A "$USER_DIR/state")" ]
+	[ ! -e "/sys/fs/cgroup$USER_SCOPE" ]
 }

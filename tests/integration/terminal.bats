@@ -156,6 +156,53 @@ listen()
 	[ "$(tr -d '\r' <<<"$output" | grep -cE '^[0-9]+$')" -eq 20000 ]
 }
 
+@test "a terminal that is read slowly and does not block gets all of it" {
+	set_args sh -c 'stty -opost; seq 1 20000'
+	run timeout 60 "$HELPERS/terminal" -s "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID" </dev/null
+	expect_status 0
+	[ "$(tr -d '\r' <<<"$output" | grep -cE '^[0-9]+$')" -eq 20000 ]
+}
+
+# bats test_tags=quick
+@test "a workload whose output nobody reads any more is hung up" {
+	set_args yes
+	run timeout 20 bash -o pipefail -c '"$@" </dev/null 2>/dev/null 3>&- | head -n 1' \
+		bash "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
+	[ "$status" -ne 124 ]
+	expect_match '^y'
+	expect_nothing_left
+}
+
+@test "signals are sent on while nobody reads the output, and end hull when the workload has ended" {
+	mkfifo "$TEST_DIR/fifo"
+	exec 9<>"$TEST_DIR/fifo"
+	head -c 65536 /dev/zero >&9 # all that a pipe takes
+	set_args sh -c 'trap "exit 3" TERM; yes & touch /ready; while :; do sleep 0.05; done'
+	"$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID" </dev/null >"$TEST_DIR/fifo" 3>&- 4>&- 9>&- &
+	wait_until 10 '[ -e "$BUNDLE/rootfs/ready" ]'
+	kill -TERM $!
+	wait_stopped
+	kill -TERM $!
+	status=0
+	wait $! || status=$?
+	exec 9>&-
+	expect_status 3
+}
+
+@test "in the background hull is stopped, and leaves the terminal to the shell" {
+	set_args sh -c 'printf "> "; read line; echo "got <$line>"'
+	# shellcheck disable=SC2016
+	run timeout 30 "$HELPERS/terminal" bash -mc '"$@" &
+		until grep -q "^State:.T" /proc/$!/status; do sleep 0.05; done
+		stty -a | grep -o " icanon"
+		fg' bash "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID" <<<"a line"
+	expect_status 0
+	output=$(tr -d '\r' <<<"$output")
+	expect_match '^ icanon$'
+	expect_match '^got <a line>$'
+	expect_match '^terminal: restored$'
+}
+
 @test "the terminal belongs to the user" {
 	listen
 	update_config '.process.user = {uid: 1000, gid: 1000}'

@@ -76,13 +76,28 @@ lab_booted_key()
 		lab_image_key
 		qemu-system-x86_64 --version | head -n 1
 		lab_machine 1
-		lab_kernel_arguments
+		lab_cgroups=v2 lab_kernel_arguments
 	} | sha256sum | cut -c1-16
 }
 
+# lab_layout WORD: checks the value of --cgroups and prints it.
+lab_layout()
+{
+	case $1 in
+	v1 | v2 | hybrid) echo "$1" ;;
+	*) lab_die "--cgroups needs v2, v1 or hybrid" ;;
+	esac
+}
+
+# lab_kernel_arguments: $lab_cgroups says how systemd mounts the cgroups: v2 (default), v1, or hybrid.
 lab_kernel_arguments()
 {
-	echo "root=/dev/vda rw console=ttyS0 quiet mitigations=off audit=0 net.ifnames=0 panic=-1 systemd.show_status=0"
+	local layout=
+	case ${lab_cgroups:-v2} in
+	v1) layout=' systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1' ;;
+	hybrid) layout=' systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0' ;;
+	esac
+	echo "root=/dev/vda rw console=ttyS0 quiet mitigations=off audit=0 net.ifnames=0 panic=-1 systemd.show_status=0$layout"
 }
 
 # ---- a running lab: $lab is its directory -----------------------------------------------------------
@@ -192,13 +207,13 @@ lab_end()
 # The disk that holds the checkout is of one size always: a saved machine knows no other.
 lab_checkout_size=1G
 
-# lab_wait_booted: until ssh answers; a boot that takes longer than three minutes has failed.
+# lab_wait_booted: until ssh answers; a boot that takes longer than five minutes has failed.
 lab_wait_booted()
 {
-	local deadline=$((SECONDS + 180))
+	local deadline=$((SECONDS + 300))
 	until lab_ssh root -- true 2>/dev/null; do
 		lab_alive || lab_fail "QEMU has ended: $(tail -n 3 "$lab/qemu.log")"
-		[ $SECONDS -lt $deadline ] || lab_fail "no ssh after three minutes"
+		[ $SECONDS -lt $deadline ] || lab_fail "no ssh after five minutes"
 		sleep 0.5
 	done
 }
@@ -272,7 +287,7 @@ lab_begin()
 	lab_image_key >"$lab/image"
 	truncate -s $lab_checkout_size "$lab/checkout.img"
 
-	if [ -d "$booted" ] && [ "${lab_cpus:-1}" -eq 1 ]; then
+	if [ -d "$booted" ] && [ "${lab_cpus:-1}" -eq 1 ] && [ "${lab_cgroups:-v2}" = v2 ]; then
 		qemu-img create -q -f qcow2 -F qcow2 -b "$booted/disk.qcow2" "$lab/disk.qcow2"
 		lab_qemu -incoming "exec:zstd -q -dc $booted/state"
 		lab_find_port

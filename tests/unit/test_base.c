@@ -60,10 +60,23 @@ static void error_cuts_long_messages(void **state)
 	text[sizeof(text) - 1] = '\0';
 	error_errno(&err, EIO, "%s", text);
 	assert_int_equal(strlen(err.text), ERROR_TEXT_MAX - 1);
+	assert_non_null(strstr(err.text, "aa…: Input/output error"));
+	for (int i = 0; i < 3; i++) {
+		error_wrap(&err, "/mounts/%d", i);
+		assert_int_equal(strlen(err.text), ERROR_TEXT_MAX - 1);
+	}
+	assert_int_equal(strncmp(err.text, "/mounts/2: …aa", strlen("/mounts/2: …aa")), 0);
+	assert_non_null(strstr(err.text, "aa…: Input/output error"));
 	for (int i = 0; i < 3; i++)
 		error_wrap(&err, "%s", text);
 	assert_int_equal(strlen(err.text), ERROR_TEXT_MAX - 1);
+	assert_non_null(strstr(err.text, "aa…: Input/output error"));
 	assert_int_equal(err.code, EIO);
+	/* What just fits is not cut. */
+	text[ERROR_TEXT_MAX - 1 - strlen(": Input/output error")] = '\0';
+	error_errno(&err, EIO, "%s", text);
+	assert_int_equal(strlen(err.text), ERROR_TEXT_MAX - 1);
+	assert_null(strstr(err.text, "…"));
 }
 
 /* ---- arena -------------------------------------------------------------------------------- */

@@ -249,7 +249,7 @@ static void a_hostile_value_is_bounded(void **state)
 
 /* ---- limits ------------------------------------------------------------------------------------ */
 
-static void limits_are(const char *json, const char *expected)
+static void properties_are(const char *json, bool v1, const char *expected)
 {
 	struct arena arena = { 0 };
 	struct strbuf request = { 0 };
@@ -259,11 +259,16 @@ static void limits_are(const char *json, const char *expected)
 
 	assert_int_equal(oci_resources_parse(json, strlen(json), &arena, &resources, &err), 0);
 	strbuf_add(&request, "", 0);
-	if (systemd_request_add_limits(&request, resources, &err) < 0)
+	if (systemd_request_add_limits(&request, resources, v1, &err) < 0)
 		fail_msg("%s: %s", json, err.text);
 	fields(&request, found, sizeof(found));
 	assert_string_equal(found, expected);
 	arena_free(&arena);
+}
+
+static void limits_are(const char *json, const char *expected)
+{
+	properties_are(json, false, expected);
 }
 
 #define INFINITE "18446744073709551615"
@@ -300,6 +305,97 @@ static void limits_become_properties(void **state)
 		"|AllowedCPUs|ay|1|2|");
 }
 
+/* Where systemd has the controllers in v1: its values, and what it does not know there left out. */
+static void limits_become_properties_of_v1(void **state)
+{
+	(void)state;
+	properties_are("{\"memory\": {\"limit\": 100, \"swap\": 150, \"reservation\": 50}}", true,
+		       "MemoryMax|t|1|100|");
+	properties_are("{\"memory\": {\"limit\": -1}}", true, "MemoryMax|t|1|" INFINITE "|");
+	properties_are("{\"cpu\": {\"shares\": 1024, \"cpus\": \"0\", \"mems\": \"0\"}}", true,
+		       "CPUShares|t|1|1024|");
+	properties_are("{\"cpu\": {\"shares\": 1}}", true, "CPUShares|t|1|2|");
+	properties_are("{\"cpu\": {\"shares\": 300000}}", true, "CPUShares|t|1|262144|");
+	properties_are("{\"cpu\": {\"shares\": 1024, \"idle\": 1}}", true, "");
+	properties_are("{\"cpu\": {\"quota\": 50000}}", true,
+		       "CPUQuotaPeriodUSec|t|1|100000|CPUQuotaPerSecUSec|t|1|500000|");
+	properties_are("{\"pids\": {\"limit\": 0}, \"blockIO\": {\"weight\": 500}}", true,
+		       "TasksMax|t|1|1|BlockIOWeight|t|1|500|");
+	properties_are("{\"unified\": {\"memory.high\": \"100\"}}", true, "");
+}
+
+/* ---- devices ----------------------------------------------------------------------------------- */
+
+static int add_devices(const char *json, struct strbuf *request, struct error *err)
+{
+	struct arena arena = { 0 };
+	struct oci_resources *resources;
+	int r;
+
+	assert_int_equal(oci_resources_parse(json, strlen(json), &arena, &resources, err), 0);
+	r = systemd_request_add_devices(request, &resources->devices, err);
+	arena_free(&arena);
+	return r;
+}
+
+/* Those that every container may have: mknod of all, and what is in config-linux.md. */
+#define DEFAULTS                                                                                    \
+	"block-*|m|char-*|m|/dev/char/10:200|rwm|char-136|rwm|/dev/char/5:2|rwm|/dev/char/5:1|rwm|" \
+	"/dev/char/5:0|rwm|/dev/char/1:9|rwm|/dev/char/1:8|rwm|/dev/char/1:7|rwm|"                  \
+	"/dev/char/1:5|rwm|/dev/char/1:3|rwm|"
+#define STRICT "DevicePolicy|s|1|strict|DeviceAllow|a(ss)|0|DeviceAllow|a(ss)|"
+
+static void devices_become_properties(void **state)
+{
+	static const struct {
+		const char *rules, *expected;
+	} table[] = {
+		{ "[]", STRICT "12|" DEFAULTS },
+		{ "[{\"allow\": false}]", STRICT "12|" DEFAULTS },
+		{ "[{\"allow\": false}, {\"allow\": true, \"type\": \"b\", \"major\": 8, \"minor\": 1, "
+		  "\"access\": \"r\"}, {\"allow\": true, \"type\": \"c\", \"major\": 10}]",
+		  STRICT "14|/dev/block/8:1|r|char-10|rwm|" DEFAULTS },
+		/* allowed and taken back */
+		{ "[{\"allow\": true, \"type\": \"b\", \"major\": 8, \"minor\": 1}, {\"allow\": false, \"type\": "
+		  "\"b\", \"major\": 8, \"access\": \"rw\"}]",
+		  STRICT "13|/dev/block/8:1|m|" DEFAULTS },
+		{ "[{\"allow\": true}]", "DevicePolicy|s|1|auto|DeviceAllow|a(ss)|0|" },
+	};
+	static const char *const bad[] = {
+		/* systemd knows no denial, and no minor number of all majors */
+		"[{\"allow\": true}, {\"allow\": false, \"type\": \"c\", \"major\": 1, \"minor\": 11}]",
+		"[{\"allow\": true, \"type\": \"c\", \"minor\": 11}]",
+		/* v1 knows no hole in what is allowed */
+		"[{\"allow\": true, \"type\": \"c\", \"major\": 4}, {\"allow\": false, \"type\": \"c\", "
+		"\"major\": 4, \"minor\": 11}]",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		struct strbuf request = { 0 };
+		struct error err = { 0 };
+		char json[512], found[1024];
+
+		snprintf(json, sizeof(json), "{\"devices\": %s}", table[i].rules);
+		if (add_devices(json, &request, &err) < 0)
+			fail_msg("%s: %s", json, err.text);
+		fields(&request, found, sizeof(found));
+		assert_string_equal(found, table[i].expected);
+		strbuf_free(&request);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct strbuf request = { 0 };
+		struct error err = { 0 };
+		char json[512];
+
+		snprintf(json, sizeof(json), "{\"devices\": %s}", bad[i]);
+		if (add_devices(json, &request, &err) != -EOPNOTSUPP)
+			fail_msg("%s is not refused", json);
+		assert_non_null(strstr(err.text, "linux.resources.devices"));
+		strbuf_free(&request);
+	}
+}
+
 static void bad_cpu_lists_are_refused(void **state)
 {
 	static const char *const bad[] = { "a",   "1-",   "-1",     "1--2",
@@ -327,6 +423,8 @@ int main(void)
 		cmocka_unit_test(bad_annotations_are_refused),
 		cmocka_unit_test(a_hostile_value_is_bounded),
 		cmocka_unit_test(limits_become_properties),
+		cmocka_unit_test(limits_become_properties_of_v1),
+		cmocka_unit_test(devices_become_properties),
 		cmocka_unit_test(bad_cpu_lists_are_refused),
 	};
 

@@ -4,6 +4,8 @@
  *
  *   attacker swap A B
  *                              exchanges the names A and B without a pause, until it is killed; says "swapping" first
+ *   attacker memory TEXT       looks for TEXT in the memory of each process of hull's, and says "found", or "none" where
+ *                              there is no such process
  *   attacker snoop PATH BELOW INODE
  *                              looks at each process that turns up in /proc, until SIGTERM, and says, once each:
  *                                root, cwd, fd   through such a link of a process the host's file PATH can be reached,
@@ -51,7 +53,7 @@ static int swap(const char *a, const char *b)
 /* Whether /proc/PID/link/path exists for us. */
 static bool leads_to(int pid, const char *link, const char *path)
 {
-	char name[4096];
+	char name[8192];
 
 	snprintf(name, sizeof(name), "/proc/%d/%s/%s", pid, link, path);
 	return access(name, F_OK) == 0;
@@ -59,16 +61,19 @@ static bool leads_to(int pid, const char *link, const char *path)
 
 static bool fd_leads_to(int pid, const char *path, const char *below)
 {
-	char name[64], link[32];
+	char name[64], link[32], by_proc[4096];
 	struct dirent *entry;
 	bool found = false;
 	DIR *dir;
+
+	snprintf(by_proc, sizeof(by_proc), "1/root%s", path); /* from the host's /proc */
 
 	snprintf(name, sizeof(name), "/proc/%d/fd", pid);
 	dir = opendir(name);
 	while (dir && !found && (entry = readdir(dir))) {
 		snprintf(link, sizeof(link), "fd/%.10s", entry->d_name);
-		found = leads_to(pid, link, path) || leads_to(pid, link, below);
+		found = leads_to(pid, link, path) || leads_to(pid, link, below) ||
+			leads_to(pid, link, by_proc);
 	}
 	if (dir)
 		closedir(dir);
@@ -131,6 +136,62 @@ static bool is_unconfined_admin(int pid)
 	status[n > 0 ? n : 0] = '\0';
 	return (field(status, "CapPrm:", 16) & 1ULL << CAP_SYS_ADMIN) &&
 	       field(status, "Seccomp:", 10) == 0;
+}
+
+static bool search(const char *mem, size_t len, const char *text)
+{
+	return memmem(mem, len, text, strlen(text)) != NULL;
+}
+
+static bool memory_has(int pid, const char *text)
+{
+	static char chunk[1 << 20];
+	char name[64], line[512];
+	unsigned long start, end;
+	bool found = false;
+	FILE *maps;
+	int mem;
+
+	snprintf(name, sizeof(name), "/proc/%d/maps", pid);
+	maps = fopen(name, "re");
+	snprintf(name, sizeof(name), "/proc/%d/mem", pid);
+	mem = open(name, O_RDONLY | O_CLOEXEC);
+	while (maps && mem >= 0 && !found && fgets(line, sizeof(line), maps)) {
+		char *rest;
+
+		start = strtoul(line, &rest, 16);
+		end = strtoul(rest + 1, NULL, 16);
+		for (; !found && start < end; start += sizeof(chunk)) {
+			ssize_t n = pread(mem, chunk, sizeof(chunk), (off_t)start);
+
+			found = n > 0 && search(chunk, (size_t)n, text);
+		}
+	}
+	if (maps)
+		fclose(maps);
+	if (mem >= 0)
+		close(mem);
+	return found;
+}
+
+static int memory(const char *text)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	bool any = false;
+
+	while (proc && (entry = readdir(proc))) {
+		int pid = (int)strtol(entry->d_name, NULL, 10);
+
+		if (pid <= 0 || !is_readable_hull(pid))
+			continue;
+		any = true;
+		if (memory_has(pid, text))
+			printf("found\n");
+	}
+	if (!any)
+		printf("none\n");
+	return 0;
 }
 
 static void say_once(const char *what)
@@ -205,8 +266,10 @@ int main(int argc, char **argv)
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (argc == 4 && !strcmp(argv[1], "swap"))
 		return swap(argv[2], argv[3]);
+	if (argc == 3 && !strcmp(argv[1], "memory"))
+		return memory(argv[2]);
 	if (argc == 5 && !strcmp(argv[1], "snoop"))
 		return snoop(&(struct wanted){ argv[2], argv[3], strtoul(argv[4], NULL, 10) });
-	fprintf(stderr, "usage: attacker swap A B | snoop PATH BELOW INODE\n");
+	fprintf(stderr, "usage: attacker swap A B | memory TEXT | snoop PATH BELOW INODE\n");
 	return 2;
 }

@@ -3,11 +3,12 @@
  * A person's terminal: runs a command on a new pseudo-terminal of 33 rows and 77 columns, and says
  * how the command left it.
  *
- * usage: terminal [-r] COMMAND [ARG...]
+ * usage: terminal [-rs] COMMAND [ARG...]
  *
  * What the command prints goes to standard output. Standard input is typed in, a line as soon as
  * the command has printed "> ", so that a test is not a race. -r: the terminal is resized to 40 rows and
- * 100 columns when the command prints "resize". At the end a line "terminal: restored" or
+ * 100 columns when the command prints "resize". -s: what the command prints is read slowly, and its descriptors of the
+ * terminal do not block. At the end a line "terminal: restored" or
  * "terminal: changed" tells whether the terminal's modes are as they were, and the exit status is
  * the command's.
  */
@@ -70,24 +71,25 @@ static bool same(const struct termios *a, const struct termios *b)
 int main(int argc, char **argv)
 {
 	bool resize = argc > 1 && !strcmp(argv[1], "-r");
+	bool slow = argc > 1 && !strcmp(argv[1], "-s");
 	struct winsize size = { .ws_row = 33, .ws_col = 77 };
 	struct termios before, after;
 	char buf[4096], seen[4 * sizeof(buf)] = "";
 	int master, slave, status = 0;
 	pid_t pid;
 
-	if (argc < 2 + resize) {
-		fprintf(stderr, "usage: terminal [-r] COMMAND [ARG...]\n");
+	if (argc < 2 + resize + slow) {
+		fprintf(stderr, "usage: terminal [-rs] COMMAND [ARG...]\n");
 		return 125;
 	}
 	master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0)
 		die("posix_openpt");
 	/* We keep the other side, too, so that its modes can be read when the command is gone. */
-	slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC | (slow ? O_NONBLOCK : 0));
 	if (slave < 0 || ioctl(slave, TIOCSWINSZ, &size) < 0 || tcgetattr(slave, &before) < 0)
 		die("open the terminal");
-	pid = spawn(master, slave, argv + 1 + resize);
+	pid = spawn(master, slave, argv + 1 + resize + slow);
 
 	for (bool running = true;;) {
 		struct pollfd p = { .fd = master, .events = POLLIN };
@@ -101,6 +103,8 @@ int main(int argc, char **argv)
 			running = false;
 		if (ready <= 0)
 			continue;
+		if (slow)
+			usleep(2000);
 		n = read(master, buf, sizeof(buf) - 1);
 		if (n <= 0)
 			break;
