@@ -139,7 +139,7 @@ $(BUILD)/helpers/%: tests/integration/helpers/%.c Makefile
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CPPFLAGS_ALL) -std=gnu17 -O2 $(WARNINGS) -static $< -o $@
 
-FUZZ_LIB_SRCS = $(wildcard base/*.c oci/*.c oci/image/*.c)
+FUZZ_LIB_SRCS = $(wildcard base/*.c oci/*.c oci/image/*.c microvm/*.c)
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB_SRCS) Makefile
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$@)clang $(CPPFLAGS_ALL) -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined \
