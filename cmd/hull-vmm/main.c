@@ -50,10 +50,8 @@ static void on_sync(struct loop_source *source, uint32_t events)
 	struct message message;
 
 	(void)events;
-	if (message_receive(source->fd, &message, NULL, 0, NULL) == 0 &&
-	    message.type == CONTROL_COMMIT)
-		prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
-	else
+	if (message_receive(source->fd, &message, NULL, 0, NULL) < 0 ||
+	    message.type != CONTROL_COMMIT)
 		vmm_end(p->vmm, VMM_END_KILLED, SIGKILL, NULL);
 	loop_watch(&p->vmm->loop, source, 0, NULL);
 	close_fd(&source->fd);
@@ -61,8 +59,8 @@ static void on_sync(struct loop_source *source, uint32_t events)
 }
 
 /*
- * The guest has begun. This thread confines itself now, and tells. Our start was bound to the other's life by a signal at its
- * end, which becoming another user undid.
+ * The guest has begun. This thread confines itself now, and tells. Until here our life was bound to the other's by a signal at its
+ * end, as far as becoming another user did not undo that; from now on by the end of the socket, before which it can say COMMIT.
  */
 static void started(void *data)
 {
@@ -70,7 +68,7 @@ static void started(void *data)
 	int r = 0;
 
 	if (p->options.sync >= 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+		prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 		p->sync = (struct loop_source){ .fd = p->options.sync,
 						.callback = on_sync,
 						.data = p };
