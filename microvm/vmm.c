@@ -20,6 +20,7 @@ void vmm_config_init(struct vmm_config *config)
 	*config = (struct vmm_config){
 		.kernel = -1,
 		.initrd = -1,
+		.fs = -1,
 		.cpus = 1,
 		.memory = UINT64_C(128) << 20,
 		.console_input = -1,
@@ -140,7 +141,15 @@ static int add_devices(struct vmm *vmm, struct error *err)
 		if (r < 0)
 			return error_wrap(err, "disk %u", i);
 	}
-	if (config->console_output >= 0) {
+	if (config->fs >= 0) {
+		int server = config->fs;
+
+		config->fs = -1;
+		r = add_device(vmm,
+			       virtio_fs_new(server, config->fs_tag, &vmm->memory, &vmm->loop, err),
+			       err);
+	}
+	if (r == 0 && config->console_output >= 0) {
 		int input = config->console_input, output = config->console_output;
 
 		config->console_input = config->console_output = -1;
@@ -329,6 +338,7 @@ static void close_config(struct vmm_config *config)
 	close_fd(&config->initrd);
 	for (unsigned i = 0; i < config->disk_count; i++)
 		close_fd(&config->disks[i].fd);
+	close_fd(&config->fs);
 	if (config->console_input != config->console_output)
 		close_fd(&config->console_input);
 	close_fd(&config->console_output);

@@ -53,6 +53,8 @@ struct vmm_config {
 	uint64_t memory;     /* bytes; a multiple of the page size, at least VMM_MEMORY_MIN */
 	struct virtio_blk_options disks[VMM_DISKS_MAX];
 	unsigned disk_count;
+	int fs; /* connected to a file server (fs_protocol.h) */
+	const char *fs_tag;
 	int console_input, console_output; /* a virtio console, where there is an output */
 	int serial;                        /* where what the guest writes to COM1 goes */
 	struct vmm_hooks hooks;

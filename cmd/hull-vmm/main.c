@@ -6,8 +6,10 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
+#include "cmd/hull-vmm/file_server.h"
 #include "cmd/hull-vmm/options.h"
 #include "microvm/control.h"
 #include "microvm/vmm.h"
@@ -78,6 +80,8 @@ int main(int argc, char **argv)
 	/* One heap for all threads: they allocate next to nothing, and each heap costs its thread five system calls. */
 	mallopt(M_ARENA_MAX, 1);
 	log_configure(&log);
+	if (argc > 1 && !strcmp(argv[1], "--file-server"))
+		return file_server_main(argc, argv);
 	if (options_parse(&options, argc, argv, &err) < 0) {
 		report(&options, &err);
 		return EXIT_USAGE;

@@ -18,6 +18,7 @@ enum {
 	OPTION_CPUS,
 	OPTION_MEMORY,
 	OPTION_DISK,
+	OPTION_FS,
 	OPTION_CONSOLE,
 	OPTION_SERIAL,
 	OPTION_CONTROL,
@@ -44,6 +45,9 @@ static const struct {
 	{ { "disk", required_argument, NULL, OPTION_DISK },
 	  "PATH[,ro][,id=TEXT]",
 	  "a disk, from a file or a block device; may be given 8 times" },
+	{ { "fs", required_argument, NULL, OPTION_FS },
+	  "fd:N,tag=TEXT",
+	  "a file system, from the file server at the other end of the socket" },
 	{ { "console", required_argument, NULL, OPTION_CONSOLE },
 	  "-|fd:N",
 	  "a virtio console, hvc0, on standard input and output or a terminal" },
@@ -73,6 +77,7 @@ void options_help(void)
 			 table[i].argument ? table[i].argument : "");
 		printf("  %-28s %s\n", left, table[i].help);
 	}
+	printf("\nhull-vmm --file-server fd:N [--root fd:N] [--proc fd:N] [--read-only] is the file server.\n");
 	printf("\nIt ends with 0 when the guest switches off or restarts, with 1 when the guest crashes or the\n"
 	       "machine cannot be made, with 2 for a wrong option, with 128 + N when the signal N ends it.\n");
 }
@@ -147,6 +152,16 @@ static int add_disk(struct vmm_config *config, char *value, struct error *err)
 	return open_path(path, disk->read_only ? O_RDONLY : O_RDWR, &disk->fd, err);
 }
 
+static int take_fs(struct vmm_config *config, char *value, struct error *err)
+{
+	char *tag = value, *socket = strsep(&tag, ",");
+
+	if (!tag || strncmp(tag, "tag=", 4) != 0)
+		return error_set(err, EINVAL, "it is fd:N,tag=TEXT");
+	config->fs_tag = tag + 4;
+	return take_inherited(socket, &config->fs, err);
+}
+
 static int take_console(struct vmm_config *config, const char *value, struct error *err)
 {
 	int r;
@@ -184,6 +199,8 @@ static int take_option(struct options *options, int number, char *value, struct 
 		return r;
 	case OPTION_DISK:
 		return add_disk(config, value, err);
+	case OPTION_FS:
+		return take_fs(config, value, err);
 	case OPTION_CONSOLE:
 		return take_console(config, value, err);
 	case OPTION_SERIAL:
