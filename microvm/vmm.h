@@ -49,7 +49,8 @@ struct vmm_hooks {
 
 /* Descriptors are the machine's from vmm_new() on, also on an error; -1 where there is none. */
 struct vmm_config {
-	const struct kvm *kvm; /* open already, and the machine's from vmm_new() on; NULL: it is opened */
+	const struct kvm
+		*kvm; /* open already, and the machine's from vmm_new() on; NULL: it is opened */
 	int kernel, initrd;  /* boot.h */
 	const char *cmdline; /* NULL: an empty one */
 	unsigned cpus;       /* 1 to LAYOUT_CPUS_MAX */
@@ -59,11 +60,11 @@ struct vmm_config {
 	int console_input, console_output; /* a virtio console, where there is an output */
 	struct virtio_net_options cards[VMM_CARDS_MAX];
 	unsigned card_count;
-	int file_server;     /* a socket to one (virtio_fs.h) */
+	int file_server; /* a socket to one (virtio_fs.h) */
 	const char *fs_tag;
-	bool vsock;          /* virtio_vsock.h */
+	bool vsock; /* virtio_vsock.h */
 	int vsock_listener, vsock_directory;
-	int serial;                        /* where what the guest writes to COM1 goes */
+	int serial; /* where what the guest writes to COM1 goes */
 	struct vmm_hooks hooks;
 };
 

@@ -110,7 +110,8 @@ static int read_link(const struct nlmsghdr *h, void *data)
 
 	if (h->nlmsg_type != RTM_NEWLINK || h->nlmsg_len < NLMSG_LENGTH(sizeof(*info)))
 		return -EPROTO;
-	*link = (struct netlink_link){ .index = info->ifi_index, .up = (info->ifi_flags & IFF_UP) != 0 };
+	*link = (struct netlink_link){ .index = info->ifi_index,
+				       .up = (info->ifi_flags & IFF_UP) != 0 };
 	return 0;
 }
 

@@ -133,7 +133,8 @@ int oci_process_print(const struct oci_process *process, struct strbuf *out, str
 	return print_line(&oci_process_schema, process, out, err);
 }
 
-int oci_resources_print(const struct oci_resources *resources, struct strbuf *out, struct error *err)
+int oci_resources_print(const struct oci_resources *resources, struct strbuf *out,
+			struct error *err)
 {
 	return print_line(&oci_resources_schema, resources, out, err);
 }

@@ -243,7 +243,8 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 	 * Others may act on the container from here on. What happens next depends on its processes, which can stop ours,
 	 * and it must stay possible to kill it.
 	 */
-	if (c.sandbox.ops->kind == SANDBOX_MICROVM) /* what reaches it is in there; the lock is not this descriptor's */
+	if (c.sandbox.ops->kind ==
+	    SANDBOX_MICROVM) /* what reaches it is in there; the lock is not this descriptor's */
 		state_dir = openat(c.dir, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	close_fd(&c.dir);
 	c.sandbox.state_dir = state_dir;

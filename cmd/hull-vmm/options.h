@@ -13,7 +13,8 @@ struct options {
 	int control, sync; /* sockets, or -1 */
 	int jail;          /* the jail's root directory, or -1: an empty one */
 	bool no_jail;
-	bool workload, terminal; /* hull-guest runs in the guest; and its container has a terminal */
+	bool workload,
+		terminal; /* hull-guest runs in the guest; and its container has a terminal */
 	bool debug, help, version;
 };
 

@@ -14,7 +14,7 @@ struct workload {
 	struct session session;
 	bool connected; /* hull-guest has made its main connection */
 	bool ended;
-	int status; /* of the process, once it has ended; else -1 */
+	int status;               /* of the process, once it has ended; else -1 */
 	struct loop_source timer; /* the time that the guest gets to switch itself off after that */
 };
 

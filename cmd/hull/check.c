@@ -236,7 +236,8 @@ static void check_kvm(struct findings *all)
 	if (kvm_check(&err) < 0) {
 		f->verdict = LIMITED;
 		say(f->detail, "%.199s", err.text);
-		say(f->advice, "microVMs need a host with VT-x or AMD-V that is offered to it; use containers");
+		say(f->advice,
+		    "microVMs need a host with VT-x or AMD-V that is offered to it; use containers");
 	}
 }
 
@@ -248,7 +249,8 @@ static void check_guest(struct findings *all)
 	char path[300];
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		if (libexec_path(files[i], path, sizeof(path), NULL) == 0 && access(path, R_OK) == 0) {
+		if (libexec_path(files[i], path, sizeof(path), NULL) == 0 &&
+		    access(path, R_OK) == 0) {
 			if (i == 1)
 				say(f->detail, "%.190s", path);
 			continue;
