@@ -62,17 +62,20 @@ TEST_LIBS = $(shell $(PKG_CONFIG) --libs cmocka libseccomp libarchive libcrypto)
 
 # ---- sources ----------------------------------------------------------------------------------
 
-LIB_DIRS := base oci namespaces cgroups sandbox runtime
+LIB_DIRS := base oci namespaces cgroups microvm sandbox runtime
 LIB_SRCS := $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c))
 IMAGE_SRCS := $(wildcard oci/image/*.c)
 HULL_SRCS := $(wildcard cmd/hull/*.c)
 HULL_IMAGE_SRCS := $(wildcard cmd/hull-image/*.c)
 HULL_SYSTEMD_SRCS := $(wildcard cmd/hull-systemd/*.c)
+HULL_GUEST_SRCS := $(wildcard cmd/hull-guest/*.c)
+HULL_VMM_SRCS := $(wildcard cmd/hull-vmm/*.c)
 UNIT_SRCS := $(wildcard tests/unit/test_*.c)
 UNIT_LIB_SRCS := $(filter-out $(UNIT_SRCS),$(wildcard tests/unit/*.c))
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRCS := $(wildcard tests/bench/*.c)
 HELPER_SRCS := $(wildcard tests/integration/helpers/*.c)
+GUEST_SRCS := tests/guests/guest.c
 VERDICT_SRC := tests/schema/verdict.c
 MAN_PAGES := $(wildcard man/*.[1578])
 
@@ -83,13 +86,17 @@ IMAGE_LIB := $(BUILD)/libimage.a
 HULL := $(BUILD)/bin/hull
 HULL_IMAGE := $(BUILD)/libexec/hull/hull-image
 HULL_SYSTEMD := $(BUILD)/libexec/hull/hull-systemd
+HULL_GUEST := $(BUILD)/guest/hull-guest
+INITRAMFS := $(BUILD)/libexec/hull/guest.cpio.gz
+HULL_VMM := $(BUILD)/libexec/hull/hull-vmm
 KERNEL := $(BUILD)/libexec/hull/vmlinux
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH_SRCS))
 HELPERS := $(patsubst tests/integration/helpers/%.c,$(BUILD)/helpers/%,$(HELPER_SRCS)) $(BUILD)/helpers/verdict
+GUESTS := $(BUILD)/guests/guest-pvh $(BUILD)/guests/guest-linux
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRCS))
 
-PROGRAMS := $(HULL) $(if $(HULL_IMAGE_SRCS),$(HULL_IMAGE)) $(HULL_SYSTEMD)
+PROGRAMS := $(HULL) $(if $(HULL_IMAGE_SRCS),$(HULL_IMAGE)) $(HULL_SYSTEMD) $(HULL_VMM) $(HULL_GUEST)
 
 # ---- building ---------------------------------------------------------------------------------
 
@@ -101,7 +108,7 @@ say = @printf '  %-6s %s\n' $(1) $(2);
 endif
 
 .PHONY: all
-all: $(PROGRAMS) ## build the programs (default)
+all: $(PROGRAMS) $(INITRAMFS) ## build the programs (default)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -119,6 +126,15 @@ $(HULL): $(call obj,$(HULL_SRCS)) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(STATIC_LINK) $(LDHARDENING) $(LDFLAGS) $^ $(HULL_LIBS) -o $@
 
+$(HULL_GUEST): $(call obj,$(HULL_GUEST_SRCS)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(STATIC_LINK) $(LDHARDENING) $(LDFLAGS) $^ $(HULL_LIBS) -o $@
+
+# What the guest kernel unpacks and starts: process 1 and the console that it opens for it. The same bytes from the same program.
+$(INITRAMFS): $(HULL_GUEST) microvm/kernel/initramfs.sh
+	@mkdir -p $(@D)
+	$(call say,CPIO,$@)microvm/kernel/initramfs.sh $< $@
+
 $(HULL_IMAGE): $(call obj,$(HULL_IMAGE_SRCS)) $(IMAGE_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(MODE_LDFLAGS) $(LDHARDENING) $(LDFLAGS) $^ $(IMAGE_LIBS) -o $@
@@ -126,6 +142,11 @@ $(HULL_IMAGE): $(call obj,$(HULL_IMAGE_SRCS)) $(IMAGE_LIB) $(LIB)
 $(HULL_SYSTEMD): $(call obj,$(HULL_SYSTEMD_SRCS)) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(MODE_LDFLAGS) $(LDHARDENING) $(LDFLAGS) $^ $(SYSTEMD_LIBS) -o $@
+
+# Needs no library but the C library: what the guest could reach through it is as small as can be.
+$(HULL_VMM): $(call obj,$(HULL_VMM_SRCS)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(STATIC_LINK) $(LDHARDENING) $(LDFLAGS) $^ -o $@
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB_SRCS)) $(IMAGE_LIB) $(LIB)
 	@mkdir -p $(@D)
@@ -140,12 +161,25 @@ $(BUILD)/helpers/%: tests/integration/helpers/%.c Makefile
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CPPFLAGS_ALL) -std=gnu17 -O2 $(WARNINGS) -static $< -o $@
 
+# Kernels of a few hundred bytes, for hull-vmm. One is 32-bit code in a 64-bit file, which no compiler makes in one go.
+GUEST_CFLAGS := -std=gnu17 -O1 $(WARNINGS) -ffreestanding -fno-pic -fno-pie -no-pie -nostdlib -static -mgeneral-regs-only \
+	-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -Wl,--build-id=none -Wl,-T,tests/guests/guest.ld
+GUEST_DEPS := $(GUEST_SRCS) tests/guests/guest.ld Makefile
+$(BUILD)/guests/guest-linux: $(GUEST_DEPS)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) -m64 $(GUEST_CFLAGS) $< -o $@
+
+$(BUILD)/guests/guest-pvh: $(GUEST_DEPS)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) -m32 $(GUEST_CFLAGS) -Wl,-m,elf_i386 $< -o $@.elf32 && \
+		objcopy -I elf32-i386 -O elf64-x86-64 $@.elf32 $@
+
 # This one is hull's own parser, for tests of it on the host.
 $(BUILD)/helpers/verdict: $(call obj,$(VERDICT_SRC)) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(STATIC_LINK) $(LDFLAGS) $^ $(HULL_LIBS) -o $@
 
-FUZZ_LIB_SRCS = $(wildcard base/*.c oci/*.c oci/image/*.c)
+FUZZ_LIB_SRCS = $(wildcard base/*.c oci/*.c oci/image/*.c microvm/*.c)
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB_SRCS) Makefile
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$@)clang $(CPPFLAGS_ALL) -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined \
@@ -170,7 +204,7 @@ TEST_ENV = HULL=$(abspath $(HULL)) HULL_BUILD=$(abspath $(BUILD)) HULL_SANITIZE=
 	HULL_VALGRIND=$(abspath build/valgrind/bin/hull)
 
 .PHONY: check
-check: all $(UNIT_TESTS) $(HELPERS) ## quick tests: unit tests and a part of the integration tests
+check: all $(UNIT_TESTS) $(HELPERS) $(GUESTS) ## quick tests: unit tests and a part of the integration tests
 	@$(TEST_ENV) tests/run --quick
 
 # The lab has Debian's libraries and no sanitizers' ones; a host that offers what it offers needs none.
@@ -179,7 +213,7 @@ TEST_VIEWS := native,$(if $(filter 1,$(SANITIZE) $(NATIVE)),v2,lab)
 .PHONY: test
 test: ## every test, on this host and in the lab (NATIVE=1: without the lab)
 	@scripts/deps.sh build test $(if $(findstring lab,$(TEST_VIEWS)),kernel lab)
-	@$(MAKE) --no-print-directory all $(UNIT_TESTS) $(HELPERS) $(if $(findstring lab,$(TEST_VIEWS)),kernel lab)
+	@$(MAKE) --no-print-directory all $(UNIT_TESTS) $(HELPERS) $(GUESTS) $(if $(findstring lab,$(TEST_VIEWS)),kernel lab)
 	@$(MAKE) --no-print-directory VALGRIND=1 SANITIZE= all
 	@$(TEST_ENV) tests/run --view $(TEST_VIEWS)
 
@@ -194,7 +228,7 @@ lab: ## the machine that tests run in: tests/lab/run -- COMMAND (minutes, once)
 	@tests/lab/build
 
 .PHONY: unit
-unit: all $(UNIT_TESTS) ## unit tests only
+unit: all $(UNIT_TESTS) $(GUESTS) ## unit tests only
 	@$(TEST_ENV) tests/run $(UNIT_TESTS)
 
 .PHONY: guards
@@ -202,7 +236,7 @@ guards: all $(HELPERS) $(UNIT_TESTS) ## take each guard against an attack out of
 	@tests/guards/run
 
 .PHONY: bench
-bench: all $(BENCHES) ## time hull beside crun, runc and the kernel's own cost
+bench: all $(BENCHES) $(GUESTS) ## time hull beside crun, runc and the kernel's own cost
 	@$(TEST_ENV) tests/bench/run.sh
 
 FUZZ_SECONDS ?= 60
@@ -234,8 +268,8 @@ lint-format:
 	$(call say,LINT,format)clang-format --dry-run -Werror $(C_FILES)
 
 # A file is checked again only after its object was made again, that is, when it or a header of its changed.
-TIDY_SRCS := $(LIB_SRCS) $(IMAGE_SRCS) $(HULL_SRCS) $(HULL_IMAGE_SRCS) $(HULL_SYSTEMD_SRCS) $(UNIT_SRCS) $(UNIT_LIB_SRCS) \
-	$(FUZZ_SRCS) $(BENCH_SRCS) $(HELPER_SRCS) $(VERDICT_SRC)
+TIDY_SRCS := $(LIB_SRCS) $(IMAGE_SRCS) $(HULL_SRCS) $(HULL_IMAGE_SRCS) $(HULL_SYSTEMD_SRCS) $(HULL_VMM_SRCS) $(HULL_GUEST_SRCS) $(UNIT_SRCS) $(UNIT_LIB_SRCS) \
+	$(FUZZ_SRCS) $(BENCH_SRCS) $(HELPER_SRCS) $(GUEST_SRCS) $(VERDICT_SRC)
 lint-tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(TIDY_SRCS))
 
 # clang's own chatter ("N warnings generated") goes to standard error and is dropped, unless it failed.
@@ -271,7 +305,7 @@ format: ## apply .clang-format to every C file
 
 # ---- installing -------------------------------------------------------------------------------
 
-INSTALLED = $(BINDIR)/hull $(LIBEXECDIR)/hull-image $(LIBEXECDIR)/hull-systemd $(LIBEXECDIR)/vmlinux $(COMPLETIONDIR)/hull \
+INSTALLED = $(BINDIR)/hull $(LIBEXECDIR)/hull-image $(LIBEXECDIR)/hull-systemd $(LIBEXECDIR)/hull-vmm $(LIBEXECDIR)/guest.cpio.gz $(LIBEXECDIR)/vmlinux $(COMPLETIONDIR)/hull \
 	$(foreach p,$(MAN_PAGES),$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)))
 
 .PHONY: install
@@ -283,6 +317,8 @@ install-files:
 	install -Dm755 $(HULL) $(DESTDIR)$(BINDIR)/hull
 	install -Dm755 $(HULL_IMAGE) $(DESTDIR)$(LIBEXECDIR)/hull-image
 	install -Dm755 $(HULL_SYSTEMD) $(DESTDIR)$(LIBEXECDIR)/hull-systemd
+	install -Dm755 $(HULL_VMM) $(DESTDIR)$(LIBEXECDIR)/hull-vmm
+	install -Dm644 $(INITRAMFS) $(DESTDIR)$(LIBEXECDIR)/guest.cpio.gz
 	$(if $(wildcard $(KERNEL)),install -Dm644 $(KERNEL) $(DESTDIR)$(LIBEXECDIR)/vmlinux)
 	install -Dm644 scripts/completion.bash $(DESTDIR)$(COMPLETIONDIR)/hull
 	$(foreach p,$(MAN_PAGES),install -Dm644 $(p) $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)) &&) true

@@ -2,21 +2,15 @@
 /* Moving network devices; see link.h. A device is followed by its index: a name in a container is the container's affair. */
 #include "namespaces/link.h"
 
-#include <fcntl.h>
-#include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <sched.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/number.h"
 #include "base/strbuf.h"
-#include "namespaces/plan.h"
+#include "namespaces/netlink.h"
 
-#define ANSWER_MAX \
-	65536 /* bytes of one answer; the kernel's dumps come in parts of at most 32 KiB */
 #define ADDRESSES   1024      /* of one device */
 #define RECORD_MAX  (1 << 16) /* bytes of LINK_RECORD */
 #define PATTERN_MAX 1024      /* numbers that are tried for a "%d" */
@@ -26,173 +20,31 @@
 	(IFA_F_NODAD | IFA_F_HOMEADDRESS | IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE | \
 	 IFA_F_MCAUTOJOIN)
 
-/* One request: a header, the family's own header, attributes. */
-struct request {
-	struct nlmsghdr h;
-	char body[1024];
-};
-
-struct link {
-	int index;
-	bool up;
-};
-
 /* The two ends of a move. */
 struct route {
 	int from, to; /* netlink sockets */
 	int to_ns;    /* descriptor of the namespace that `to` is in */
 };
 
-/* ---- messages ------------------------------------------------------------------------------------- */
-
-static void request_init(struct request *q, uint16_t type, uint16_t flags, const void *header,
-			 size_t len)
-{
-	*q = (struct request){ .h = { .nlmsg_len = (uint32_t)NLMSG_LENGTH(len),
-				      .nlmsg_type = type,
-				      .nlmsg_flags = NLM_F_REQUEST | flags } };
-	memcpy(q->body, header, len);
-}
-
-/* false where there is no room, which is for attributes that nobody has a use for. */
-static bool request_add(struct request *q, uint16_t type, const void *data, size_t len)
-{
-	size_t at = NLMSG_ALIGN(q->h.nlmsg_len), whole = RTA_LENGTH(len);
-	struct rtattr attr = { .rta_type = type };
-
-	if (len > sizeof(q->body) || at + RTA_ALIGN(whole) > sizeof(*q))
-		return false;
-	attr.rta_len = (uint16_t)whole;
-	memcpy((char *)q + at, &attr, sizeof(attr));
-	memcpy((char *)q + at + RTA_LENGTH(0), data, len);
-	q->h.nlmsg_len = (uint32_t)(at + whole);
-	return true;
-}
-
-static int send_request(int sock, struct request *q)
-{
-	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
-	static uint32_t sequence;
-
-	q->h.nlmsg_seq = ++sequence;
-	return sendto(sock, q, q->h.nlmsg_len, 0, (struct sockaddr *)&kernel, sizeof(kernel)) < 0
-		       ? -errno
-		       : 0;
-}
-
-/* One datagram of the kernel's; others may send to us as well, and are not heard. */
-static ssize_t receive(int sock, char *buf)
-{
-	for (;;) {
-		struct sockaddr_nl sender = { 0 };
-		socklen_t len = sizeof(sender);
-		ssize_t n = recvfrom(sock, buf, ANSWER_MAX, MSG_TRUNC, (struct sockaddr *)&sender,
-				     &len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n > ANSWER_MAX)
-			return -EMSGSIZE;
-		if (sender.nl_family == AF_NETLINK && sender.nl_pid == 0)
-			return n;
-	}
-}
-
-/* Called with each message of an answer; 0 to go on. */
-typedef int answer_fn(const struct nlmsghdr *h, void *data);
-
-/* Sends a request and reads the answer to its end. Returns 0 or a negative errno, the kernel's or fn's. */
-static int transact(int sock, struct request *q, answer_fn *fn, void *data)
-{
-	_cleanup_free_ char *buf = malloc(ANSWER_MAX);
-	int r = buf ? send_request(sock, q) : -ENOMEM;
-
-	while (r == 0) {
-		ssize_t len = receive(sock, buf);
-
-		if (len < 0)
-			return (int)len;
-		for (const struct nlmsghdr *h = (const struct nlmsghdr *)buf;
-		     r == 0 && NLMSG_OK(h, (size_t)len); h = NLMSG_NEXT(h, len)) {
-			if (h->nlmsg_seq != q->h.nlmsg_seq)
-				continue;
-			if (h->nlmsg_type == NLMSG_DONE)
-				return 0;
-			if (h->nlmsg_type == NLMSG_ERROR) {
-				const struct nlmsgerr *e = NLMSG_DATA(h);
-
-				if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*e)))
-					return -EPROTO;
-				return e->error;
-			}
-			r = fn ? fn(h, data) : 0;
-			if (r == 0 && !(h->nlmsg_flags & NLM_F_MULTI) &&
-			    !(q->h.nlmsg_flags & NLM_F_ACK))
-				return 0;
-		}
-	}
-	return r;
-}
-
 /* ---- devices -------------------------------------------------------------------------------------- */
-
-static int read_link(const struct nlmsghdr *h, void *data)
-{
-	const struct ifinfomsg *info = NLMSG_DATA(h);
-	struct link *link = data;
-
-	if (h->nlmsg_type != RTM_NEWLINK || h->nlmsg_len < NLMSG_LENGTH(sizeof(*info)))
-		return -EPROTO;
-	*link = (struct link){ .index = info->ifi_index, .up = (info->ifi_flags & IFF_UP) != 0 };
-	return 0;
-}
-
-/* Finds a device by its name, or by its index where name is NULL. -ENODEV where there is none. */
-static int find_link(int sock, const char *name, int index, struct link *link)
-{
-	struct ifinfomsg info = { .ifi_family = AF_UNSPEC, .ifi_index = name ? 0 : index };
-	struct request q;
-	int r;
-
-	*link = (struct link){ .index = 0 };
-	request_init(&q, RTM_GETLINK, 0, &info, sizeof(info));
-	if (name)
-		request_add(&q, IFLA_IFNAME, name, strlen(name) + 1);
-	r = transact(sock, &q, read_link, link);
-	return r == 0 && link->index <= 0 ? -EPROTO : r;
-}
 
 static int set_namespace(int sock, int index, int netns, const char *name)
 {
 	struct ifinfomsg info = { .ifi_family = AF_UNSPEC, .ifi_index = index };
 	uint32_t fd = (uint32_t)netns;
-	struct request q;
+	struct netlink_request q;
 
-	request_init(&q, RTM_SETLINK, NLM_F_ACK, &info, sizeof(info));
-	request_add(&q, IFLA_NET_NS_FD, &fd, sizeof(fd));
-	request_add(&q, IFLA_IFNAME, name, strlen(name) + 1);
-	return transact(sock, &q, NULL, NULL);
-}
-
-static int set_up(int sock, int index)
-{
-	struct ifinfomsg info = { .ifi_family = AF_UNSPEC,
-				  .ifi_index = index,
-				  .ifi_flags = IFF_UP,
-				  .ifi_change = IFF_UP };
-	struct request q;
-
-	request_init(&q, RTM_SETLINK, NLM_F_ACK, &info, sizeof(info));
-	return transact(sock, &q, NULL, NULL);
+	netlink_init(&q, RTM_SETLINK, NLM_F_ACK, &info, sizeof(info));
+	netlink_add(&q, IFLA_NET_NS_FD, &fd, sizeof(fd));
+	netlink_add(&q, IFLA_IFNAME, name, strlen(name) + 1);
+	return netlink_transact(sock, &q, NULL, NULL);
 }
 
 /* ---- addresses ------------------------------------------------------------------------------------ */
 
 struct addresses {
 	int index; /* of the device that they are taken from */
-	struct request *items;
+	struct netlink_request *items;
 	size_t len;
 };
 
@@ -213,7 +65,7 @@ static int read_address(const struct nlmsghdr *h, void *data)
 	const struct ifaddrmsg *a = NLMSG_DATA(h);
 	struct addresses *list = data;
 	struct ifaddrmsg copy;
-	struct request *q;
+	struct netlink_request *q;
 	uint32_t flags;
 	int len;
 
@@ -233,14 +85,14 @@ static int read_address(const struct nlmsghdr *h, void *data)
 	copy = *a;
 	copy.ifa_flags = 0;
 	flags &= ADDRESS_FLAGS;
-	request_init(q, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &copy, sizeof(copy));
-	request_add(q, IFA_FLAGS, &flags, sizeof(flags));
+	netlink_init(q, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &copy, sizeof(copy));
+	netlink_add(q, IFA_FLAGS, &flags, sizeof(flags));
 	len = (int)IFA_PAYLOAD(h);
 	/* Not its label, which begins with the old name, nor its lifetime, which is endless. */
 	for (const struct rtattr *t = IFA_RTA(a); RTA_OK(t, len); t = RTA_NEXT(t, len))
 		if (t->rta_type != IFA_FLAGS && t->rta_type != IFA_LABEL &&
 		    t->rta_type != IFA_CACHEINFO &&
-		    !request_add(q, t->rta_type, RTA_DATA(t), RTA_PAYLOAD(t)))
+		    !netlink_add(q, t->rta_type, RTA_DATA(t), RTA_PAYLOAD(t)))
 			return -EMSGSIZE;
 	list->len++;
 	return 0;
@@ -249,10 +101,10 @@ static int read_address(const struct nlmsghdr *h, void *data)
 static int read_addresses(int sock, struct addresses *list)
 {
 	struct ifaddrmsg a = { .ifa_family = AF_UNSPEC };
-	struct request q;
+	struct netlink_request q;
 
-	request_init(&q, RTM_GETADDR, NLM_F_DUMP, &a, sizeof(a));
-	return transact(sock, &q, read_address, list);
+	netlink_init(&q, RTM_GETADDR, NLM_F_DUMP, &a, sizeof(a));
+	return netlink_transact(sock, &q, read_address, list);
 }
 
 static int add_addresses(int sock, struct addresses *list, int index)
@@ -262,7 +114,7 @@ static int add_addresses(int sock, struct addresses *list, int index)
 		int r;
 
 		a->ifa_index = (unsigned)index;
-		r = transact(sock, &list->items[i], NULL, NULL);
+		r = netlink_transact(sock, &list->items[i], NULL, NULL);
 		if (r < 0 && r != -EEXIST)
 			return r;
 	}
@@ -275,7 +127,7 @@ static int add_addresses(int sock, struct addresses *list, int index)
 static int choose_name(int sock, const char *wanted, char *name, struct error *err)
 {
 	const char *d = strstr(wanted, "%d");
-	struct link link;
+	struct netlink_link link;
 	int r = 0;
 
 	for (unsigned i = 0; i < PATTERN_MAX; i++) {
@@ -286,7 +138,7 @@ static int choose_name(int sock, const char *wanted, char *name, struct error *e
 		if (n >= IFNAMSIZ)
 			return error_set(err, ENAMETOOLONG, "no name of the form `%s` is left",
 					 wanted);
-		r = find_link(sock, name, 0, &link);
+		r = netlink_find(sock, name, 0, &link);
 		if (r == -ENODEV)
 			return 0;
 		if (r < 0)
@@ -310,17 +162,17 @@ static int move_failed(int code, const char *name, struct error *err)
 }
 
 /* Moves the device to name on the other side of the route, with addresses and up as asked. *moved: there. */
-static int move(const struct route *route, const struct link *link, const char *name,
-		struct addresses *addresses, bool up, struct link *moved)
+static int move(const struct route *route, const struct netlink_link *link, const char *name,
+		struct addresses *addresses, bool up, struct netlink_link *moved)
 {
 	int r = set_namespace(route->from, link->index, route->to_ns, name);
 
 	if (r == 0)
-		r = find_link(route->to, name, 0, moved);
+		r = netlink_find(route->to, name, 0, moved);
 	if (r == 0 && addresses)
 		r = add_addresses(route->to, addresses, moved->index);
 	if (r == 0 && up)
-		r = set_up(route->to, moved->index);
+		r = netlink_set_up(route->to, moved->index);
 	return r;
 }
 
@@ -329,9 +181,9 @@ static int move_device(const struct route *route, const struct oci_net_device *d
 		       struct strbuf *record, struct error *err)
 {
 	struct addresses addresses = { 0 };
-	struct link link, moved = { 0 };
+	struct netlink_link link, moved = { 0 };
 	char name[IFNAMSIZ];
-	int r = find_link(route->from, d->key, 0, &link);
+	int r = netlink_find(route->from, d->key, 0, &link);
 
 	if (r < 0)
 		return error_errno(err, -r, "find the network device `%s`", d->key);
@@ -356,37 +208,6 @@ static int move_device(const struct route *route, const struct oci_net_device *d
 				       : 0;
 }
 
-/* ---- namespaces ----------------------------------------------------------------------------------- */
-
-static int open_socket(struct error *err)
-{
-	int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-
-	return sock < 0 ? error_errno(err, errno, "open a netlink socket") : sock;
-}
-
-static int open_own(struct error *err)
-{
-	int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-
-	return fd < 0 ? error_errno(err, errno, "open our network namespace") : fd;
-}
-
-/* A socket belongs to the namespace that it was made in, so one short visit is enough. */
-static int open_socket_in(int netns, int own, struct error *err)
-{
-	int sock;
-
-	if (setns(netns, CLONE_NEWNET) < 0)
-		return error_errno(err, errno, "enter the container's network namespace");
-	sock = open_socket(err);
-	if (setns(own, CLONE_NEWNET) < 0) {
-		close_fd(&sock);
-		return error_errno(err, errno, "return to our network namespace");
-	}
-	return sock;
-}
-
 /* ---- all of them ----------------------------------------------------------------------------------- */
 
 /* Takes one line "INDEX UP NAME" of the record apart. */
@@ -406,7 +227,7 @@ static bool parse_line(char *line, int *index, bool *up, const char **name)
 static void return_device(const struct route *route, char *line, bool restore)
 {
 	struct addresses addresses = { 0 };
-	struct link link, moved;
+	struct netlink_link link, moved;
 	const char *name;
 	bool up;
 	int index, r;
@@ -415,7 +236,7 @@ static void return_device(const struct route *route, char *line, bool restore)
 		log_warning("the list of network devices is damaged: `%.40s`", line);
 		return;
 	}
-	r = find_link(route->from, NULL, index, &link);
+	r = netlink_find(route->from, NULL, index, &link);
 	if (r == -ENODEV)
 		return; /* the container removed it, or moved it on */
 	addresses.index = index;
@@ -430,16 +251,16 @@ static void return_device(const struct route *route, char *line, bool restore)
 
 static int return_listed(int netns, char *record, bool restore, struct error *err)
 {
-	_cleanup_close_ int own = open_own(err), from = -EBADF, to = -EBADF;
+	_cleanup_close_ int own = netlink_own_namespace(err), from = -EBADF, to = -EBADF;
 	struct route route;
 	char *save = NULL;
 
 	if (own < 0)
 		return own;
-	from = open_socket_in(netns, own, err);
+	from = netlink_open_in(netns, own, err);
 	if (from < 0)
 		return from;
-	to = open_socket(err);
+	to = netlink_open(err);
 	if (to < 0)
 		return to;
 	route = (struct route){ .from = from, .to = to, .to_ns = own };
@@ -467,15 +288,15 @@ int link_return_devices(int netns, int state_dir, bool restore, struct error *er
 int link_move_devices(const struct oci_net_devices *devices, int netns, int state_dir,
 		      struct error *err)
 {
-	_cleanup_close_ int own = open_own(err), from = -EBADF, to = -EBADF;
+	_cleanup_close_ int own = netlink_own_namespace(err), from = -EBADF, to = -EBADF;
 	_cleanup_strbuf_ struct strbuf record = { 0 };
 	struct route route;
 	int r = own < 0 ? own : 0;
 
 	if (r == 0)
-		r = to = open_socket_in(netns, own, err);
+		r = to = netlink_open_in(netns, own, err);
 	if (r >= 0)
-		r = from = open_socket(err);
+		r = from = netlink_open(err);
 	if (r < 0)
 		return r;
 	route = (struct route){ .from = from, .to = to, .to_ns = netns };

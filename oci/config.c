@@ -118,6 +118,27 @@ int oci_config_print(const struct oci_config *config, struct strbuf *out, struct
 	return strbuf_failed(out) ? error_errno(err, ENOMEM, "print a configuration") : 0;
 }
 
+static int print_line(const struct schema *schema, const void *object, struct strbuf *out,
+		      struct error *err)
+{
+	struct json_writer w;
+
+	json_write_init(&w, out, 0);
+	schema_print(schema, object, &w);
+	return strbuf_failed(out) ? error_errno(err, ENOMEM, "print JSON") : 0;
+}
+
+int oci_process_print(const struct oci_process *process, struct strbuf *out, struct error *err)
+{
+	return print_line(&oci_process_schema, process, out, err);
+}
+
+int oci_resources_print(const struct oci_resources *resources, struct strbuf *out,
+			struct error *err)
+{
+	return print_line(&oci_resources_schema, resources, out, err);
+}
+
 const char *oci_annotation(const struct oci_config *config, const char *key)
 {
 	const struct oci_map *map = &config->annotations;

@@ -474,6 +474,11 @@ bool oci_device_rules_equal(const struct oci_device_rules *a, const struct oci_d
 /* Prints what oci_config_parse() would read back as the same structures, indented by four blanks. */
 int oci_config_print(const struct oci_config *config, struct strbuf *out, struct error *err);
 
+/* The same of a process object, and of a linux.resources object, in one line. */
+int oci_process_print(const struct oci_process *process, struct strbuf *out, struct error *err);
+int oci_resources_print(const struct oci_resources *resources, struct strbuf *out,
+			struct error *err);
+
 /* Finds the value of an annotation; NULL where it is absent. */
 const char *oci_annotation(const struct oci_config *config, const char *key);
 

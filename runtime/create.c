@@ -271,11 +271,13 @@ static int create(const struct store *store, const char *id, const struct runtim
 }
 
 int runtime_create(const struct store *store, const char *id, const struct runtime_create *options,
-		   struct error *err)
+		   bool *exec_failed, struct error *err)
 {
 	_cleanup_container_ struct container c;
 	int r = create(store, id, options, true, &c, err);
 
+	if (exec_failed)
+		*exec_failed = c.sandbox.exec_failed;
 	if (r < 0)
 		return r;
 	r = c.sandbox.ops->commit(&c.sandbox, err);
@@ -361,7 +363,7 @@ static void await_readiness(struct container *c, int notify)
 	systemd_notify_wait(notify, c->record.pid, c->record.start_time);
 }
 
-int runtime_start(const struct store *store, const char *id, struct error *err)
+int runtime_start(const struct store *store, const char *id, bool *exec_failed, struct error *err)
 {
 	_cleanup_container_ struct container c;
 	_cleanup_close_ int notify = -1;
@@ -377,6 +379,8 @@ int runtime_start(const struct store *store, const char *id, struct error *err)
 	r = container_load_config(&c, err);
 	if (r == 0)
 		r = start(&c, &notify, err);
+	if (exec_failed)
+		*exec_failed = c.sandbox.exec_failed;
 	if (r == 0)
 		await_readiness(&c, take_fd(&notify));
 	return r;

@@ -89,6 +89,19 @@ ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, st
 	return c.sandbox.ops->pids(&c.sandbox, pids, err);
 }
 
+int runtime_ps(const struct store *store, const char *id, char **table, struct error *err)
+{
+	_cleanup_container_ struct container c;
+	int r = container_open(store, id, CONTAINER_READ, &c, err);
+
+	*table = NULL;
+	if (r < 0)
+		return r;
+	if (c.status == OCI_STOPPED)
+		return error_set(err, ESRCH, "container not running: `%s` has stopped", id);
+	return c.sandbox.ops->ps ? c.sandbox.ops->ps(&c.sandbox, table, err) : 0;
+}
+
 /* poststop hooks come after the container is gone, and their failure stops nothing (runtime.md, "Lifecycle" step 13). */
 static void run_poststop(struct container *c)
 {

@@ -20,7 +20,7 @@ static int print_event(const struct container *c, const struct runtime_events *e
 	_cleanup_strbuf_ struct strbuf line = { 0 };
 	int r = events_print(c->record.id, stats, &line, err);
 
-	return r < 0 ? r : events->print(&line, err);
+	return r < 0 ? r : events->print(events->data, &line, err);
 }
 
 static int print_stats(struct container *c, const struct runtime_events *events, struct error *err)
@@ -84,6 +84,9 @@ int runtime_events(const struct store *store, const char *id, const struct runti
 	if (c.status == OCI_STOPPED || c.status == OCI_CREATING)
 		return error_set(err, ESRCH, "container not running: `%s` %s", id,
 				 c.status == OCI_STOPPED ? "has stopped" : "is being created");
+	if (c.sandbox.ops->events)
+		return c.sandbox.ops->events(&c.sandbox, events->interval_ms, events->once,
+					     events->print, events->data, err);
 	if (events->once)
 		return print_stats(&c, events, err);
 	init = process_open(c.record.pid, c.record.start_time, err);

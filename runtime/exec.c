@@ -220,7 +220,7 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 		 struct error *err)
 {
 	_cleanup_container_ struct container c = { .dir = -EBADF };
-	_cleanup_close_ int console = -EBADF;
+	_cleanup_close_ int console = -EBADF, state_dir = -EBADF;
 	struct sandbox_exec request = { .cgroups = exec->cgroups, .terminal = -1 };
 	struct oci_process process = { 0 };
 	struct oci_console_size size;
@@ -243,8 +243,11 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 	 * Others may act on the container from here on. What happens next depends on its processes, which can stop ours,
 	 * and it must stay possible to kill it.
 	 */
+	if (c.sandbox.ops->kind ==
+	    SANDBOX_MICROVM) /* what reaches it is in there; the lock is not this descriptor's */
+		state_dir = openat(c.dir, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	close_fd(&c.dir);
-	c.sandbox.state_dir = -EBADF;
+	c.sandbox.state_dir = state_dir;
 	request.process = &process;
 	request.status = c.status;
 	request.io = (struct sandbox_io){ .console_socket = console,
@@ -254,6 +257,7 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 	exec->exec_failed = c.sandbox.exec_failed;
 	if (r < 0)
 		return r;
+	exec->pid = request.pid;
 	r = announce_pid(request.pid, exec->pid_file, exec->pidfd_socket, err);
 	if (r < 0) {
 		kill(request.pid, SIGKILL);

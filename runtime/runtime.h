@@ -33,9 +33,10 @@ struct runtime_create {
 	unsigned preserve_fds;
 };
 
+/* exec_failed (may be NULL) is set where the error is about the workload's program. */
 int runtime_create(const struct store *store, const char *id, const struct runtime_create *options,
-		   struct error *err);
-int runtime_start(const struct store *store, const char *id, struct error *err);
+		   bool *exec_failed, struct error *err);
+int runtime_start(const struct store *store, const char *id, bool *exec_failed, struct error *err);
 
 struct runtime_run {
 	struct runtime_create create;
@@ -83,11 +84,14 @@ struct oci_state container_state(const struct container *c);
 /* The processes of a container, as the host numbers them; of one that has stopped those that are left. The caller frees *pids. */
 ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, struct error *err);
 
+/* A table of the processes for people, where they are not the host's; else *table is NULL. The caller frees it. */
+int runtime_ps(const struct store *store, const char *id, char **table, struct error *err);
+
 struct runtime_events {
 	uint64_t interval_ms;
-	bool once; /* one line of statistics, and no more */
-	/* Takes a line, an event as JSON. A negative errno ends it. */
-	int (*print)(const struct strbuf *line, struct error *err);
+	bool once;            /* one line of statistics, and no more */
+	sandbox_print *print; /* takes a line, an event as JSON */
+	void *data;
 };
 
 /* Prints statistics in each interval, and out-of-memory events, until the container ends. Takes no lock. */
@@ -136,6 +140,7 @@ struct runtime_exec {
 	bool tty, no_new_privs, detach, ignore_paused;
 	unsigned preserve_fds;
 	/* results */
+	pid_t pid; /* of the process, with detach a child of ours that is still to be waited for */
 	int exit_status;
 	bool exec_failed;
 };

@@ -172,12 +172,28 @@ bool container_has_cgroup(const struct sandbox *sb);
 /* Opens the sandbox' cgroup. */
 int container_open_cgroup(const struct sandbox *sb, struct cgroup *cgroup, struct error *err);
 
+/* The cgroup of a sandbox, of whatever kind: what it is made from, and where the results go. */
+struct own_cgroup {
+	const struct sandbox *sb;
+	const struct oci_resources *resources; /* NULL: no limits */
+	bool devices;                          /* they include a device filter */
+	struct cgroup *cgroup;                 /* open, once it is there */
+	struct strbuf *scope;                  /* the request for a systemd scope */
+};
+
+/* Finds out about the host, and makes, marks and limits the cgroup, where the sandbox has one; with a scope it is only prepared. */
+int own_cgroup_make(const struct own_cgroup *own, struct error *err);
+
+/* With a scope: has systemd make it around the process sb->pid, which does nothing meanwhile, and marks and limits the cgroup. */
+int own_cgroup_start_scope(const struct own_cgroup *own, struct error *err);
+
 /*
  * Makes the cgroup that the record names, marked as this container's and limited, and plans what the container sees of the
  * cgroups. With a systemd scope it is only prepared: container_make_scope() makes it around the process, which waits
  * meanwhile (MSG_CGROUP), and lets that go on.
  */
 int container_make_cgroup(struct container_plan *plan, struct error *err);
+
 int container_make_scope(struct container_plan *plan, struct error *err);
 
 /*

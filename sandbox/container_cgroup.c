@@ -138,45 +138,55 @@ static bool has_v1(const struct sandbox *sb)
  * systemd makes the cgroup, and only around a process; here is what can be said before there is one. A user's manager
  * passes on no controllers of cgroup v1.
  */
-static int plan_scope(struct container_plan *plan, struct error *err)
+static int plan_scope(const struct own_cgroup *own, struct error *err)
 {
-	const struct sandbox *sb = plan->sb;
-	const struct oci_linux *l = sb->config->linux_;
+	const struct sandbox *sb = own->sb;
 
-	if (has_v1(sb) && (sb->scope->user || sb->cgroups->layout == CGROUP_NONE))
+	if (has_v1(own->sb) && (sb->scope->user || own->sb->cgroups->layout == CGROUP_NONE))
 		return error_set(
 			err, ENOTSUP,
 			"--systemd-cgroup: %s needs a host with cgroup v2 alone, and this one's layout is "
 			"%s; leave it out, or boot with systemd.unified_cgroup_hierarchy=1",
 			sb->scope->user ? "without root it" : "it",
-			cgroup_layout_name(sb->cgroups->layout));
-	return systemd_scope_prepare(sb->scope, sb->id, l ? l->resources : NULL,
-				     &sb->config->annotations, has_v1(sb), &plan->scope, err);
+			cgroup_layout_name(own->sb->cgroups->layout));
+	return systemd_scope_prepare(sb->scope, sb->id, own->resources, &sb->config->annotations,
+				     has_v1(own->sb), own->scope, err);
 }
 
 /* Marks the cgroup as this container's, before anything of the container runs in it, and limits it. */
-static int own_cgroup(struct container_plan *plan, struct error *err)
+static int mark_and_limit(const struct own_cgroup *own, struct error *err)
 {
-	const struct sandbox *sb = plan->sb;
-	const struct oci_linux *l = sb->config->linux_;
 	char mark[OWNER_MARK_MAX];
-	int r = owner_mark(sb, mark, sizeof(mark), err);
+	int r = owner_mark(own->sb, mark, sizeof(mark), err);
 
 	if (r == 0)
-		r = cgroup_set_owner(&plan->cgroup, mark, err);
-	/* Device rules are the real root's: in a user namespace the kernel refuses them. */
-	if (r == 0)
-		r = cgroup_apply(&plan->cgroup, l ? l->resources : NULL, process_is_host_root(),
-				 err);
-	return r < 0 ? r : delegate_cgroup(plan, err);
+		r = cgroup_set_owner(own->cgroup, mark, err);
+	return r < 0 ? r : cgroup_apply(own->cgroup, own->resources, own->devices, err);
 }
 
-/* The process waits meanwhile: it does nothing before it is in its cgroup and limited. */
-int container_make_scope(struct container_plan *plan, struct error *err)
+int own_cgroup_make(const struct own_cgroup *own, struct error *err)
 {
-	const struct sandbox *sb = plan->sb;
+	int r = cgroup_host_know(own->sb->cgroups, err);
+
+	if (r < 0)
+		return r;
+	if (!container_has_cgroup(own->sb))
+		return wants_limits(own->resources)
+			       ? error_set(err, ENOTSUP,
+					   "/linux/resources: there is no cgroup to enforce limits "
+					   "(see hull check)")
+			       : 0;
+	if (own->sb->scope)
+		return plan_scope(own, err);
+	r = cgroup_create(own->sb->cgroups, own->sb->cgroup_path, own->cgroup, err);
+	return r < 0 ? r : mark_and_limit(own, err);
+}
+
+int own_cgroup_start_scope(const struct own_cgroup *own, struct error *err)
+{
+	const struct sandbox *sb = own->sb;
 	char path[CGROUP_PATH_MAX];
-	int r = systemd_scope_start(&plan->scope, sb->pid, path, sizeof(path), err);
+	int r = systemd_scope_start(own->scope, sb->pid, path, sizeof(path), err);
 
 	if (r == 0 && strcmp(path, sb->cgroup_path) != 0)
 		return error_set(
@@ -185,34 +195,46 @@ int container_make_scope(struct container_plan *plan, struct error *err)
 			"manages another part of the tree: leave out --systemd-cgroup",
 			path, sb->cgroup_path);
 	if (r == 0)
-		r = cgroup_adopt(sb->cgroups, sb->cgroup_path, sb->pid, &plan->cgroup, err);
+		r = cgroup_adopt(sb->cgroups, sb->cgroup_path, sb->pid, own->cgroup, err);
 	if (r == 0)
-		r = own_cgroup(plan, err);
-	if (r == 0 && has_v1(sb))
-		r = cgroup_enter(&plan->cgroup, sb->pid, false, err);
-	return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
+		r = mark_and_limit(own, err);
+	if (r == 0 && has_v1(own->sb))
+		r = cgroup_enter(own->cgroup, sb->pid, false, err);
+	return r;
+}
+
+static struct own_cgroup own_of(struct container_plan *plan)
+{
+	const struct oci_linux *l = plan->sb->config->linux_;
+
+	return (struct own_cgroup){
+		.sb = plan->sb,
+		.resources = l ? l->resources : NULL,
+		/* Device rules are the real root's: in a user namespace the kernel refuses them. */
+		.devices = process_is_host_root(),
+		.cgroup = &plan->cgroup,
+		.scope = &plan->scope,
+	};
+}
+
+/* The process waits meanwhile: it does nothing before it is in its cgroup and limited. */
+int container_make_scope(struct container_plan *plan, struct error *err)
+{
+	const struct own_cgroup own = own_of(plan);
+	int r = own_cgroup_start_scope(&own, err);
+
+	if (r == 0)
+		r = delegate_cgroup(plan, err);
+	return r < 0 ? r : message_send(plan->sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
 }
 
 int container_make_cgroup(struct container_plan *plan, struct error *err)
 {
-	const struct sandbox *sb = plan->sb;
-	const struct oci_linux *l = sb->config->linux_;
-	int r = cgroup_host_know(sb->cgroups, err);
+	const struct own_cgroup own = own_of(plan);
+	int r = own_cgroup_make(&own, err);
 
-	if (r < 0)
-		return r;
-	if (container_has_cgroup(sb)) {
-		if (sb->scope)
-			r = plan_scope(plan, err);
-		else
-			r = cgroup_create(sb->cgroups, sb->cgroup_path, &plan->cgroup, err);
-		if (r == 0 && !sb->scope)
-			r = own_cgroup(plan, err);
-	} else if (wants_limits(l ? l->resources : NULL)) {
-		return error_set(
-			err, ENOTSUP,
-			"/linux/resources: there is no cgroup to enforce limits (see hull check)");
-	}
+	if (r == 0 && container_has_cgroup(plan->sb) && !plan->sb->scope)
+		r = delegate_cgroup(plan, err);
 	return r < 0 ? r : plan_cgroup_mounts(plan, err);
 }
 

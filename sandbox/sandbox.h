@@ -67,6 +67,9 @@ struct sandbox_exec {
 	int terminal; /* the terminal's primary side where there is no console socket, else -1 */
 };
 
+/* Takes a line. A negative errno ends what gives it. */
+typedef int sandbox_print(void *data, const struct strbuf *line, struct error *err);
+
 struct sandbox_ops {
 	enum sandbox_kind kind;
 	/* Checks that everything the configuration asks for can be done; changes nothing. */
@@ -104,10 +107,18 @@ struct sandbox_ops {
 	/* Begins to notice when memory runs out; oom->fd can be polled. */
 	int (*watch_oom)(struct sandbox *sb, struct cgroup_oom *oom, struct error *err);
 	/*
-	 * The processes, as the host sees them: the caller frees *pids. Returns how many. With sb->pid 0 the init process
-	 * has ended: what it left behind is meant, where it ended alone.
+	 * The processes, as who sees them numbers them, the host or the guest: the caller frees *pids. Returns how many. With
+	 * sb->pid 0 the init process has ended: what it left behind is meant, where it ended alone.
 	 */
 	ssize_t (*pids)(struct sandbox *sb, pid_t **pids, struct error *err);
+	/* NULL where they are the host's. Else a table of them for people, which the caller frees. */
+	int (*ps)(struct sandbox *sb, char **table, struct error *err);
+	/*
+	 * NULL where stats() and watch_oom() are all there is. Else the lines of `events`, once or at intervals until the
+	 * workload ends.
+	 */
+	int (*events)(struct sandbox *sb, uint64_t interval_ms, bool once, sandbox_print *print,
+		      void *data, struct error *err);
 	/*
 	 * Adds mounts to a running sandbox, in their order; or unmounts what is mounted on their destinations, in the reverse
 	 * order. On an error those before it are done.

@@ -3,7 +3,7 @@
 # Checks that programs carry the hardening that the Makefile asks for: a compiler that ignores a
 # flag, or a library built without it, must not go unnoticed.
 #
-# usage: scripts/check-hardening.sh PROGRAM...      (those named hull must be static, too)
+# usage: scripts/check-hardening.sh PROGRAM...      (hull and hull-vmm must be static, too)
 set -euo pipefail
 
 status=0
@@ -26,7 +26,7 @@ for program in "$@"; do
 	grep -q 'GNU_STACK.* RW ' <<<"$segments" || fail "$program" "the stack is executable"
 	grep -q ' RWE ' <<<"$segments" && fail "$program" "a segment is writable and executable"
 	grep -q '__stack_chk_fail' <<<"$symbols" || fail "$program" "no stack protector"
-	if [ "$(basename "$program")" = hull ]; then
+	if [[ "$(basename "$program")" =~ ^hull(-vmm)?$ ]]; then
 		grep -q INTERP <<<"$segments" && fail "$program" "not static: it has an interpreter"
 		grep -q NEEDED <<<"$dynamic" && fail "$program" "not static: it needs a shared library"
 	else

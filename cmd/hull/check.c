@@ -15,10 +15,12 @@
 #include <sys/wait.h>
 
 #include "base/file.h"
+#include "base/libexec.h"
 #include "base/number.h"
 #include "base/syscalls.h"
 #include "cgroups/cgroup.h"
 #include "cmd/hull/command.h"
+#include "microvm/kvm.h"
 #include "oci/json.h"
 
 enum verdict { OK, LIMITED, MISSING };
@@ -219,6 +221,7 @@ static void check_kvm(struct findings *all)
 {
 	_cleanup_close_ int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	struct finding *f = add(all, "KVM", OK);
+	struct error err = { 0 };
 
 	if (fd < 0) {
 		f->verdict = MISSING;
@@ -230,10 +233,32 @@ static void check_kvm(struct findings *all)
 		return;
 	}
 	say(f->detail, "API %d", ioctl(fd, KVM_GET_API_VERSION, 0));
-	if (access("/sys/module/kvm_pvm", F_OK) == 0) {
+	if (kvm_check(&err) < 0) {
 		f->verdict = LIMITED;
-		say(f->detail, "paravirtual (kvm_pvm), runs only kernels built for it");
-		say(f->advice, "ordinary Linux guests need a host with VT-x or AMD-V");
+		say(f->detail, "%.199s", err.text);
+		say(f->advice,
+		    "microVMs need a host with VT-x or AMD-V that is offered to it; use containers");
+	}
+}
+
+/* What microVMs are made of, beside the kernel's part. */
+static void check_guest(struct findings *all)
+{
+	static const char *const files[] = { "hull-vmm", "vmlinux", "guest.cpio.gz" };
+	struct finding *f = add(all, "guest kernel", OK);
+	char path[300];
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		if (libexec_path(files[i], path, sizeof(path), NULL) == 0 &&
+		    access(path, R_OK) == 0) {
+			if (i == 1)
+				say(f->detail, "%.190s", path);
+			continue;
+		}
+		f->verdict = MISSING;
+		say(f->detail, "%.190s: missing", path);
+		say(f->advice, "microVMs need it: `make kernel install` builds and installs it");
+		return;
 	}
 }
 
@@ -323,6 +348,7 @@ int cmd_check(struct context *ctx _unused_, int argc, char **argv, struct error 
 	check_lsm(&all);
 	check_exe(&all);
 	check_kvm(&all);
+	check_guest(&all);
 	check_criu(&all);
 	if (!strcmp(format, "json"))
 		return print_json(&all, err);

@@ -2,27 +2,31 @@
 /* hull create, run and start. */
 #include "cmd/hull/command.h"
 
-#define CREATE_OPTIONS(o)                                                                               \
-	{ "bundle",     'b',   OPTION_STRING,                                                           \
-	  &(o)->bundle, "DIR", "the bundle (default: the working directory)" },                         \
-		{ "config",     'f',    OPTION_STRING,                                                  \
-		  &(o)->config, "FILE", "the configuration (default: config.json in the bundle)" },     \
-		{ "sandbox",     0,      OPTION_STRING,                                                 \
-		  &(o)->sandbox, "KIND", "the isolation: container (or microvm, in a later version)" }, \
-		{ "console-socket",     0,      OPTION_STRING,                                          \
-		  &(o)->console_socket, "PATH", "a Unix socket that receives the terminal" },           \
-		{ "pid-file",     0,      OPTION_STRING,                                                \
-		  &(o)->pid_file, "FILE", "write the process id of the container's init to FILE" },     \
-		{ "pidfd-socket", 0,                                                                    \
-		  OPTION_STRING,  &(o)->pidfd_socket,                                                   \
-		  "PATH",         "a Unix socket that receives a pidfd of the init process" },          \
-		{ "preserve-fds",     0,   OPTION_UNSIGNED,                                             \
-		  &(o)->preserve_fds, "N", "pass on N more descriptors, from 3 on" },                   \
-		{ "no-pivot",     0,    OPTION_FLAG,                                                    \
-		  &(o)->no_pivot, NULL, "do not use pivot_root (for hosts on an initramfs)" },          \
-	{                                                                                               \
-		"no-new-keyring", 0, OPTION_FLAG, &(o)->no_new_keyring, NULL,                           \
-			"keep the caller's session keyring"                                             \
+#define CREATE_OPTIONS(o)                                                                           \
+	{ "bundle",     'b',   OPTION_STRING,                                                       \
+	  &(o)->bundle, "DIR", "the bundle (default: the working directory)" },                     \
+		{ "config",     'f',    OPTION_STRING,                                              \
+		  &(o)->config, "FILE", "the configuration (default: config.json in the bundle)" }, \
+		{ "sandbox",                                                                        \
+		  0,                                                                                \
+		  OPTION_STRING,                                                                    \
+		  &(o)->sandbox,                                                                    \
+		  "KIND",                                                                           \
+		  "the isolation: container, or microvm: a virtual machine of its own" },           \
+		{ "console-socket",     0,      OPTION_STRING,                                      \
+		  &(o)->console_socket, "PATH", "a Unix socket that receives the terminal" },       \
+		{ "pid-file",     0,      OPTION_STRING,                                            \
+		  &(o)->pid_file, "FILE", "write the process id of the container's init to FILE" }, \
+		{ "pidfd-socket", 0,                                                                \
+		  OPTION_STRING,  &(o)->pidfd_socket,                                               \
+		  "PATH",         "a Unix socket that receives a pidfd of the init process" },      \
+		{ "preserve-fds",     0,   OPTION_UNSIGNED,                                         \
+		  &(o)->preserve_fds, "N", "pass on N more descriptors, from 3 on" },               \
+		{ "no-pivot",     0,    OPTION_FLAG,                                                \
+		  &(o)->no_pivot, NULL, "do not use pivot_root (for hosts on an initramfs)" },      \
+	{                                                                                           \
+		"no-new-keyring", 0, OPTION_FLAG, &(o)->no_new_keyring, NULL,                       \
+			"keep the caller's session keyring"                                         \
 	}
 
 int cmd_create(struct context *ctx, int argc, char **argv, struct error *err)
@@ -48,7 +52,7 @@ int cmd_create(struct context *ctx, int argc, char **argv, struct error *err)
 	int r = command_begin(ctx, &usage, options, argc, argv, BEGIN_MAKE_STORE | BEGIN_ENTER,
 			      &store, err);
 
-	return r < 0 ? r : runtime_create(&store, argv[0], &o, err);
+	return r < 0 ? r : runtime_create(&store, argv[0], &o, NULL, err);
 }
 
 int cmd_run(struct context *ctx, int argc, char **argv, struct error *err)
@@ -94,5 +98,5 @@ int cmd_start(struct context *ctx, int argc, char **argv, struct error *err)
 	_cleanup_store_ struct store store = { .dir = -EBADF };
 	int r = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err);
 
-	return r < 0 ? r : runtime_start(&store, argv[0], err);
+	return r < 0 ? r : runtime_start(&store, argv[0], NULL, err);
 }

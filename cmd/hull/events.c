@@ -45,8 +45,9 @@ static bool parse_duration(const char *text, uint64_t *ms)
 	return true;
 }
 
-static int print_line(const struct strbuf *line, struct error *err)
+static int print_line(void *data, const struct strbuf *line, struct error *err)
 {
+	(void)data;
 	int r = file_write_all(STDOUT_FILENO, line->data, line->len);
 
 	return r < 0 ? error_errno(err, -r, "write to standard output") : 0;

@@ -133,13 +133,28 @@ int cmd_ps(struct context *ctx, int argc, char **argv, struct error *err)
 	};
 	_cleanup_store_ struct store store = { .dir = -EBADF };
 	_cleanup_free_ pid_t *pids = NULL;
-	int words = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err);
+	_cleanup_free_ char *table = NULL;
+	int r, words = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err);
 	ssize_t count;
 
 	if (words < 0)
 		return words;
 	if (strcmp(format, "table") && strcmp(format, "json"))
 		return error_set(err, EINVAL, "--format `%s`: must be table or json", format);
+	if (!strcmp(format, "table")) {
+		r = runtime_ps(&store, argv[0], &table, err);
+		if (r < 0)
+			return r;
+	}
+	if (table && words > 1)
+		return error_set(
+			err, ENOTSUP,
+			"ps options: the processes are in a microVM, where the host's ps(1) "
+			"does not see them");
+	if (table) {
+		printf("%s", table);
+		return 0;
+	}
 	count = runtime_pids(&store, argv[0], &pids, err);
 	if (count < 0)
 		return (int)count;

@@ -237,7 +237,7 @@ lab_stage()
 		fi | while IFS= read -r -d '' path; do [ ! -e "$path" ] || printf '%s\0' "$path"; done |
 			xargs -0 cp -a --parents -t "$stage/hull"
 		# Of a build what can be run, not what it was made of.
-		for path in bin libexec tests helpers bench valgrind/bin valgrind/libexec; do
+		for path in bin libexec tests helpers guests bench valgrind/bin valgrind/libexec; do
 			[ ! -d "$build/$path" ] || { mkdir -p "$stage/hull/build/$path" && cp -a "$build/$path/." "$stage/hull/build/$path/"; }
 		done
 	)

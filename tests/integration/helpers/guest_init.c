@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The first process of a virtual machine with the guest kernel: says on the console, line by line, what
-// that kernel offers ("ok NAME" or "not ok NAME: why"), then "done", and ends the machine.
+// that kernel offers ("ok NAME" or "not ok NAME: why"), then "done", and restarts the machine; with the argument "off" it
+// switches it off, with "brief" it only says "done" and how many processors there are, and switches it off.
 //
 // What it asks for is what hull-guest and the containers of real images use; microvm/kernel/hull.config says who.
 #include <errno.h>
@@ -218,10 +219,25 @@ static void network(void)
 	add_link("dummy");
 }
 
-int main(void)
+static int end(int how)
 {
+	puts("done");
+	fflush(stdout);
+	tcdrain(STDOUT_FILENO);
+	reboot(how);
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	const char *wanted = argc > 1 ? argv[1] : "";
+
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	mount_all();
+	if (!strcmp(wanted, "brief")) {
+		printf("processors: %ld\n", sysconf(_SC_NPROCESSORS_ONLN));
+		return end(RB_POWER_OFF);
+	}
 	report_words("file system", "/proc/filesystems",
 		     LIST("ext4", "erofs", "overlay", "tmpfs", "virtiofs", "fuse", "hugetlbfs",
 			  "mqueue", "devpts", "bpf", "binfmt_misc"));
@@ -240,9 +256,5 @@ int main(void)
 	network();
 	device_filter();
 	calls();
-	puts("done");
-	fflush(stdout);
-	tcdrain(STDOUT_FILENO);
-	reboot(RB_AUTOBOOT);
-	return 1;
+	return end(strcmp(wanted, "off") ? RB_AUTOBOOT : RB_POWER_OFF);
 }

@@ -6,6 +6,9 @@
  *                            it and the process that it is a pidfd of
  *   sockets datagrams PATH   binds PATH ("@name": an abstract one) and prints what arrives, a datagram a line, with
  *                            line breaks as "|" and other bytes that are no text as "?". Until it is killed
+ *   sockets pair COMMAND -- COMMAND
+ *                            runs both with the ends of a connected pair of SOCK_SEQPACKET sockets as descriptor 9, and ends
+ *                            like the second, or with 1 where only the first failed
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -16,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void die(const char *what)
@@ -106,12 +110,59 @@ static int print_datagrams(const char *path)
 	return 1;
 }
 
+static pid_t run_with(int fd, int other, char **command)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	if (dup2(fd, 9) < 0)
+		die("dup2");
+	close(fd);
+	close(other);
+	execvp(command[0], command);
+	die(command[0]);
+	return -1;
+}
+
+static int status_of(pid_t pid)
+{
+	int status;
+
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		die("wait");
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int run_pair(char **first)
+{
+	char **second = first;
+	int fds[2], status;
+	pid_t pids[2];
+
+	while (*second && strcmp(*second, "--") != 0)
+		second++;
+	if (!*second || !second[1] || second == first)
+		return 2;
+	*second++ = NULL;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) < 0)
+		die("socketpair");
+	pids[0] = run_with(fds[0], fds[1], first);
+	pids[1] = run_with(fds[1], fds[0], second);
+	close(fds[0]);
+	close(fds[1]);
+	status = status_of(pids[1]);
+	return status_of(pids[0]) && !status ? 1 : status;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "pidfd"))
 		return receive_pidfd(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "datagrams"))
 		return print_datagrams(argv[2]);
-	fprintf(stderr, "usage: sockets pidfd|datagrams PATH\n");
+	if (argc > 4 && !strcmp(argv[1], "pair"))
+		return run_pair(argv + 2);
+	fprintf(stderr, "usage: sockets pidfd|datagrams PATH, sockets pair COMMAND -- COMMAND\n");
 	return 2;
 }

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is said between hull and a monitor that runs, in messages (base/message.h).
+ *
+ * --sync, a connected socket: the monitor sends CONTROL_DONE when the guest has begun, or CONTROL_FAILED and ends.
+ * --control, a listening socket: who connects sends requests, and gets an answer to each in turn.
+ */
+#ifndef HULL_MICROVM_CONTROL_H
+#define HULL_MICROVM_CONTROL_H
+
+#include "base/error.h"
+#include "microvm/vmm.h"
+
+#define CONTROL_CLIENTS_MAX 8
+
+enum control_type {
+	/* Answers. */
+	CONTROL_DONE = 1,
+	CONTROL_FAILED, /* struct error */
+	/* Requests. */
+	CONTROL_PAUSE = 16, /* done: every processor has stopped */
+	CONTROL_RESUME,
+	CONTROL_STATUS, /* done: struct control_status */
+	CONTROL_NET, /* uint32_t, and a descriptor: the card of this number, from 0 on, gets this tap */
+	CONTROL_MEMORY, /* uint64_t, MiB: what the guest may use of its memory; the balloon takes the rest */
+	/* Over --sync, from the hull that started the monitor: it may outlive that. No answer. */
+	CONTROL_COMMIT,
+};
+
+struct control_status {
+	uint32_t paused;
+	uint32_t memory_mib;  /* of the machine */
+	uint32_t balloon_mib; /* given back by the guest, as it says */
+};
+
+struct control_client {
+	struct control *control;
+	struct loop_source source; /* fd -EBADF: free */
+};
+
+struct control {
+	struct vmm *vmm;
+	struct loop_source listener;
+	struct control_client clients[CONTROL_CLIENTS_MAX];
+};
+
+/* Serves the listening socket, which becomes the control's, in the machine's loop. Undone by control_close(), before vmm_free(). */
+int control_open(struct control *control, struct vmm *vmm, int listener, struct error *err);
+void control_close(struct control *control);
+
+/* For --sync: err NULL: all is well. The socket stays the caller's. */
+int control_tell(int sock, const struct error *result, struct error *err);
+
+#endif

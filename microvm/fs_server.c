@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The file server's loop; see fs_server.h. */
+#include "microvm/fs_server.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+
+#include "base/log.h"
+#include "base/message.h"
+#include "microvm/fs_fuse.h"
+#include "microvm/fs_path.h"
+#include "microvm/fs_protocol.h"
+#include "microvm/loop.h"
+
+#define BUDGET 64 /* requests of one queue before the others have a turn */
+
+struct server {
+	struct fs *fs;
+	struct loop loop;
+	struct loop_source socket;
+	/* From START to STOP. */
+	bool started;
+	struct guest_memory memory;
+	int interrupt;
+	int kicks[FS_QUEUES];
+	struct loop_source kick_sources[FS_QUEUES];
+	struct virtq queues[FS_QUEUES];
+	struct virtq_chain chain; /* the request that is served; too large for the stack */
+};
+
+static void signal_eventfd(int fd)
+{
+	/* It fails only where the counter is full, and then it is signalled anyway. */
+	eventfd_write(fd, 1);
+}
+
+/* ---- queues -------------------------------------------------------------------------------------- */
+
+static void serve(struct server *s, struct virtq *q)
+{
+	struct virtq_chain *chain = &s->chain;
+	size_t written = fs_handle(s->fs, chain->iov, chain->readable, chain->iov + chain->readable,
+				   chain->writable);
+
+	virtq_push(q, chain, (uint32_t)written);
+	/* Not only at the end: the next request may take long, and somebody waits for this one. */
+	if (virtq_must_interrupt(q))
+		signal_eventfd(s->interrupt);
+}
+
+static void serve_queue(struct server *s, unsigned index)
+{
+	struct virtq *q = &s->queues[index];
+	unsigned budget = BUDGET;
+	int r;
+
+	do {
+		virtq_ask_notify(q, false);
+		while ((r = virtq_pop(q, &s->chain)) > 0) {
+			serve(s, q);
+			if (!--budget) {
+				signal_eventfd(s->kicks[index]);
+				return;
+			}
+		}
+	} while (r == 0 && virtq_ask_notify(q, true));
+	if (r < 0)
+		message_send(s->socket.fd, FS_BROKEN, NULL, 0, NULL, 0, NULL);
+}
+
+static void kicked(struct loop_source *source, uint32_t events)
+{
+	struct server *s = source->data;
+	unsigned index = (unsigned)(source - s->kick_sources);
+	eventfd_t count;
+
+	(void)events;
+	/* Before the queue is looked at: what comes later is notified again. */
+	if (eventfd_read(source->fd, &count) == 0 && s->queues[index].enabled)
+		serve_queue(s, index);
+}
+
+/* ---- the monitor --------------------------------------------------------------------------------- */
+
+static void stop(struct server *s)
+{
+	if (!s->started)
+		return;
+	s->started = false;
+	for (unsigned i = 0; i < FS_QUEUES; i++) {
+		virtq_disable(&s->queues[i]);
+		if (s->kick_sources[i].events)
+			loop_watch(&s->loop, &s->kick_sources[i], 0, NULL);
+		close_fd(&s->kicks[i]);
+	}
+	close_fd(&s->interrupt);
+	guest_memory_free(&s->memory);
+	fs_reset(s->fs);
+}
+
+static int start_queue(struct server *s, unsigned index, const struct fs_start *start,
+		       struct error *err)
+{
+	int r = virtq_enable(&s->queues[index], &s->memory, &start->queues[index], VIRTQ_SIZE_MAX,
+			     start->features, err);
+
+	s->kick_sources[index] =
+		(struct loop_source){ .fd = s->kicks[index], .callback = kicked, .data = s };
+	if (r == 0)
+		r = loop_watch(&s->loop, &s->kick_sources[index], EPOLLIN, err);
+	return r;
+}
+
+/* Takes the message's descriptors. */
+static int start(struct server *s, struct message *message, const struct fs_start *start,
+		 struct error *err)
+{
+	int r;
+
+	if (message->len != sizeof(*start) || message->fd_count != FS_FDS || s->started)
+		return error_set(err, EPROTO, "a message that makes no sense");
+	message->fd_count = 0;
+	s->started = true;
+	s->interrupt = message->fds[FS_FD_INTERRUPT];
+	for (unsigned i = 0; i < FS_QUEUES; i++)
+		s->kicks[i] = message->fds[FS_FD_KICK + i];
+	r = guest_memory_open(&s->memory, message->fds[FS_FD_MEMORY], err);
+	for (unsigned i = 0; r == 0 && i < FS_QUEUES; i++)
+		r = start_queue(s, i, start, err);
+	if (r < 0)
+		stop(s);
+	return r;
+}
+
+static void spoken_to(struct loop_source *source, uint32_t events)
+{
+	struct server *s = source->data;
+	struct message message = { 0 };
+	struct error err = { 0 };
+	struct fs_start payload;
+	int r = message_receive(source->fd, &message, &payload, sizeof(payload), &err);
+
+	(void)events;
+	if (r == 0 && message.type == FS_START) {
+		start(s, &message, &payload, &err);
+		r = message_send(source->fd, FS_STARTED, &err, sizeof(err), NULL, 0, NULL);
+	} else if (r == 0 && message.type == FS_STOP) {
+		stop(s);
+		r = message_send(source->fd, FS_STOPPED, NULL, 0, NULL, 0, NULL);
+	} else if (r == 0) {
+		r = -EPROTO;
+	}
+	for (unsigned i = 0; i < message.fd_count; i++)
+		close(message.fds[i]);
+	/* The monitor ended, or talks nonsense. */
+	if (r < 0)
+		loop_end(&s->loop);
+}
+
+/* ---- the process --------------------------------------------------------------------------------- */
+
+static void raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int open_root(int root, struct error *err)
+{
+	int fd = root >= 0 ? root : open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? error_errno(err, errno, "open the root of the tree") : fd;
+}
+
+static int make_fs(struct server *s, const struct fs_server_config *config, struct error *err)
+{
+	_cleanup_close_ int proc = config->proc, root = open_root(config->root, err);
+	struct fs_config fs_config;
+
+	if (root < 0)
+		return root;
+	raise_limit();
+	fs_config_init(&fs_config);
+	fs_config.read_only = config->read_only;
+	fs_config.descriptors = fs_open_descriptors(proc, err);
+	if (fs_config.descriptors < 0)
+		return fs_config.descriptors;
+	fs_config.root = take_fd(&root);
+	s->fs = fs_new(&fs_config, err);
+	return s->fs ? 0 : error_negative(err->code);
+}
+
+static int run(struct server *s, const struct fs_server_config *config, struct error *err)
+{
+	int r = make_fs(s, config, err);
+
+	if (r == 0)
+		r = loop_open(&s->loop, err);
+	if (r == 0 && config->confine)
+		r = config->confine(config->data, err);
+	if (r == 0)
+		r = loop_watch(&s->loop, &s->socket, EPOLLIN, err);
+	if (r == 0)
+		r = loop_run(&s->loop, err);
+	return r;
+}
+
+int fs_server_main(const struct fs_server_config *config, struct error *err)
+{
+	struct server *s = calloc(1, sizeof(*s));
+	_cleanup_close_ int socket = config->socket;
+	struct error own = { 0 };
+	int r;
+
+	if (!s)
+		return error_errno(err, ENOMEM, "serve files");
+	s->loop.epoll = s->interrupt = -EBADF;
+	for (unsigned i = 0; i < FS_QUEUES; i++)
+		s->kicks[i] = -EBADF;
+	s->socket = (struct loop_source){ .fd = socket, .callback = spoken_to, .data = s };
+	/* A guest that writes beyond the limit of a file's size gets an error, and does not end us. */
+	signal(SIGXFSZ, SIG_IGN);
+	r = run(s, config, &own);
+	stop(s);
+	loop_close(&s->loop);
+	fs_free(s->fs);
+	free(s);
+	if (r < 0 && err)
+		*err = own;
+	return r;
+}

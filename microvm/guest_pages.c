@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pages of the guest's memory as the host sees them: which of them a device wrote, and giving them back. Offsets are
+ * those of the memfd: in it the regions lie one after the other, without the hole.
+ */
+#include <fcntl.h>
+
+#include "microvm/guest_memory.h"
+
+/* Where in the memfd host is. */
+static bool find_offset(const struct guest_memory *memory, const void *host, uint64_t *offset)
+{
+	for (unsigned i = 0; i < memory->region_count; i++) {
+		const struct guest_region *region = &memory->regions[i];
+		uintptr_t at = (uintptr_t)host - (uintptr_t)region->host;
+
+		if (at < region->size) {
+			*offset = region->offset + at;
+			return true;
+		}
+	}
+	return false;
+}
+
+int guest_memory_discard(const struct guest_memory *memory, void *host, uint64_t len)
+{
+	const uint64_t mask = GUEST_PAGE_SIZE - 1;
+	uint64_t start, end;
+
+	if (!find_offset(memory, host, &start))
+		return -EFAULT;
+	end = (start + len) & ~mask;
+	start = (start + mask) & ~mask;
+	if (start >= end)
+		return 0;
+	if (fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start,
+		      (off_t)(end - start)) < 0)
+		return -errno;
+	guest_memory_wrote(memory, host, len);
+	return 0;
+}
+
+/* ---- which pages were written ---------------------------------------------------------------- */
+
+int guest_memory_track(struct guest_memory *memory, struct error *err)
+{
+	uint64_t *dirty = calloc(guest_memory_dirty_words(memory), sizeof(*dirty));
+
+	if (!dirty)
+		return error_errno(err, ENOMEM, "track the guest's memory");
+	free(memory->dirty);
+	memory->dirty = dirty;
+	return 0;
+}
+
+static void mark(const struct guest_memory *memory, uint64_t offset, uint64_t len)
+{
+	uint64_t page = offset / GUEST_PAGE_SIZE, end = (offset + len - 1) / GUEST_PAGE_SIZE + 1;
+
+	while (page < end) {
+		uint64_t bit = page % 64, count = end - page < 64 - bit ? end - page : 64 - bit;
+
+		__atomic_fetch_or(&memory->dirty[page / 64],
+				  (count == 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1) << bit,
+				  __ATOMIC_RELAXED);
+		page += count;
+	}
+}
+
+void guest_memory_wrote(const struct guest_memory *memory, const void *host, uint64_t len)
+{
+	uint64_t offset;
+
+	if (memory->dirty && len && find_offset(memory, host, &offset))
+		mark(memory, offset, len);
+}
+
+void guest_memory_take_dirty(const struct guest_memory *memory, uint64_t *words)
+{
+	for (size_t i = 0; i < guest_memory_dirty_words(memory); i++)
+		words[i] |= __atomic_exchange_n(&memory->dirty[i], 0, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * /dev/kvm and one virtual machine: its memory slots, the interrupt controllers that the kernel emulates, and the eventfds
+ * by which devices interrupt the guest and hear of its notifications (Documentation/virt/kvm/api.rst).
+ */
+#ifndef HULL_MICROVM_KVM_H
+#define HULL_MICROVM_KVM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "microvm/guest_memory.h"
+
+struct kvm {
+	int dev;         /* /dev/kvm */
+	int vm;          /* the machine; -EBADF before kvm_create_vm() */
+	size_t run_size; /* bytes of a vCPU's shared structure */
+};
+
+/* Opens /dev/kvm, and sees that it is of the known version and has what the monitor uses; one clear line where not. */
+int kvm_open(struct kvm *kvm, struct error *err);
+
+/* Makes the machine, with memory as its memory, PIC, IOAPIC and (in each vCPU) local APIC. */
+int kvm_create_vm(struct kvm *kvm, const struct guest_memory *memory, struct error *err);
+
+void kvm_close(struct kvm *kvm);
+
+/* Each write to the eventfd raises the edge-triggered interrupt gsi once. */
+int kvm_irqfd(const struct kvm *kvm, unsigned gsi, int fd, struct error *err);
+
+/* A 32-bit write of value to address (guest-physical) no longer leaves the guest, but adds to the eventfd. */
+int kvm_ioeventfd(const struct kvm *kvm, uint64_t address, uint32_t value, int fd,
+		  struct error *err);
+
+/*
+ * Whether ordinary kernels run in this KVM: 0, or -EOPNOTSUPP with the reason. A paravirtual one (kvm_pvm), which needs no
+ * virtualisation in the processor, runs only kernels that were made for it.
+ */
+int kvm_runs_kernels(struct error *err);
+
+/* All of the above: 0 where microVMs can run here, else a negative errno with the reason, one line. */
+int kvm_check(struct error *err);
+
+#endif

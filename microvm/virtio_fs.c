@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A file system device (virtio 1.2, 5.11), the monitor's part: configuration space, and telling the file server, another
+ * process, where the queues are. That serves them alone, and interrupts the guest itself.
+ */
+#include <linux/virtio_fs.h>
+#include <linux/virtio_ids.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "base/log.h"
+#include "base/message.h"
+#include "microvm/fs_protocol.h"
+#include "microvm/virtio.h"
+
+#define QUEUE_SIZE VIRTQ_SIZE_MAX
+
+#define ANSWER_MS 30000 /* a server that waits for a slow disk is no dead one */
+
+struct fs_device {
+	struct virtio_device dev;
+	struct virtio_fs_config config;
+	int server; /* -EBADF: it is gone */
+	struct loop_source source;
+	bool started;
+};
+
+/* ---- the server ------------------------------------------------------------------------------ */
+
+static void lose_server(struct fs_device *fs)
+{
+	if (fs->source.events)
+		loop_watch(fs->dev.loop, &fs->source, 0, NULL);
+	close_fd(&fs->server);
+	fs->started = false;
+}
+
+/* Waits for the answer, whatever else the server says before it. What follows the type is left in answer. */
+static int await(struct fs_device *fs, uint32_t type, void *answer, size_t size, struct error *err)
+{
+	struct message message;
+	int r;
+
+	do {
+		struct pollfd fd = { .fd = fs->server, .events = POLLIN };
+
+		r = poll(&fd, 1, ANSWER_MS);
+		if (r <= 0)
+			return error_set(err, ETIMEDOUT, "the file server does not answer");
+		r = message_receive(fs->server, &message, answer, size, err);
+		if (r < 0)
+			return error_wrap(err, "the file server");
+		for (unsigned i = 0; i < message.fd_count; i++)
+			close(message.fds[i]);
+	} while (message.type != type);
+	return message.len == size ? 0 : error_set(err, EPROTO, "the file server talks nonsense");
+}
+
+static int start(struct fs_device *fs, struct error *err)
+{
+	struct virtio_device *dev = &fs->dev;
+	struct fs_start message = { .features = dev->negotiated };
+	struct error answer = { 0 };
+	int fds[FS_FDS], r;
+
+	fds[FS_FD_MEMORY] = dev->memory->fd;
+	fds[FS_FD_INTERRUPT] = dev->irq_fd;
+	for (unsigned i = 0; i < FS_QUEUES; i++) {
+		message.queues[i] = dev->layouts[i];
+		fds[FS_FD_KICK + i] = dev->notify_fds[i];
+	}
+	r = message_send(fs->server, FS_START, &message, sizeof(message), fds, FS_FDS, err);
+	if (r == 0)
+		r = await(fs, FS_STARTED, &answer, sizeof(answer), err);
+	if (r < 0) {
+		lose_server(fs);
+		return r;
+	}
+	answer.text[sizeof(answer.text) - 1] = '\0';
+	if (answer.code)
+		return error_set(err, answer.code, "the file server: %s", answer.text);
+	fs->started = true;
+	return 0;
+}
+
+/* Between activate() and reset() the server says nothing, but that something is wrong. */
+static void server_spoke(struct loop_source *source, uint32_t events)
+{
+	struct fs_device *fs = source->data;
+	struct pollfd fd = { .events = POLLIN };
+	struct message message;
+
+	(void)events;
+	pthread_mutex_lock(&fs->dev.lock);
+	fd.fd = fs->server;
+	/* Another thread, which had the lock, may have read what we were called for. */
+	if (source->events && poll(&fd, 1, 0) > 0) {
+		if (message_receive(fs->server, &message, NULL, 0, NULL) < 0) {
+			lose_server(fs);
+			virtio_broken(&fs->dev, "the file server ended");
+		} else if (message.type == FS_BROKEN) {
+			virtio_broken(&fs->dev, "the guest wrote nonsense into a queue");
+		}
+	}
+	pthread_mutex_unlock(&fs->dev.lock);
+}
+
+/* ---- the device ------------------------------------------------------------------------------ */
+
+static void read_config(struct virtio_device *dev, uint32_t offset, void *data, unsigned size)
+{
+	struct fs_device *fs = (struct fs_device *)dev;
+
+	virtio_config_copy(&fs->config, sizeof(fs->config), offset, data, size);
+}
+
+static int activate(struct virtio_device *dev, struct error *err)
+{
+	struct fs_device *fs = (struct fs_device *)dev;
+
+	if (fs->server < 0)
+		return error_set(err, EPIPE, "the file server ended");
+	for (unsigned i = 0; i < FS_QUEUES; i++)
+		if (!dev->queues[i].enabled)
+			return error_set(err, EINVAL, "a queue is missing");
+	return start(fs, err);
+}
+
+static void reset(struct virtio_device *dev)
+{
+	struct fs_device *fs = (struct fs_device *)dev;
+	struct error err = { 0 };
+	int r;
+
+	if (!fs->started)
+		return;
+	fs->started = false;
+	r = message_send(fs->server, FS_STOP, NULL, 0, NULL, 0, &err);
+	if (r == 0)
+		r = await(fs, FS_STOPPED, NULL, 0, &err);
+	if (r < 0) {
+		/* Without its monitor it ends, however long that takes. */
+		log_warning("virtio-fs: %s", err.text);
+		lose_server(fs);
+	}
+}
+
+static void destroy(struct virtio_device *dev)
+{
+	struct fs_device *fs = (struct fs_device *)dev;
+
+	lose_server(fs);
+	free(fs);
+}
+
+static const struct virtio_ops ops = {
+	.name = "fs",
+	.device_id = VIRTIO_ID_FS,
+	.queue_count = FS_QUEUES,
+	.queue_size = QUEUE_SIZE,
+	.external = true,
+	.read_config = read_config,
+	.activate = activate,
+	.reset = reset,
+	.destroy = destroy,
+};
+
+struct virtio_device *virtio_fs_new(int server, const char *tag, const struct guest_memory *memory,
+				    struct loop *loop, struct error *err)
+{
+	struct fs_device *fs = calloc(1, sizeof(*fs));
+	size_t len = strlen(tag);
+	int r;
+
+	if (!fs) {
+		close(server);
+		error_errno(err, ENOMEM, "virtio-fs");
+		return NULL;
+	}
+	fs->server = server;
+	fs->config.num_request_queues = 1;
+	r = virtio_init(&fs->dev, &ops, 0, memory, loop, err);
+	if (r == 0 && (!len || len > sizeof(fs->config.tag)))
+		r = error_set(err, EINVAL, "virtio-fs: a tag has 1 to %zu bytes, not `%s`",
+			      sizeof(fs->config.tag), tag);
+	if (r == 0) {
+		memcpy(fs->config.tag, tag, len);
+		fs->source =
+			(struct loop_source){ .fd = server, .callback = server_spoke, .data = fs };
+		r = loop_watch(loop, &fs->source, EPOLLIN, err);
+	}
+	if (r < 0) {
+		virtio_free(&fs->dev);
+		return NULL;
+	}
+	return &fs->dev;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the host and hull-guest, process 1 of a microVM, say to each other over vsock.
+ *
+ * hull-guest listens on port AGENT_PORT. A connection to it is one request: one frame from the host, with what is to be done,
+ * and one or more from the guest. Besides there is the main connection, which the guest makes to the VMM once it is up
+ * (host port AGENT_PORT): it says AGENT_HELLO, and later tells of the container's first process.
+ *
+ * The standard streams of a process have a connection each. The guest listens for them on a port of its own choice
+ * (AGENT_STREAMS), and the host sends one byte, which of the streams it is, and after it only the stream's bytes.
+ * Ends are half-closed, as those of pipes are.
+ *
+ * Who reads bounds every length; the host takes all that the guest says for hostile, its texts, too
+ * (agent_receive_error() leaves nothing in them that a terminal would obey).
+ */
+#ifndef HULL_SANDBOX_AGENT_H
+#define HULL_SANDBOX_AGENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+#define AGENT_PORT    1
+#define AGENT_VERSION 1
+#define AGENT_MAGIC   0x6c6c7568u /* "hull" */
+#define AGENT_PAYLOAD_MAX \
+	((size_t)17 << 20) /* bytes: a configuration of OCI_CONFIG_MAX and what is with it */
+#define AGENT_STREAMS_MAX 3
+
+enum agent_type {
+	/* From the guest. */
+	AGENT_HELLO = 1,  /* struct agent_hello */
+	AGENT_OK,         /* done */
+	AGENT_ERROR,      /* a code and a text; see agent_send_error() */
+	AGENT_EXEC_ERROR, /* the same, and it is about the workload's program */
+	AGENT_STREAMS,    /* struct agent_streams: connect to me for the standard streams */
+	AGENT_STARTED,    /* the process runs */
+	AGENT_EXITED,     /* struct agent_exited */
+	AGENT_DATA,       /* the answer's bytes */
+
+	/* Requests; the answer is AGENT_OK or AGENT_ERROR unless it says otherwise. */
+	AGENT_CREATE =
+		32, /* struct agent_create, the configuration. Streams over the main connection. Or AGENT_EXEC_ERROR */
+	AGENT_START, /* the network (vm_net_print()), may be empty. Or AGENT_EXEC_ERROR */
+	AGENT_EXEC, /* struct agent_exec, a process object, cgroups. Answers: AGENT_STREAMS, AGENT_STARTED, AGENT_EXITED, or an error */
+	AGENT_KILL, /* struct agent_kill */
+	AGENT_STATE,  /* AGENT_DATA: the status' name */
+	AGENT_PIDS,   /* AGENT_DATA: uint32_t each */
+	AGENT_PS,     /* AGENT_DATA: a table for people */
+	AGENT_STATS,  /* AGENT_DATA: an event as JSON, once; */
+	AGENT_EVENTS, /* uint64_t, milliseconds: the same again and again, and out-of-memory events, until the container ends: AGENT_OK */
+	AGENT_UPDATE, /* resources as JSON */
+
+	/* To a session: the main connection, or that of an AGENT_EXEC. No answer. */
+	AGENT_SIGNAL = 64, /* uint32_t: to its process */
+	AGENT_RESIZE,      /* struct agent_size: of its terminal */
+};
+
+struct agent_hello {
+	uint32_t magic, version;
+};
+
+struct agent_streams {
+	uint32_t port;
+	uint32_t count; /* 3: input, output, error; 1: a terminal */
+};
+
+struct agent_size {
+	uint16_t rows, columns;
+};
+
+struct agent_exited {
+	uint32_t status; /* 0 to 255 */
+	uint64_t bytes
+		[AGENT_STREAMS_MAX]; /* sent of each stream: when the host has so many it has all */
+};
+
+struct agent_create {
+	uint64_t time_ns;       /* the host's CLOCK_REALTIME */
+	uint8_t seed[64];       /* for the guest's random pool */
+	uint32_t config_len;    /* config.json of the container, adjusted for the guest, follows */
+	struct agent_size size; /* of the terminal; 0: not known */
+	uint32_t flags;
+	char id[256];
+};
+#define AGENT_NO_NEW_KEYRING (1u << 0)
+#define AGENT_NO_PIVOT       (1u << 1)
+
+struct agent_exec {
+	uint32_t process_len; /* a process object follows; */
+	uint32_t cgroups_len; /* then the arguments of --cgroup, each ended by a NUL */
+	struct agent_size size;
+	uint32_t flags;
+};
+#define AGENT_IGNORE_PAUSED (1u << 0)
+
+struct agent_kill {
+	uint32_t signal, all;
+};
+
+/* Sends a frame of the payload's parts, whole. A peer that is gone is -EPIPE. */
+struct iovec;
+int agent_send(int fd, enum agent_type type, const void *payload, size_t len, struct error *err);
+int agent_sendv(int fd, enum agent_type type, const struct iovec *parts, unsigned count,
+		struct error *err);
+int agent_send_error(int fd, const struct error *error, bool exec_failed, struct error *err);
+
+/*
+ * Receives a frame whose payload has at most max bytes (else -EMSGSIZE). *payload is the caller's to free, with a NUL behind it. Returns its length; -EPIPE where the
+ * peer is gone.
+ */
+ssize_t agent_receive(int fd, uint32_t *type, char **payload, size_t max, struct error *err);
+
+/*
+ * An answer to a request: 0 for AGENT_OK, the length for AGENT_DATA, or the guest's error, as our own. *exec_failed (may be NULL) tells
+ * AGENT_EXEC_ERROR from AGENT_ERROR. Other types are -EPROTO, unless type is given, to which they then go.
+ */
+ssize_t agent_receive_answer(int fd, uint32_t *type, char **payload, size_t max, bool *exec_failed,
+			     struct error *err);
+
+/* Makes of a frame's payload an error of ours: bounded, printable. Returns its negative code. */
+int agent_error_of(const char *payload, size_t len, struct error *err);
+
+#endif

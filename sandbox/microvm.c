@@ -1,0 +1,685 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The microVM's operations, in the process of the command: making the machine and having hull-guest make the container in it; everything
+ * later is a request to one of the two, and the end is that of hull-vmm.
+ *
+ * hull-vmm is the process that the container is known by on the host: it is in the container's cgroup, takes signals for the workload
+ * and ends with its status.
+ */
+#include "sandbox/microvm.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <termios.h>
+#include <time.h>
+
+#include "base/message.h"
+#include "base/path.h"
+#include "base/process.h"
+#include "base/remove.h"
+#include "base/syscalls.h"
+#include "microvm/control.h"
+#include "namespaces/vm_net.h"
+#include "oci/json.h"
+#include "sandbox/container.h"
+
+#define KILL_TIMEOUT 10000 /* milliseconds that a killed hull-vmm may take to go */
+#define KILL_ANSWER \
+	2000 /* that the guest gets to end by itself, and write what it has, when it is killed */
+
+/* ---- create ------------------------------------------------------------------------------------------- */
+
+static void plan_close(struct microvm_plan *plan)
+{
+	if (plan->rootfs.config)
+		rootfs_close(&plan->rootfs);
+	cgroup_close(&plan->cgroup);
+	strbuf_free(&plan->scope);
+	arena_free(&plan->arena);
+	close_fd(&plan->bundle);
+	close_fd(&plan->dir);
+	close_fd(&plan->sync);
+	close_fd(&plan->stdio[0]);
+	close_fd(&plan->netns);
+}
+
+/* hull-vmm is in the container's network namespace, which it cannot use: whoever looks for that by the process finds it. */
+static int plan_network(struct microvm_plan *plan, struct error *err)
+{
+	const struct oci_namespace *ns = oci_namespace_find(plan->sb->config, OCI_NS_NETWORK);
+	int count = 0;
+
+	if (ns->path) {
+		plan->netns = open(ns->path, O_RDONLY | O_CLOEXEC);
+		if (plan->netns < 0)
+			return error_errno(err, errno, "/linux/namespaces: open `%s`", ns->path);
+		count = vm_net_count(plan->netns, err);
+	}
+	/* One that is empty may still get an interface before the workload starts. */
+	plan->cards = count > 1 ? (unsigned)count : 1;
+	return count < 0 ? count : 0;
+}
+
+static int plan_rootfs(struct microvm_plan *plan, struct error *err)
+{
+	int r;
+
+	plan->rootfs.config = plan->sb->config;
+	plan->rootfs.mode = ROOTFS_NEW;
+	plan->rootfs.path = plan->sb->rootfs;
+	plan->rootfs.bundle = plan->bundle;
+	plan->rootfs.user_ns = -EBADF;
+	r = rootfs_open(&plan->rootfs, err);
+	if (r == 0 && plan->rootfs.deferred)
+		return error_set(err, EPERM,
+				 "a microVM's files take root to share: run hull as root, or use "
+				 "--sandbox container");
+	return r;
+}
+
+static int make_dir(struct microvm_plan *plan, struct error *err)
+{
+	/* The jail's user, who is nobody, must be able to look into it; the state directory around it is closed to others. */
+	if (mkdirat(plan->sb->state_dir, MICROVM_DIR, 0711) < 0)
+		return error_errno(err, errno, "make `%s` in the state directory", MICROVM_DIR);
+	plan->dir = microvm_open_dir(plan->sb, err);
+	return plan->dir < 0 ? plan->dir : 0;
+}
+
+int microvm_open_terminal(int *primary, int *secondary, struct error *err)
+{
+	_cleanup_close_ int ptm = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	_cleanup_close_ int pts = -EBADF;
+	struct termios raw;
+	int unlock = 0;
+
+	if (ptm < 0 || ioctl(ptm, TIOCSPTLCK, &unlock) < 0)
+		return error_errno(err, errno, "make a terminal");
+	pts = ioctl(ptm, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (pts < 0 || tcgetattr(pts, &raw) < 0)
+		return error_errno(err, errno, "make a terminal");
+	/* The guest's terminal does the work of one. */
+	cfmakeraw(&raw);
+	if (tcsetattr(pts, TCSANOW, &raw) < 0)
+		return error_errno(err, errno, "make a terminal");
+	*primary = take_fd(&ptm);
+	*secondary = take_fd(&pts);
+	return 0;
+}
+
+static int plan_terminal(struct microvm_plan *plan, const struct sandbox_io *io, struct error *err)
+{
+	const struct oci_process *process = plan->sb->config->process;
+	int r;
+
+	if (!process->terminal.v)
+		return 0;
+	r = microvm_open_terminal(&plan->sb->terminal, &plan->stdio[0], err);
+	if (r == 0 && process->console_size) {
+		const struct winsize ws = { .ws_row = (unsigned short)process->console_size->height,
+					    .ws_col =
+						    (unsigned short)process->console_size->width };
+
+		ioctl(plan->stdio[0], TIOCSWINSZ, &ws);
+	}
+	return r < 0 ? r : process_hand_over_terminal(io->console_socket, &plan->sb->terminal, err);
+}
+
+struct own_cgroup microvm_own_cgroup(struct microvm_plan *plan)
+{
+	return (struct own_cgroup){ .sb = plan->sb,
+				    .resources = plan->resources,
+				    .cgroup = &plan->cgroup,
+				    .scope = &plan->scope };
+}
+
+static int make_cgroup(struct microvm_plan *plan, struct error *err)
+{
+	const struct oci_resources *resources = plan->sb->config->linux_->resources;
+	struct own_cgroup own;
+
+	if (resources) {
+		plan->resources =
+			microvm_host_resources(resources, plan->machine.memory_mib, &plan->arena);
+		if (!plan->resources)
+			return error_errno(err, ENOMEM, "plan the limits");
+	}
+	own = microvm_own_cgroup(plan);
+	return own_cgroup_make(&own, err);
+}
+
+static int plan_open(struct microvm_plan *plan, const struct sandbox_io *io, struct error *err)
+{
+	struct sandbox *sb = plan->sb;
+	int r;
+
+	if (io->preserve_fds)
+		return error_set(
+			err, ENOTSUP,
+			"--preserve-fds: a descriptor of the host's cannot be handed into a "
+			"microVM; use --sandbox container");
+	plan->bundle = path_open_dir(sb->bundle, true, err);
+	if (plan->bundle < 0)
+		return plan->bundle;
+	r = microvm_plan_machine(sb->config, &plan->arena, &plan->machine, err);
+	if (r == 0)
+		r = plan_network(plan, err);
+	if (r == 0)
+		r = make_cgroup(plan, err);
+	if (r == 0)
+		r = plan_rootfs(plan, err);
+	if (r == 0)
+		r = make_dir(plan, err);
+	return r < 0 ? r : plan_terminal(plan, io, err);
+}
+
+/* What hull-vmm said before it ended, if anything; else how it ended. */
+static int vmm_ended(struct sandbox *sb, struct error *err)
+{
+	struct error said = { 0 };
+	struct message message;
+
+	if (message_receive(sb->channel, &message, &said, sizeof(said), NULL) == 0 &&
+	    message.type == CONTROL_FAILED && message.len == sizeof(said) && said.code > 0) {
+		said.text[sizeof(said.text) - 1] = '\0';
+		spawn_discard(&sb->pid);
+		return error_set(err, said.code, "%s", said.text);
+	}
+	return spawn_ended(&sb->pid, err);
+}
+
+static int await_ready(struct sandbox *sb, struct error *err)
+{
+	struct error said = { 0 };
+	struct message message;
+	int r = message_receive(sb->channel, &message, &said, sizeof(said), err);
+
+	if (r == -EPIPE)
+		return spawn_ended(&sb->pid, err);
+	if (r < 0)
+		return r;
+	if (message.type == CONTROL_FAILED && message.len == sizeof(said) && said.code > 0) {
+		said.text[sizeof(said.text) - 1] = '\0';
+		return error_set(err, said.code, "%s", said.text);
+	}
+	return message.type == CONTROL_DONE ? 0 : error_errno(err, EPROTO, "talk to hull-vmm");
+}
+
+static int fill_create(const struct microvm_plan *plan, struct agent_create *create,
+		       struct error *err)
+{
+	const struct sandbox *sb = plan->sb;
+	const struct oci_console_size *size = sb->config->process->console_size;
+	struct timespec now;
+
+	*create = (struct agent_create){
+		.flags = sb->no_new_keyring ? AGENT_NO_NEW_KEYRING : 0,
+	};
+	snprintf(create->id, sizeof(create->id), "%s", sb->id);
+	if (size)
+		create->size = (struct agent_size){ .rows = (uint16_t)size->height,
+						    .columns = (uint16_t)size->width };
+	if (getrandom(create->seed, sizeof(create->seed), 0) != sizeof(create->seed))
+		return error_errno(err, errno, "getrandom");
+	clock_gettime(CLOCK_REALTIME, &now);
+	create->time_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	return 0;
+}
+
+/* Has hull-guest make the container; it says how that went. */
+static int create_in_guest(struct microvm_plan *plan, struct error *err)
+{
+	_cleanup_strbuf_ struct strbuf json = { 0 };
+	_cleanup_close_ int sock = -EBADF;
+	struct sandbox *sb = plan->sb;
+	struct agent_create create;
+	struct iovec parts[2] = { { &create, sizeof(create) } };
+	int r = microvm_guest_config(sb->config, &plan->arena, &json, err);
+
+	if (r == 0)
+		r = fill_create(plan, &create, err);
+	if (r < 0)
+		return r;
+	create.config_len = (uint32_t)json.len;
+	parts[1] = (struct iovec){ json.data, json.len };
+	sock = microvm_connect(plan->dir, AGENT_PORT, MICROVM_BOOT_TIME, err);
+	if (sock == -EPIPE)
+		return vmm_ended(sb, err);
+	if (sock < 0)
+		return sock;
+	r = agent_sendv(sock, AGENT_CREATE, parts, ARRAY_SIZE(parts), err);
+	if (r == 0)
+		r = (int)agent_receive_answer(sock, NULL, NULL, AGENT_PAYLOAD_MAX, &sb->exec_failed,
+					      err);
+	return r == -EPIPE ? vmm_ended(sb, err) : r;
+}
+
+static int make_machine(struct microvm_plan *plan, const struct sandbox_hooks *hooks,
+			struct error *err)
+{
+	struct sandbox *sb = plan->sb;
+	struct process_stat st;
+	int ends[2], r = message_pair(ends, err);
+
+	if (r < 0)
+		return r;
+	sb->channel = ends[0];
+	plan->sync = ends[1];
+	r = microvm_spawn(plan, err);
+	close_fd(&plan->sync); /* so that the end of hull-vmm is the end of the channel */
+	if (r == 0)
+		r = await_ready(sb, err);
+	if (r == 0 && hooks->wanted[SANDBOX_STAGE_CREATE_RUNTIME])
+		r = hooks->run(hooks->data, SANDBOX_STAGE_CREATE_RUNTIME, sb->pid, err);
+	if (r == 0)
+		r = create_in_guest(plan, err);
+	if (r == 0)
+		r = process_read_stat(sb->pid, &st, err);
+	if (r == 0)
+		sb->start_time = st.start_time;
+	return r;
+}
+
+static int microvm_create(struct sandbox *sb, const struct sandbox_hooks *hooks,
+			  const struct sandbox_io *io, bool detach_later, struct error *err)
+{
+	struct microvm_plan plan = { .sb = sb,
+				     .bundle = -EBADF,
+				     .dir = -EBADF,
+				     .stdio = { -EBADF, -EBADF, -EBADF },
+				     .sync = -EBADF,
+				     .netns = -EBADF };
+	int r;
+
+	(void)detach_later;
+	sb->terminal = -1;
+	r = plan_open(&plan, io, err);
+	if (r == 0)
+		r = make_machine(&plan, hooks, err);
+	if (r < 0) {
+		spawn_discard(&sb->pid);
+		close_fd(&sb->channel);
+		close_fd(&sb->terminal);
+	}
+	/* The file server ends with hull-vmm, whose socket it holds. Whoever starts us may wait for it, as for any orphan. */
+	if (r < 0)
+		spawn_discard(&plan.file_server);
+	plan_close(&plan);
+	return r;
+}
+
+static int microvm_commit(struct sandbox *sb, struct error *err)
+{
+	int r = message_send(sb->channel, CONTROL_COMMIT, NULL, 0, NULL, 0, err);
+
+	close_fd(&sb->channel);
+	return r;
+}
+
+/* ---- start -------------------------------------------------------------------------------------------- */
+
+/* Connects what is in the container's network namespace by now with the machine's cards. */
+static int connect_network(const struct sandbox *sb, struct strbuf *description, struct error *err)
+{
+	_cleanup_close_ int netns = -EBADF;
+	struct vm_net net;
+	char path[32];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", sb->pid);
+	netns = open(path, O_RDONLY | O_CLOEXEC);
+	if (netns < 0)
+		return error_errno(err, errno, "open the container's network namespace");
+	r = vm_net_connect(netns, &net, err);
+	for (uint32_t i = 0; r == 0 && i < net.count; i++)
+		r = (int)microvm_order(sb, CONTROL_NET, &i, sizeof(i), net.taps[i], NULL, 0, err);
+	if (r == 0 && net.count)
+		r = vm_net_print(&net, description, err);
+	vm_net_free(&net);
+	return r;
+}
+
+static int microvm_start(struct sandbox *sb, struct error *err)
+{
+	_cleanup_strbuf_ struct strbuf network = { 0 };
+	_cleanup_close_ int dir = microvm_open_dir(sb, err), sock = -EBADF;
+	int r;
+
+	if (dir < 0)
+		return dir;
+	if (sb->channel >= 0) {
+		r = microvm_commit(sb, err);
+		if (r < 0)
+			return r;
+	}
+	r = connect_network(sb, &network, err);
+	if (r < 0)
+		return r;
+	sock = microvm_connect(dir, AGENT_PORT, MICROVM_ANSWER, err);
+	if (sock < 0)
+		return sock;
+	r = agent_send(sock, AGENT_START, network.data, network.len, err);
+	if (r == 0)
+		r = (int)agent_receive_answer(sock, NULL, NULL, AGENT_PAYLOAD_MAX, &sb->exec_failed,
+					      err);
+	return r;
+}
+
+static int get_status(const struct sandbox *sb, struct control_status *status, struct error *err)
+{
+	ssize_t len = microvm_order(sb, CONTROL_STATUS, NULL, 0, -1, status, sizeof(*status), err);
+
+	if (len < 0)
+		return (int)len;
+	return len == sizeof(*status) ? 0 : error_errno(err, EPROTO, "talk to hull-vmm");
+}
+
+static int is_paused(struct sandbox *sb, struct error *err)
+{
+	struct control_status status;
+	int r = get_status(sb, &status, err);
+
+	return r < 0 ? r : status.paused != 0;
+}
+
+static int microvm_started(struct sandbox *sb, struct error *err)
+{
+	_cleanup_free_ char *name = NULL;
+	int paused = is_paused(sb, err);
+	ssize_t len;
+
+	/* One that is paused cannot answer; who paused it recorded what it was. */
+	if (paused)
+		return paused < 0 ? paused : 0;
+	len = microvm_request(sb, AGENT_STATE, NULL, 0, &name, 32, err);
+	if (len < 0)
+		return (int)len;
+	return strcmp(name, "created") != 0;
+}
+
+/* ---- running ------------------------------------------------------------------------------------------ */
+
+static int send_signal(const struct sandbox *sb, int sig, struct error *err)
+{
+	_cleanup_close_ int pidfd = process_open(sb->pid, sb->start_time, err);
+
+	if (pidfd < 0)
+		return pidfd;
+	if (sys_pidfd_send_signal(pidfd, sig, NULL, 0) < 0)
+		return error_errno(err, errno, "send signal %d to process %d", sig, sb->pid);
+	return 0;
+}
+
+static int order_kill(struct sandbox *sb, int sig, bool all, struct error *err)
+{
+	const struct agent_kill order = { .signal = (uint32_t)sig, .all = all };
+	const struct iovec part = { (void *)(uintptr_t)&order, sizeof(order) };
+
+	return (int)microvm_request(sb, AGENT_KILL, &part, 1, NULL, 0, err);
+}
+
+/*
+ * A signal reaches the workload through hull-vmm, also from those who send it there themselves. What hull-vmm cannot catch goes
+ * to the guest directly; if that does not end, hull-vmm does, as a container's process would.
+ */
+static int microvm_signal(struct sandbox *sb, int sig, bool all, struct error *err)
+{
+	struct pollfd end = { .events = POLLIN };
+	int r;
+
+	if (!all && sig != SIGKILL && sig != SIGSTOP)
+		return send_signal(sb, sig, err);
+	r = is_paused(sb, NULL) ? -EAGAIN : order_kill(sb, sig, all, err);
+	if (sig != SIGKILL)
+		return r;
+	end.fd = process_open(sb->pid, sb->start_time, NULL);
+	if (end.fd < 0)
+		return r == -EAGAIN ? error_set(err, ESRCH, "the microVM has ended") : r;
+	if (r < 0 || (!all && poll(&end, 1, KILL_ANSWER) <= 0)) {
+		error_clear(err);
+		r = sys_pidfd_send_signal(end.fd, SIGKILL, NULL, 0) < 0
+			    ? error_errno(err, errno, "kill process %d", sb->pid)
+			    : 0;
+	}
+	close(end.fd);
+	return r;
+}
+
+static int microvm_pause(struct sandbox *sb, struct error *err)
+{
+	return (int)microvm_order(sb, CONTROL_PAUSE, NULL, 0, -1, NULL, 0, err);
+}
+
+static int microvm_resume(struct sandbox *sb, struct error *err)
+{
+	return (int)microvm_order(sb, CONTROL_RESUME, NULL, 0, -1, NULL, 0, err);
+}
+
+static ssize_t microvm_pids(struct sandbox *sb, pid_t **pids, struct error *err)
+{
+	_cleanup_free_ char *answer = NULL;
+	ssize_t len = microvm_request(sb, AGENT_PIDS, NULL, 0, &answer, (size_t)4 << 20, err);
+
+	if (len < 0)
+		return len;
+	*pids = (pid_t *)(void *)take_ptr(answer);
+	return len / (ssize_t)sizeof(pid_t);
+}
+
+/*
+ * The machine's memory stays as it was made. A workload that may use less than before has the rest taken by the balloon; more
+ * than the machine has it cannot get.
+ */
+static int update_memory(struct sandbox *sb, const struct oci_resources *changes,
+			 const struct control_status *status, struct error *err)
+{
+	uint64_t wanted;
+
+	if (!changes->memory || !changes->memory->limit.set)
+		return 0;
+	wanted = microvm_memory_for(changes->memory->limit.v);
+	if (wanted > status->memory_mib)
+		return error_set(err, ERANGE,
+				 "/memory/limit: the microVM was made with %u MiB of memory, and "
+				 "this takes %llu MiB",
+				 status->memory_mib, (unsigned long long)wanted);
+	if (!wanted)
+		wanted = status->memory_mib; /* no limit: all there is */
+	return (int)microvm_order(sb, CONTROL_MEMORY, &wanted, sizeof(wanted), -1, NULL, 0, err);
+}
+
+static int update_guest(const struct sandbox *sb, const struct oci_resources *changes,
+			struct arena *arena, struct error *err)
+{
+	const struct oci_resources *inside = microvm_guest_resources(changes, arena);
+	_cleanup_strbuf_ struct strbuf json = { 0 };
+	struct iovec part;
+	int r = inside ? oci_resources_print(inside, &json, err)
+		       : error_errno(err, ENOMEM, "update");
+
+	part = (struct iovec){ json.data, json.len };
+	return r < 0 ? r : (int)microvm_request(sb, AGENT_UPDATE, &part, 1, NULL, 0, err);
+}
+
+static int microvm_update(struct sandbox *sb, const struct oci_resources *changes,
+			  const struct oci_resources *merged, struct error *err)
+{
+	_cleanup_arena_ struct arena arena = { 0 };
+	const struct oci_resources *host, *all;
+	struct control_status status;
+	int r = get_status(sb, &status, err);
+
+	if (r == 0)
+		r = update_memory(sb, changes, &status, err);
+	if (r < 0)
+		return r;
+	host = microvm_host_resources(changes, status.memory_mib, &arena);
+	all = microvm_host_resources(merged, status.memory_mib, &arena);
+	if (!host || !all)
+		return error_errno(err, ENOMEM, "update");
+	if (container_has_cgroup(sb))
+		r = container_update(sb, host, all, err);
+	return r < 0 ? r : update_guest(sb, changes, &arena, err);
+}
+
+/* What the guest writes is for a terminal or a program: lines of what can be printed. */
+static void make_printable(char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (((unsigned char)text[i] < ' ' && text[i] != '\n') || text[i] == 0x7f)
+			text[i] = '?';
+}
+
+static int microvm_ps(struct sandbox *sb, char **table, struct error *err)
+{
+	ssize_t len = microvm_request(sb, AGENT_PS, NULL, 0, table, (size_t)4 << 20, err);
+
+	if (len < 0)
+		return (int)len;
+	make_printable(*table, (size_t)len);
+	return 0;
+}
+
+/* A line of the guest's, if it is one object of JSON: whoever reads ours must not be led astray by it. */
+static int print_event(const struct sandbox *sb, char *text, size_t len, sandbox_print *print,
+		       void *data, struct error *err)
+{
+	struct strbuf line = { .data = text, .len = len };
+	_cleanup_arena_ struct arena arena = { 0 };
+	struct json_value *root;
+	const char *id;
+
+	if (memchr(text, '\n', len) != NULL && memchr(text, '\n', len) != text + len - 1)
+		return error_set(err, EPROTO, "the microVM's events are no lines");
+	if (json_parse(text, len, &arena, &root, err) < 0)
+		return error_wrap(err, "an event of the microVM");
+	id = json_get_string(root, "id");
+	if (root->type != JSON_OBJECT || !id || strcmp(id, sb->id) != 0)
+		return error_set(err, EPROTO, "an event of the microVM is not about it");
+	return print(data, &line, err);
+}
+
+static int microvm_events(struct sandbox *sb, uint64_t interval_ms, bool once, sandbox_print *print,
+			  void *data, struct error *err)
+{
+	_cleanup_close_ int dir = microvm_open_dir(sb, err), sock = -EBADF;
+	uint64_t interval = once ? 0 : interval_ms;
+	uint32_t type = AGENT_DATA;
+	int r;
+
+	if (dir < 0)
+		return dir;
+	sock = microvm_connect(dir, AGENT_PORT, MICROVM_ANSWER, err);
+	if (sock < 0)
+		return sock;
+	r = agent_send(sock, AGENT_EVENTS, &interval, sizeof(interval), err);
+	if (!once) /* the next may be long in coming */
+		setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ 0 },
+			   sizeof(struct timeval));
+	while (r == 0 && type == AGENT_DATA) {
+		_cleanup_free_ char *text = NULL;
+		ssize_t len = agent_receive_answer(sock, &type, &text, 1 << 20, NULL, err);
+
+		if (len == -EPIPE && !once)
+			return 0; /* it ended with its machine */
+		if (len < 0)
+			return (int)len;
+		if (type == AGENT_DATA)
+			r = print_event(sb, text, (size_t)len, print, data, err);
+		if (once)
+			break;
+	}
+	return r;
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------ */
+
+static int kill_vmm(const struct sandbox *sb, int pidfd, struct error *err)
+{
+	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
+	int r;
+
+	if (sys_pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+		return error_errno(err, errno, "kill process %d", sb->pid);
+	do {
+		r = poll(&poll_fd, 1, KILL_TIMEOUT);
+	} while (r < 0 && errno == EINTR);
+	return r ? 0
+		 : error_set(
+			   err, ETIMEDOUT,
+			   "process %d does not end although it was killed: it waits in the kernel",
+			   sb->pid);
+}
+
+static int microvm_destroy(struct sandbox *sb, struct error *err)
+{
+	_cleanup_close_ int vmm = sb->pid > 0 ? process_open(sb->pid, sb->start_time, NULL) : -1;
+	int r = vmm >= 0 ? kill_vmm(sb, vmm, err) : 0;
+
+	close_fd(&sb->channel);
+	/* The file server and processes that stand for execs are in it, too. */
+	if (r == 0 && container_has_cgroup(sb))
+		r = container_destroy_cgroup(sb, true, err);
+	return r < 0 ? r : path_remove_tree(sb->state_dir, MICROVM_DIR, err);
+}
+
+/* ---- not in a microVM --------------------------------------------------------------------------------- */
+
+static int microvm_mount(struct sandbox *sb, const struct oci_mounts *mounts, bool add,
+			 struct error *err)
+{
+	(void)sb;
+	(void)mounts;
+	(void)add;
+	return error_set(err, ENOTSUP,
+			 "mounts: what a microVM sees of the host is fixed when it starts");
+}
+
+static int microvm_update_class(struct sandbox *sb, const struct oci_intel_rdt *class, bool make,
+				struct error *err)
+{
+	(void)sb;
+	(void)class;
+	(void)make;
+	return error_set(err, ENOTSUP, "/linux/intelRdt: a microVM has no resctrl");
+}
+
+static int microvm_stats(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
+			 struct error *err)
+{
+	return container_stats(sb, arena, stats, err);
+}
+
+static int microvm_watch_oom(struct sandbox *sb, struct cgroup_oom *oom, struct error *err)
+{
+	return container_watch_oom(sb, oom, err);
+}
+
+const struct sandbox_ops microvm_ops = {
+	.kind = SANDBOX_MICROVM,
+	.check = microvm_check,
+	.create = microvm_create,
+	.commit = microvm_commit,
+	.start = microvm_start,
+	.started = microvm_started,
+	.signal = microvm_signal,
+	.exec = microvm_exec,
+	.pause = microvm_pause,
+	.resume = microvm_resume,
+	.paused = is_paused,
+	.update = microvm_update,
+	.update_class = microvm_update_class,
+	.stats = microvm_stats,
+	.watch_oom = microvm_watch_oom,
+	.pids = microvm_pids,
+	.ps = microvm_ps,
+	.events = microvm_events,
+	.mount = microvm_mount,
+	.destroy = microvm_destroy,
+};

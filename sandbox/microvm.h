@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The microVM: the same container, made by hull-guest in a virtual machine of its own (the seam's other implementation). These
+ * declarations are between the files of its implementation:
+ *
+ *	microvm.c		the operations
+ *	microvm_check.c		what a microVM cannot be asked for
+ *	microvm_config.c	the configuration as the guest gets it; how large the machine is
+ *	microvm_spawn.c		hull-vmm and its file server
+ *	microvm_client.c	requests to hull-guest and to hull-vmm
+ *	microvm_exec.c		exec, and the process that stands for it on the host
+ *
+ * In the state directory there is besides:
+ *
+ *	vm/			the root directory of hull-vmm's jail, with
+ *	vm/vsock.sock		where connections to the guest are asked for ("CONNECT PORT")
+ *	vm/control.sock		where hull-vmm is told to pause, and so on (microvm/control.h)
+ */
+#ifndef HULL_SANDBOX_MICROVM_H
+#define HULL_SANDBOX_MICROVM_H
+
+#include "cgroups/cgroup.h"
+#include "namespaces/rootfs.h"
+#include "sandbox/agent.h"
+#include "sandbox/sandbox.h"
+
+#define MICROVM_DIR    "vm"
+#define MICROVM_SHARED "/run/hull/shared" /* where the guest has the file server's tree */
+#define MICROVM_BOOT_TIME \
+	120 /* seconds that a guest may take from the start of hull-vmm to its first answer */
+#define MICROVM_ANSWER 30 /* seconds for any other answer */
+
+int microvm_check(const struct oci_config *config, struct error *err);
+
+/* ---- microvm_config.c --------------------------------------------------------------------------------- */
+
+/* What the machine is like: from the configuration's limits, vm.hwConfig, annotations. */
+struct microvm_machine {
+	uint64_t memory_mib;
+	unsigned cpus;
+	const char *kernel;  /* path */
+	const char *initrd;  /* path; NULL: hull's own */
+	const char *cmdline; /* more of the kernel's parameters; "" */
+};
+
+int microvm_plan_machine(const struct oci_config *config, struct arena *arena,
+			 struct microvm_machine *machine, struct error *err);
+
+/* The configuration for hull-guest, as JSON: what the host does is taken out of it, and paths are those of the file server's tree. */
+int microvm_guest_config(const struct oci_config *config, struct arena *arena, struct strbuf *json,
+			 struct error *err);
+
+/*
+ * What of the limits the host's cgroup of VMM and guest together gets, for a machine of so much memory, and what the guest's kernel can
+ * enforce on the workload. In the arena; NULL: no memory.
+ */
+const struct oci_resources *microvm_host_resources(const struct oci_resources *resources,
+						   uint64_t memory_mib, struct arena *arena);
+struct oci_resources *microvm_guest_resources(const struct oci_resources *resources,
+					      struct arena *arena);
+
+/* The memory, in MiB, of a machine whose workload may use limit bytes; 0 where that is not limited. */
+uint64_t microvm_memory_for(int64_t limit);
+
+/* The name of the i-th of config.mounts in the file server's tree ("m3"). */
+void microvm_share_name(size_t i, char *name, size_t size);
+
+/* Whether the mount's source is the host's: it is shared with the guest. */
+bool microvm_is_shared(const struct oci_mount *mount);
+
+/* ---- microvm_spawn.c ---------------------------------------------------------------------------------- */
+
+struct microvm_plan {
+	struct sandbox *sb;
+	struct microvm_machine machine;
+	struct arena arena;
+	struct cgroup cgroup;                  /* all zero: none, or (scope) not made yet */
+	struct strbuf scope;                   /* the request for a systemd scope */
+	const struct oci_resources *resources; /* of the cgroup */
+	struct rootfs rootfs;                  /* the detached trees that are shared */
+	int bundle;
+	int dir; /* vm/ in the state directory */
+	int stdio
+		[3]; /* what the workload's streams are on the host; [0] of a terminal: its secondary side */
+	int sync;       /* hull-vmm's end of the channel */
+	int netns;      /* the network namespace to join; -EBADF: it gets one of its own */
+	unsigned cards; /* network cards that the machine has */
+	pid_t file_server;
+};
+
+/* The machine's cgroup on the host, for own_cgroup_make() and what follows. */
+struct own_cgroup microvm_own_cgroup(struct microvm_plan *plan);
+
+/* Starts the file server and hull-vmm, which is sb->pid then, and says on sb->channel when its guest runs. */
+int microvm_spawn(struct microvm_plan *plan, struct error *err);
+
+/* ---- microvm_client.c --------------------------------------------------------------------------------- */
+
+/* A connection to a port of the guest's, by the sockets in vm/; waits at most so many seconds. */
+int microvm_connect(int dir, uint32_t port, int seconds, struct error *err);
+
+/* Opens vm/ in a state directory. */
+int microvm_open_dir(const struct sandbox *sb, struct error *err);
+
+/* One request to hull-guest, and its answer: see agent_receive_answer(). parts: the payload. */
+ssize_t microvm_request(const struct sandbox *sb, enum agent_type type, const struct iovec *parts,
+			unsigned count, char **answer, size_t max, struct error *err);
+
+/* One order to hull-vmm (microvm/control.h), with a descriptor unless fd is negative. answer (of size bytes) may be NULL. Returns the answer's length. */
+ssize_t microvm_order(const struct sandbox *sb, uint32_t order, const void *payload, size_t len,
+		      int fd, void *answer, size_t size, struct error *err);
+
+/* ---- microvm_exec.c ----------------------------------------------------------------------------------- */
+
+int microvm_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *err);
+
+/* A terminal of the host's for a process in the guest, which passes everything on as it is. */
+int microvm_open_terminal(int *primary, int *secondary, struct error *err);
+
+extern const struct sandbox_ops microvm_ops;
+
+#endif

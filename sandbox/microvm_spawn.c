@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Starting the two processes of a microVM. Both are executed by a descriptor of the program, in the container's cgroup and in
+ * a pid namespace of their own; what else confines them hull-vmm does itself once it has opened what it needs (microvm/jail.h).
+ *
+ * The file server's root is made here: a tmpfs that has nothing but the mounts that the guest is to see, each read-only where the
+ * configuration says so, whatever the guest asks for.
+ */
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "base/libexec.h"
+#include "base/message.h"
+#include "base/path.h"
+#include "base/syscalls.h"
+#include "microvm/control.h"
+#include "namespaces/mount_options.h"
+#include "namespaces/vm_net.h"
+#include "sandbox/container.h"
+#include "sandbox/microvm.h"
+
+#define ARGUMENTS_MAX 64
+
+struct command {
+	const char *argv[ARGUMENTS_MAX];
+	size_t argc;
+	struct arena *arena;
+	bool failed;
+};
+
+static void add(struct command *c, const char *word)
+{
+	if (!word || c->argc >= ARGUMENTS_MAX - 1)
+		c->failed = true;
+	else
+		c->argv[c->argc++] = word;
+}
+
+/* "OPTION fd:N": the descriptor stays open across the execution. */
+static void add_fd(struct command *c, const char *option, int fd, const char *more)
+{
+	add(c, option);
+	add(c, arena_printf(c->arena, "fd:%d%s", fd, more));
+}
+
+/* ---- in the new process ------------------------------------------------------------------------------- */
+
+static void __attribute__((noreturn)) fail(int sync, const struct error *err)
+{
+	message_send(sync, CONTROL_FAILED, err, sizeof(*err), NULL, 0, NULL);
+	_exit(1);
+}
+
+static void reset_signals(void)
+{
+	sigset_t none;
+
+	for (int n = 1; n < NSIG; n++)
+		if (n != SIGKILL && n != SIGSTOP)
+			signal(n, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Of all descriptors only those that are named, besides the standard streams, survive. */
+static int keep_only(const int *fds, size_t count, struct error *err)
+{
+	if (sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
+		return error_errno(err, errno, "close what is open");
+	for (size_t i = 0; i < count; i++)
+		if (fds[i] > STDERR_FILENO && fcntl(fds[i], F_SETFD, 0) < 0)
+			return error_errno(err, errno, "pass on a descriptor");
+	return 0;
+}
+
+static int execute(int program, struct command *c, struct error *err)
+{
+	static char *const environment[] = { NULL };
+
+	syscall(SYS_execveat, program, "", c->argv, environment, AT_EMPTY_PATH);
+	return error_errno(err, errno, "execute hull-vmm");
+}
+
+/* ---- the file server ---------------------------------------------------------------------------------- */
+
+static int make_place(int at, const char *name, bool directory, struct error *err)
+{
+	int fd;
+
+	if (directory)
+		return mkdirat(at, name, 0700) < 0 ? error_errno(err, errno, "make `%s`", name) : 0;
+	fd = openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return error_errno(err, errno, "make `%s`", name);
+	close(fd);
+	return 0;
+}
+
+static int share(int root, int tree, const char *name, bool readonly, bool recursively,
+		 struct error *err)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
+	struct stat st;
+	int r;
+
+	if (fstat(tree, &st) < 0)
+		return error_errno(err, errno, "share `%s`", name);
+	r = make_place(root, name, S_ISDIR(st.st_mode), err);
+	if (r < 0)
+		return r;
+	if (readonly && mount_setattr(tree, "", AT_EMPTY_PATH | (recursively ? AT_RECURSIVE : 0),
+				      &attr, sizeof(attr)) < 0)
+		return error_errno(err, errno, "make `%s` read-only", name);
+	if (move_mount(tree, "", root, name, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return error_errno(err, errno, "share `%s`", name);
+	return 0;
+}
+
+static int share_mounts(const struct microvm_plan *plan, int root, struct error *err)
+{
+	const struct oci_mounts *mounts = &plan->sb->config->mounts;
+
+	for (size_t i = 0; i < mounts->len; i++) {
+		struct mount_options opts;
+		char name[24];
+		int r;
+
+		if (!microvm_is_shared(&mounts->items[i]))
+			continue;
+		r = mount_options_parse(&opts, &mounts->items[i], i, err);
+		microvm_share_name(i, name, sizeof(name));
+		if (r == 0)
+			r = share(root, plan->rootfs.sources[i], name,
+				  (opts.attr_set & MOUNT_ATTR_RDONLY) ||
+					  (opts.rattr_set & MOUNT_ATTR_RDONLY),
+				  (opts.rattr_set & MOUNT_ATTR_RDONLY) != 0, err);
+		if (r < 0)
+			return error_wrap(err, "/mounts/%zu", i);
+	}
+	return 0;
+}
+
+/* Whether an earlier mount covers the place: what is missing there is made in that. */
+static bool is_covered(const struct oci_mounts *mounts, size_t i)
+{
+	const char *at = mounts->items[i].destination;
+
+	for (size_t k = 0; k < i; k++) {
+		const char *over = mounts->items[k].destination;
+		size_t len = strlen(over);
+
+		if (!strncmp(at, over, len) && at[len] == '/')
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The guest cannot make in a read-only root what is missing for its mounts, so it is made here, as for a container it is before
+ * its root becomes read-only.
+ */
+static int make_mount_points(const struct microvm_plan *plan, struct error *err)
+{
+	const struct oci_config *config = plan->sb->config;
+	const struct oci_mounts *mounts = &config->mounts;
+	_cleanup_close_ int cwd = -EBADF;
+
+	for (size_t i = 0; i < mounts->len; i++) {
+		const char *at = mounts->items[i].destination;
+		_cleanup_close_ int place = -EBADF;
+		struct stat st = { .st_mode = S_IFDIR };
+
+		if (is_covered(mounts, i))
+			continue;
+		if (plan->rootfs.sources[i] >= 0 && fstat(plan->rootfs.sources[i], &st) < 0)
+			return error_errno(err, errno, "/mounts/%zu/source", i);
+		place = S_ISDIR(st.st_mode)
+				? path_make_dir_in_root(plan->rootfs.tree, at, 0755, err)
+				: path_make_file_in_root(plan->rootfs.tree, at, 0644, err);
+		if (place < 0)
+			return error_wrap(err, "/mounts/%zu/destination", i);
+	}
+	cwd = path_make_dir_in_root(plan->rootfs.tree, config->process->cwd, 0755, err);
+	return cwd < 0 ? error_wrap(err, "/process/cwd") : 0;
+}
+
+/* A root directory with nothing of the host's in it but what is shared. */
+static int make_tree(const struct microvm_plan *plan, struct error *err)
+{
+	struct mount_attr readonly = { .attr_set = MOUNT_ATTR_RDONLY };
+	_cleanup_close_ int fs = -EBADF, root = -EBADF;
+	int r;
+
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return error_errno(err, errno, "make the mounts private");
+	fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "size", "1m", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return error_errno(err, errno, "make the file server's root");
+	root = fsmount(fs, FSMOUNT_CLOEXEC,
+		       MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	if (root < 0 || move_mount(root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return error_errno(err, errno, "mount the file server's root");
+	r = plan->sb->config->root->readonly.v ? make_mount_points(plan, err) : 0;
+	if (r == 0)
+		r = share(root, plan->rootfs.tree, "root", plan->sb->config->root->readonly.v,
+			  false, err);
+	if (r == 0)
+		r = share_mounts(plan, root, err);
+	if (r < 0)
+		return r;
+	if (mount_setattr(root, "", AT_EMPTY_PATH, &readonly, sizeof(readonly)) < 0)
+		return error_errno(err, errno, "make the file server's root read-only");
+	if (fchdir(root) < 0 || sys_pivot_root(".", ".") < 0 || umount2(".", MNT_DETACH) < 0 ||
+	    chdir("/") < 0)
+		return error_errno(err, errno, "enter the file server's root");
+	return 0;
+}
+
+/* ---- making the processes ----------------------------------------------------------------------------- */
+
+static pid_t clone_into(struct cgroup *cgroup, unsigned long flags, bool *in_cgroup)
+{
+	struct clone_args args = { .flags = flags, .exit_signal = SIGCHLD };
+	int fd = cgroup->host ? cgroup_v2_fd(cgroup) : -1;
+
+	*in_cgroup = CLONE3_ENTERS_CGROUP && fd >= 0;
+	if (*in_cgroup) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (unsigned)fd;
+	}
+	return sys_clone3(&args);
+}
+
+static int begin_child(struct microvm_plan *plan, bool in_cgroup, struct error *err)
+{
+	reset_signals();
+	if (plan->cgroup.host)
+		return cgroup_enter(&plan->cgroup, 0, in_cgroup, err);
+	return 0;
+}
+
+static int open_null_streams(struct error *err)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int i = 0; i <= STDERR_FILENO; i++)
+		if (null < 0 || dup2(null, i) < 0)
+			return error_errno(err, errno, "open `/dev/null`");
+	return 0;
+}
+
+static void __attribute__((noreturn))
+file_server_main(struct microvm_plan *plan, int program, int socket_end, bool in_cgroup)
+{
+	struct command c = { .arena = &plan->arena };
+	struct error err = { 0 };
+	const int kept[] = { socket_end };
+	int r = begin_child(plan, in_cgroup, &err);
+
+	if (r == 0)
+		r = open_null_streams(&err);
+	if (r == 0)
+		r = make_tree(plan, &err);
+	add(&c, "hull-vmm");
+	add_fd(&c, "--file-server", socket_end, "");
+	if (r == 0)
+		r = keep_only(kept, ARRAY_SIZE(kept), &err);
+	if (r == 0)
+		r = c.failed ? error_errno(&err, ENOMEM, "start the file server")
+			     : execute(program, &c, &err);
+	fail(plan->sync, &err);
+}
+
+static int spawn_file_server(struct microvm_plan *plan, int program, int socket_end,
+			     struct error *err)
+{
+	bool in_cgroup;
+
+	plan->file_server =
+		clone_into(&plan->cgroup,
+			   CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET,
+			   &in_cgroup);
+	if (plan->file_server == 0)
+		file_server_main(plan, program, socket_end, in_cgroup);
+	return plan->file_server < 0 ? error_errno(err, errno, "clone3 the file server") : 0;
+}
+
+/* A socket in vm/, which is the jail's root: whoever may enter the state directory may connect. */
+static int open_listener(int dir, const char *name, int type, struct error *err)
+{
+	_cleanup_close_ int sock = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+	if (sock < 0)
+		return error_errno(err, errno, "socket");
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s", path_of_fd(dir).s, name);
+	if (bind(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(sock, 64) < 0)
+		return error_errno(err, errno, "make the socket `%s` in the state directory", name);
+	return take_fd(&sock);
+}
+
+struct vmm_fds {
+	int kernel, initrd, files, vsock, control;
+};
+
+static void close_vmm_fds(struct vmm_fds *fds)
+{
+	close_fd(&fds->kernel);
+	close_fd(&fds->initrd);
+	close_fd(&fds->files);
+	close_fd(&fds->vsock);
+	close_fd(&fds->control);
+}
+
+static void build_command(const struct microvm_plan *plan, const struct vmm_fds *fds,
+			  struct command *c)
+{
+	const struct microvm_machine *m = &plan->machine;
+
+	add(c, "hull-vmm");
+	add_fd(c, "--kernel", fds->kernel, "");
+	add_fd(c, "--initrd", fds->initrd, "");
+	add(c, "--cmdline");
+	add(c, m->cmdline);
+	add(c, "--cpus");
+	add(c, arena_printf(c->arena, "%u", m->cpus));
+	add(c, "--memory");
+	add(c, arena_printf(c->arena, "%llu", (unsigned long long)m->memory_mib));
+	add_fd(c, "--fs", fds->files, ",tag=hull");
+	add_fd(c, "--vsock", fds->vsock, "");
+	add_fd(c, "--vsock-dir", plan->dir, "");
+	add_fd(c, "--control", fds->control, "");
+	add_fd(c, "--jail", plan->dir, "");
+	add_fd(c, "--sync", plan->sync, "");
+	for (unsigned i = 0; i < plan->cards; i++) {
+		uint8_t mac[6];
+
+		vm_net_card_address(i, mac);
+		add(c, "--net");
+		add(c, arena_printf(c->arena, "mac=%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1],
+				    mac[2], mac[3], mac[4], mac[5]));
+	}
+	add(c, plan->sb->config->process->terminal.v ? "--workload=terminal" : "--workload=pipes");
+}
+
+/* The workload's streams are hull-vmm's own: it carries them. A terminal is its controlling one, so that it hears of its size. */
+static int take_streams(const struct microvm_plan *plan, struct error *err)
+{
+	if (setsid() < 0)
+		return error_errno(err, errno, "setsid");
+	if (!plan->sb->config->process->terminal.v)
+		return 0;
+	for (int i = 0; i <= STDERR_FILENO; i++)
+		if (dup2(plan->stdio[0], i) < 0)
+			return error_errno(err, errno, "take the terminal");
+	if (ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
+		return error_errno(err, errno, "take the terminal");
+	return 0;
+}
+
+/* systemd makes the cgroup around us: until it has, nothing is done that counts. */
+static int await_scope(const struct microvm_plan *plan, struct error *err)
+{
+	struct message message;
+	int r = message_receive(plan->sync, &message, NULL, 0, err);
+
+	return r == 0 && message.type != CONTROL_DONE
+		       ? error_errno(err, EPROTO, "wait for a cgroup")
+		       : r;
+}
+
+static void __attribute__((noreturn))
+vmm_main(struct microvm_plan *plan, int program, const struct vmm_fds *fds, bool in_cgroup)
+{
+	struct command c = { .arena = &plan->arena };
+	struct error err = { 0 };
+	const int kept[] = { fds->kernel,  fds->initrd, fds->files, fds->vsock,
+			     fds->control, plan->dir,   plan->sync };
+	int r;
+
+	/* Until it is told that it may live on. (The file server ends when nobody holds the other end of its socket.) */
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	r = begin_child(plan, in_cgroup, &err);
+	if (r == 0 && plan->sb->scope)
+		r = await_scope(plan, &err);
+	build_command(plan, fds, &c);
+	if (r == 0 && plan->netns >= 0 && setns(plan->netns, CLONE_NEWNET) < 0)
+		r = error_errno(&err, errno, "join the network namespace");
+	if (r == 0)
+		r = take_streams(plan, &err);
+	if (r == 0)
+		r = keep_only(kept, ARRAY_SIZE(kept), &err);
+	if (r == 0)
+		r = c.failed ? error_errno(&err, ENOMEM, "start hull-vmm")
+			     : execute(program, &c, &err);
+	fail(plan->sync, &err);
+}
+
+static int make_scope(struct microvm_plan *plan, struct error *err)
+{
+	const struct own_cgroup own = microvm_own_cgroup(plan);
+	int r = own_cgroup_start_scope(&own, err);
+
+	return r < 0 ? r : message_send(plan->sb->channel, CONTROL_DONE, NULL, 0, NULL, 0, err);
+}
+
+/* hull-vmm first: a scope is made around it, in which the file server is born. */
+static int spawn_both(struct microvm_plan *plan, int program, const struct vmm_fds *fds,
+		      int socket_end, struct error *err)
+{
+	unsigned long network = plan->netns < 0 ? CLONE_NEWNET : 0;
+	bool in_cgroup;
+	int r = 0;
+
+	plan->sb->pid = clone_into(&plan->cgroup, CLONE_NEWPID | network, &in_cgroup);
+	if (plan->sb->pid == 0)
+		vmm_main(plan, program, fds, in_cgroup);
+	if (plan->sb->pid < 0)
+		return error_errno(err, errno, "clone3 hull-vmm");
+	if (plan->sb->scope)
+		r = make_scope(plan, err);
+	return r < 0 ? r : spawn_file_server(plan, program, socket_end, err);
+}
+
+static int open_file(const char *path, const char *what, struct error *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		return fd;
+	if (errno == ENOENT && !strcmp(what, "kernel"))
+		return error_set(
+			err, ENOENT,
+			"the guest kernel `%s` is missing: `make kernel` builds it (or name "
+			"another one in /vm/kernel/path)",
+			path);
+	return error_errno(err, errno, "open the guest's %s `%s`", what, path);
+}
+
+int microvm_spawn(struct microvm_plan *plan, struct error *err)
+{
+	struct vmm_fds fds = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF };
+	_cleanup_close_ int program = -EBADF;
+	int ends[2] = { -EBADF, -EBADF };
+	char path[4096];
+	int r = libexec_path("hull-vmm", path, sizeof(path), err);
+
+	if (r == 0) {
+		program = open(path, O_PATH | O_CLOEXEC);
+		r = program < 0 ? error_errno(err, errno, "open `%s`", path) : 0;
+	}
+	if (r == 0)
+		r = fds.kernel = open_file(plan->machine.kernel, "kernel", err);
+	if (r >= 0)
+		r = fds.initrd = open_file(plan->machine.initrd, "initramfs", err);
+	if (r >= 0)
+		r = fds.vsock = open_listener(plan->dir, "vsock.sock", SOCK_STREAM, err);
+	if (r >= 0)
+		r = fds.control = open_listener(plan->dir, "control.sock", SOCK_SEQPACKET, err);
+	if (r >= 0)
+		r = message_pair(ends, err);
+	fds.files = ends[0];
+	if (r == 0)
+		r = spawn_both(plan, program, &fds, ends[1], err);
+	close_vmm_fds(&fds);
+	close_fd(&ends[1]);
+	return r < 0 ? r : 0;
+}

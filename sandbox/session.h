@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The host's side of a process in a microVM: its standard streams, carried between descriptors of the host's and connections to
+ * the guest; signals and sizes to it; its end. Used by hull-vmm for the container's first process and by the process that stands
+ * for an exec. Everything comes from the guest, so all of it is bounded, and no order of its words is relied upon.
+ */
+#ifndef HULL_SANDBOX_SESSION_H
+#define HULL_SANDBOX_SESSION_H
+
+#include <stdbool.h>
+#include <sys/ioctl.h>
+
+#include "microvm/loop.h"
+#include "sandbox/agent.h"
+#include "sandbox/relay.h"
+
+struct session {
+	/* Set by the caller. */
+	struct loop *loop;
+	struct loop_source
+		control; /* .fd: the connection on which the guest speaks; the session's from session_begin() on */
+	int stdio
+		[AGENT_STREAMS_MAX]; /* the host's ends, the session's, which it closes; with tty only [0], for both directions */
+	bool tty;
+	bool wants_hello; /* it begins with AGENT_HELLO: the main connection */
+	/* A connection to the guest's port, or a negative errno. */
+	int (*connect)(void *data, uint32_t port, struct error *err);
+	void (*on_hello)(void *data);   /* the guest is up */
+	void (*on_started)(void *data); /* the process runs; may be NULL */
+	/* Once: the process has ended with status, and all its output was written; or (status -1) the guest is gone or talks nonsense, as err says. */
+	void (*on_end)(void *data, int status, const struct error *err);
+	void *data;
+
+	/* The session's own. */
+	struct relay in, out[2];
+	bool streaming, exited, ended;
+	bool exec_failed; /* an error that on_end() is told is about the workload's program */
+	struct agent_exited exit;
+	char frame[2048]; /* what was received of the guest's next frame */
+	size_t received;
+};
+
+int session_begin(struct session *session, struct error *err);
+
+/* Passes a signal on to the process; the size of the host's terminal to that of the process. */
+void session_signal(struct session *session, int sig);
+void session_resize(struct session *session);
+
+/* Closes everything. */
+void session_end(struct session *session);
+
+#endif

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* virtio-fs: the device here, with a driver of the tests; the file server in a process of its own, and what ends either of them. */
+#include "tests/unit/virtio_driver.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <linux/virtio_fs.h>
+#include <linux/virtio_ids.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/message.h"
+#include "microvm/fs_protocol.h"
+#include "microvm/fs_server.h"
+
+#define FEATURES (BIT64(VIRTIO_RING_F_INDIRECT_DESC) | BIT64(VIRTIO_RING_F_EVENT_IDX))
+#define WAIT_MS  20000
+
+struct fixture {
+	struct driver d;
+	char path[64];
+	int base, monitor; /* monitor: our end of the socket, where no device has it */
+	pid_t server;
+	uint64_t unique;
+};
+
+static void start_server(struct fixture *f, bool read_only)
+{
+	struct error err = { 0 };
+	int pair[2];
+
+	assert_int_equal(message_pair(pair, &err), 0);
+	f->server = fork();
+	if (f->server == 0) {
+		struct fs_server_config config = {
+			.socket = pair[1], .root = f->base, .proc = -1, .read_only = read_only
+		};
+
+		close(pair[0]);
+		_exit(fs_server_main(&config, &err) < 0);
+	}
+	close(pair[1]);
+	f->monitor = pair[0];
+}
+
+static struct fixture *prepare(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	int fd;
+
+	*state = f;
+	f->base = unit_make_dir(f->path, sizeof(f->path));
+	fd = openat(f->base, "file", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	assert_int_equal(write(fd, "hello", 5), 5);
+	close(fd);
+	driver_open(&f->d, DRIVER_MEMORY_SIZE);
+	return f;
+}
+
+static void start_device(struct fixture *f)
+{
+	struct error err = { 0 };
+	struct virtio_device *dev =
+		virtio_fs_new(f->monitor, "hull", &f->d.memory, &f->d.loop, &err);
+
+	assert_non_null(dev);
+	f->monitor = -1;
+	driver_start(&f->d, dev, FEATURES);
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = prepare(state);
+
+	start_server(f, false);
+	start_device(f);
+	return 0;
+}
+
+static int setup_read_only(void **state)
+{
+	struct fixture *f = prepare(state);
+
+	start_server(f, true);
+	start_device(f);
+	return 0;
+}
+
+static int setup_without_device(void **state)
+{
+	start_server(prepare(state), false);
+	return 0;
+}
+
+static void wait_for_server(struct fixture *f)
+{
+	int status;
+
+	assert_int_equal(waitpid(f->server, &status, 0), f->server);
+	assert_int_equal(status, 0);
+	f->server = -1;
+}
+
+/* The device goes, and so the server ends by itself. */
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	driver_close(&f->d);
+	close_fd(&f->monitor);
+	if (f->server > 0)
+		wait_for_server(f);
+	unit_remove_dir(f->base, f->path);
+	free(f);
+	return 0;
+}
+
+/* ---- requests ----------------------------------------------------------------------------------- */
+
+static void await_interrupt(struct fixture *f)
+{
+	struct pollfd fd = { .fd = f->d.dev->irq_fd, .events = POLLIN };
+
+	assert_int_equal(poll(&fd, 1, WAIT_MS), 1);
+	assert_true(driver_interrupted(&f->d));
+}
+
+/* Wants an interrupt for the next used request (VIRTIO_RING_F_EVENT_IDX). */
+static void want_interrupt(struct fixture *f, unsigned queue)
+{
+	struct driver_queue *q = &f->d.queues[queue];
+
+	__atomic_store_n(&q->avail->ring[q->size], q->used_idx, __ATOMIC_SEQ_CST);
+}
+
+/* Sends a request in two buffers, and waits for it: the length that came back, in room bytes at gpa_out. */
+static uint32_t exchange(struct fixture *f, unsigned queue, uint32_t opcode, uint64_t node,
+			 const void *arg, uint32_t len, uint64_t out, uint32_t room)
+{
+	struct fuse_in_header header = { .opcode = opcode,
+					 .nodeid = node,
+					 .unique = ++f->unique,
+					 .len = (uint32_t)sizeof(header) + len };
+	struct driver_buffer buffers[3] = {
+		{ driver_copy(&f->d, &header, sizeof(header)), sizeof(header), false },
+		{ driver_copy(&f->d, arg, len), len, false },
+		{ out, room, true },
+	};
+	uint16_t head, used;
+	uint32_t written;
+
+	if (f->unique % 2)
+		head = driver_describe(&f->d, queue, buffers, room ? 3 : 2);
+	else
+		head = driver_describe_indirect(&f->d, queue, buffers, room ? 3 : 2);
+	want_interrupt(f, queue);
+	driver_offer(&f->d, queue, head);
+	driver_notify(&f->d, queue);
+	await_interrupt(f);
+	assert_true(driver_take_used(&f->d, queue, &used, &written));
+	assert_int_equal(used, head);
+	return written;
+}
+
+static void check_answer(struct fixture *f, uint64_t out, uint32_t written, int error,
+			 uint32_t size)
+{
+	struct fuse_out_header *header = driver_at(&f->d, out, sizeof(*header));
+
+	assert_int_equal(header->error, error);
+	assert_int_equal(header->unique, f->unique);
+	assert_int_equal(header->len, sizeof(*header) + size);
+	assert_int_equal(written, header->len);
+}
+
+static void init(struct fixture *f)
+{
+	struct fuse_init_in in = { .major = 7, .minor = 41, .flags = UINT32_MAX };
+	uint64_t out = driver_alloc(&f->d, 4096, 8);
+	uint32_t n = exchange(f, FS_QUEUE_REQUEST, FUSE_INIT, 0, &in, sizeof(in), out, 4096);
+
+	check_answer(f, out, n, 0, sizeof(struct fuse_init_out));
+}
+
+static uint64_t lookup(struct fixture *f, const char *name)
+{
+	uint64_t out = driver_alloc(&f->d, 4096, 8);
+	uint32_t n = exchange(f, FS_QUEUE_REQUEST, FUSE_LOOKUP, FUSE_ROOT_ID, name,
+			      (uint32_t)strlen(name) + 1, out, 4096);
+	struct fuse_entry_out *entry = driver_at(&f->d, out + 16, sizeof(*entry));
+
+	check_answer(f, out, n, 0, sizeof(*entry));
+	return entry->nodeid;
+}
+
+/* ---- tests -------------------------------------------------------------------------------------- */
+
+static void the_driver_finds_a_file_system(void **state)
+{
+	struct fixture *f = *state;
+	struct virtio_fs_config config;
+
+	assert_int_equal(driver_get(&f->d, VIRTIO_MMIO_DEVICE_ID), VIRTIO_ID_FS);
+	for (uint32_t i = 0; i < sizeof(config); i++)
+		virtio_mmio_read(f->d.dev, VIRTIO_MMIO_CONFIG + i, (char *)&config + i, 1);
+	assert_memory_equal(config.tag, "hull\0\0\0", 8);
+	assert_int_equal(config.num_request_queues, 1);
+	/* Another process interrupts: it does not say why, so the reason is always there. */
+	assert_int_equal(driver_get(&f->d, VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_VRING);
+}
+
+static void requests_are_served(void **state)
+{
+	struct fixture *f = *state;
+	struct fuse_open_in open_in = { .flags = O_RDONLY };
+	struct fuse_read_in read_in = { .size = 4000 };
+	struct fuse_forget_in forget = { .nlookup = 1 };
+	struct fuse_getattr_in get = { 0 };
+	uint64_t out = driver_alloc(&f->d, 8192, 8), node;
+	uint32_t n;
+
+	init(f);
+	node = lookup(f, "file");
+	n = exchange(f, FS_QUEUE_REQUEST, FUSE_OPEN, node, &open_in, sizeof(open_in), out, 32);
+	check_answer(f, out, n, 0, sizeof(struct fuse_open_out));
+	read_in.fh = ((struct fuse_open_out *)driver_at(&f->d, out + 16, 16))->fh;
+	n = exchange(f, FS_QUEUE_REQUEST, FUSE_READ, node, &read_in, sizeof(read_in), out, 4016);
+	check_answer(f, out, n, 0, 5);
+	assert_memory_equal(driver_at(&f->d, out + 16, 5), "hello", 5);
+	/* What has no answer comes back empty. */
+	n = exchange(f, FS_QUEUE_HIPRIO, FUSE_FORGET, node, &forget, sizeof(forget), 0, 0);
+	assert_int_equal(n, 0);
+	n = exchange(f, FS_QUEUE_REQUEST, FUSE_GETATTR, node, &get, sizeof(get), out, 4096);
+	check_answer(f, out, n, -ESTALE, 0);
+}
+
+static void a_reset_begins_anew(void **state)
+{
+	struct fixture *f = *state;
+	struct fuse_getattr_in get = { 0 };
+	uint64_t out = driver_alloc(&f->d, 4096, 8), node;
+	uint32_t n;
+
+	init(f);
+	node = lookup(f, "file");
+	for (int i = 0; i < 3; i++) {
+		driver_restart(&f->d, FEATURES);
+		n = exchange(f, FS_QUEUE_REQUEST, FUSE_GETATTR, node, &get, sizeof(get), out, 4096);
+		check_answer(f, out, n, -EIO, 0); /* INIT is awaited */
+		init(f);
+		n = exchange(f, FS_QUEUE_REQUEST, FUSE_GETATTR, node, &get, sizeof(get), out, 4096);
+		check_answer(f, out, n, -ESTALE, 0);
+	}
+}
+
+static void many_requests_wait_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct fuse_in_header header = { .opcode = FUSE_STATFS,
+					 .nodeid = 1,
+					 .len = sizeof(header) };
+	struct driver_buffer buffers[2] = { { 0, sizeof(header), false }, { 0, 256, true } };
+	unsigned done = 0;
+
+	init(f);
+	buffers[0].gpa = driver_copy(&f->d, &header, sizeof(header));
+	buffers[1].gpa = driver_alloc(&f->d, 256, 8);
+	for (int round = 0; round < 50; round++) {
+		uint16_t head;
+		uint32_t written;
+
+		for (int i = 0; i < 8; i++)
+			driver_offer(&f->d, FS_QUEUE_REQUEST,
+				     driver_describe(&f->d, FS_QUEUE_REQUEST, buffers, 2));
+		driver_notify(&f->d, FS_QUEUE_REQUEST);
+		while (done < (unsigned)(round + 1) * 8) {
+			want_interrupt(f, FS_QUEUE_REQUEST);
+			if (!driver_take_used(&f->d, FS_QUEUE_REQUEST, &head, &written)) {
+				await_interrupt(f);
+				continue;
+			}
+			assert_int_equal(written, 16 + sizeof(struct fuse_statfs_out));
+			done++;
+		}
+	}
+}
+
+static void await_broken(struct fixture *f)
+{
+	struct pollfd fd = { .fd = f->d.loop.epoll, .events = POLLIN };
+
+	assert_int_equal(poll(&fd, 1, WAIT_MS), 1);
+	driver_run(&f->d);
+	assert_true(driver_broken(&f->d));
+}
+
+static void nonsense_in_a_queue_breaks_the_device(void **state)
+{
+	struct fixture *f = *state;
+	struct driver_buffer wrong = { UINT64_MAX - 100, 4096, false };
+
+	init(f);
+	driver_send(&f->d, FS_QUEUE_REQUEST, &wrong, 1);
+	await_broken(f);
+	driver_restart(&f->d, FEATURES);
+	assert_false(driver_broken(&f->d));
+	init(f);
+	assert_true(lookup(f, "file") != 0);
+}
+
+static void a_device_without_its_server_is_broken(void **state)
+{
+	struct fixture *f = *state;
+	int status;
+
+	init(f);
+	assert_int_equal(kill(f->server, SIGKILL), 0);
+	assert_int_equal(waitpid(f->server, &status, 0), f->server);
+	f->server = -1;
+	await_broken(f);
+	/* And cannot be started again. */
+	driver_set(&f->d, VIRTIO_MMIO_STATUS, 0);
+	assert_int_equal(driver_get(&f->d, VIRTIO_MMIO_STATUS), 0);
+	driver_negotiate(&f->d, f->d.dev, FEATURES | BIT64(VIRTIO_F_VERSION_1));
+	for (unsigned i = 0; i < FS_QUEUES; i++)
+		driver_make_queue(&f->d, i, DRIVER_QUEUE_SIZE);
+	driver_set(&f->d, VIRTIO_MMIO_STATUS,
+		   driver_get(&f->d, VIRTIO_MMIO_STATUS) | VIRTIO_CONFIG_S_DRIVER_OK);
+	assert_true(driver_broken(&f->d));
+}
+
+static void a_server_may_be_read_only(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t out = driver_alloc(&f->d, 4096, 8);
+	uint32_t n;
+
+	init(f);
+	n = exchange(f, FS_QUEUE_REQUEST, FUSE_UNLINK, FUSE_ROOT_ID, "file", 5, out, 4096);
+	check_answer(f, out, n, -EROFS, 0);
+}
+
+static void tags_have_a_length(void **state)
+{
+	static const char longest[] = "0123456789012345678901234567890123456";
+	struct error err = { 0 };
+	struct driver d;
+	int pair[2];
+
+	(void)state;
+	driver_open(&d, DRIVER_MEMORY_SIZE);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(message_pair(pair, &err), 0);
+		assert_null(virtio_fs_new(pair[0], i ? longest : "", &d.memory, &d.loop, &err));
+		assert_non_null(strstr(err.text, "tag"));
+		close(pair[1]);
+	}
+	assert_int_equal(message_pair(pair, &err), 0);
+	d.dev = virtio_fs_new(pair[0], longest + 1, &d.memory, &d.loop, &err);
+	assert_non_null(d.dev);
+	close(pair[1]);
+	driver_close(&d);
+}
+
+/* ---- a monitor that was taken over --------------------------------------------------------------- */
+
+/* The code of the error that the server answers to this START. */
+static int try_start(struct fixture *f, const struct fs_start *start, size_t len, const int *fds,
+		     unsigned fd_count)
+{
+	struct message message = { 0 };
+	struct error err = { 0 }, answer = { 0 };
+
+	assert_int_equal(message_send(f->monitor, FS_START, start, len, fds, fd_count, &err), 0);
+	assert_int_equal(message_receive(f->monitor, &message, &answer, sizeof(answer), &err), 0);
+	assert_int_equal(message.type, FS_STARTED);
+	return answer.code;
+}
+
+static void a_hostile_monitor_gets_errors(void **state)
+{
+	struct fixture *f = *state;
+	struct fs_start start = { 0 };
+	int fds[FS_FDS], unsealed = memfd_create("unsealed", MFD_CLOEXEC);
+	struct message message = { 0 };
+	struct error err = { 0 };
+
+	for (unsigned i = 0; i < FS_QUEUES; i++) {
+		driver_make_queue(&f->d, i, 16);
+		start.queues[i] = f->d.queues[i].layout;
+	}
+	for (unsigned i = 0; i < FS_FDS; i++)
+		fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	/* No memory, memory that could shrink under the server, and a directory. */
+	assert_int_not_equal(try_start(f, &start, sizeof(start), fds, FS_FDS), 0);
+	close(fds[FS_FD_MEMORY]);
+	assert_int_equal(ftruncate(unsealed, DRIVER_MEMORY_SIZE), 0);
+	fds[FS_FD_MEMORY] = unsealed;
+	assert_int_not_equal(try_start(f, &start, sizeof(start), fds, FS_FDS), 0);
+	fds[FS_FD_MEMORY] = f->base;
+	assert_int_not_equal(try_start(f, &start, sizeof(start), fds, FS_FDS), 0);
+	fds[FS_FD_MEMORY] = f->d.memory.fd;
+	/* Messages of a wrong size, queues that are not in memory. */
+	assert_int_not_equal(try_start(f, &start, sizeof(start) - 1, fds, FS_FDS), 0);
+	assert_int_not_equal(try_start(f, &start, sizeof(start), fds, FS_FDS - 1), 0);
+	start.queues[1].device = DRIVER_MEMORY_SIZE - 16;
+	assert_int_not_equal(try_start(f, &start, sizeof(start), fds, FS_FDS), 0);
+	start.queues[1] = f->d.queues[1].layout;
+	start.queues[1].size = 0x8000;
+	assert_int_not_equal(try_start(f, &start, sizeof(start), fds, FS_FDS), 0);
+	/* At last all is right; a second time it is not. */
+	start.queues[1] = f->d.queues[1].layout;
+	assert_int_equal(try_start(f, &start, sizeof(start), fds, FS_FDS), 0);
+	assert_int_not_equal(try_start(f, &start, sizeof(start), fds, FS_FDS), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(message_send(f->monitor, FS_STOP, NULL, 0, NULL, 0, &err), 0);
+		assert_int_equal(message_receive(f->monitor, &message, NULL, 0, &err), 0);
+		assert_int_equal(message.type, FS_STOPPED);
+	}
+	for (unsigned i = FS_FD_INTERRUPT; i < FS_FDS; i++)
+		close(fds[i]);
+	close(unsealed);
+	/* What is no message ends the server; no harm is done. */
+	assert_int_equal(send(f->monitor, "x", 1, 0), 1);
+	wait_for_server(f);
+}
+
+#define device_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		device_test(the_driver_finds_a_file_system),
+		device_test(requests_are_served),
+		device_test(a_reset_begins_anew),
+		device_test(many_requests_wait_at_once),
+		device_test(nonsense_in_a_queue_breaks_the_device),
+		device_test(a_device_without_its_server_is_broken),
+		cmocka_unit_test_setup_teardown(a_server_may_be_read_only, setup_read_only,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_hostile_monitor_gets_errors, setup_without_device,
+						teardown),
+		cmocka_unit_test(tags_have_a_length),
+	};
+
+	return cmocka_run_group_tests_name("fs_server", tests, NULL, NULL);
+}

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The host's side of a process in a microVM, with this test as the guest: what a good one says, and what a hostile one might. */
+#include "tests/unit/unit.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "sandbox/session.h"
+
+struct guest {
+	struct loop loop;
+	struct session session;
+	int control;                    /* the guest's end */
+	int streams[AGENT_STREAMS_MAX]; /* the guest's ends, in the order of connections */
+	unsigned connected;
+	int host[AGENT_STREAMS_MAX]; /* the other ends of the session's stdio */
+	bool hello, ended;
+	int status;
+	struct error error;
+};
+
+static int on_connect(void *data, uint32_t port, struct error *err)
+{
+	struct guest *g = data;
+	int pair[2];
+
+	(void)err;
+	assert_int_equal(port, 4321);
+	assert_true(g->connected < AGENT_STREAMS_MAX);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	g->streams[g->connected++] = pair[0];
+	return pair[1];
+}
+
+static void on_hello(void *data)
+{
+	((struct guest *)data)->hello = true;
+}
+
+static void on_end(void *data, int status, const struct error *err)
+{
+	struct guest *g = data;
+
+	assert_false(g->ended);
+	g->ended = true;
+	g->status = status;
+	if (err)
+		g->error = *err;
+}
+
+static int setup(void **state)
+{
+	struct guest *g = calloc(1, sizeof(*g));
+	struct error err = { 0 };
+	int pair[2];
+
+	assert_non_null(g);
+	assert_int_equal(loop_open(&g->loop, &err), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	g->control = pair[0];
+	g->session = (struct session){
+		.loop = &g->loop,
+		.control = { .fd = pair[1] },
+		.wants_hello = true,
+		.connect = on_connect,
+		.on_hello = on_hello,
+		.on_end = on_end,
+		.data = g,
+	};
+	for (int i = 0; i < AGENT_STREAMS_MAX; i++) {
+		/* Pipes, as engines give them: blocking. */
+		assert_int_equal(pipe(pair), 0);
+		g->host[i] = pair[i == 0];
+		g->session.stdio[i] = pair[i != 0];
+		g->streams[i] = -1;
+	}
+	assert_int_equal(session_begin(&g->session, &err), 0);
+	*state = g;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct guest *g = *state;
+
+	session_end(&g->session);
+	loop_close(&g->loop);
+	close_fd(&g->control);
+	for (int i = 0; i < AGENT_STREAMS_MAX; i++) {
+		close_fd(&g->streams[i]);
+		close_fd(&g->host[i]);
+	}
+	free(g);
+	return 0;
+}
+
+static void run(struct guest *g)
+{
+	while (loop_step(&g->loop, 20, NULL) > 0)
+		;
+}
+
+static void say(struct guest *g, uint32_t type, const void *payload, size_t len)
+{
+	assert_int_equal(agent_send(g->control, type, payload, len, NULL), 0);
+	run(g);
+}
+
+static void say_hello(struct guest *g)
+{
+	const struct agent_hello hello = { AGENT_MAGIC, AGENT_VERSION };
+
+	say(g, AGENT_HELLO, &hello, sizeof(hello));
+}
+
+static void say_streams(struct guest *g)
+{
+	const struct agent_streams streams = { 4321, 3 };
+
+	say(g, AGENT_STREAMS, &streams, sizeof(streams));
+}
+
+static size_t read_some(int fd, char *buf, size_t size)
+{
+	ssize_t n;
+
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	n = read(fd, buf, size);
+	return n < 0 ? 0 : (size_t)n;
+}
+
+/* ---- a good guest -------------------------------------------------------------------------------------- */
+
+static void streams_and_status(void **state)
+{
+	struct guest *g = *state;
+	struct agent_exited exited = { .status = 7, .bytes = { 0, 3, 4 } };
+	char buf[64];
+
+	say_hello(g);
+	assert_true(g->hello);
+	say_streams(g);
+	assert_int_equal(g->connected, 3);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(read_some(g->streams[i], buf, 1), 1);
+		assert_int_equal(buf[0], i); /* which of them it is */
+	}
+	assert_int_equal(write(g->host[0], "input", 5), 5);
+	run(g);
+	assert_int_equal(read_some(g->streams[0], buf, sizeof(buf)), 5);
+	assert_memory_equal(buf, "input", 5);
+	close_fd(&g->host[0]);
+	run(g);
+	assert_int_equal(recv(g->streams[0], buf, 1, 0), 0); /* its end, too */
+
+	/* It has ended, but its output is still on the way: first that, then the end. */
+	say(g, AGENT_EXITED, &exited, sizeof(exited));
+	assert_false(g->ended);
+	assert_int_equal(write(g->streams[1], "out", 3), 3);
+	run(g);
+	assert_false(g->ended);
+	assert_int_equal(write(g->streams[2], "errs", 4), 4);
+	run(g);
+	assert_true(g->ended);
+	assert_int_equal(g->status, 7);
+	assert_int_equal(read_some(g->host[1], buf, sizeof(buf)), 3);
+	assert_int_equal(read_some(g->host[2], buf, sizeof(buf)), 4);
+}
+
+static void signals_are_passed_on(void **state)
+{
+	struct guest *g = *state;
+	uint32_t frame[3];
+
+	session_signal(&g->session, 15);
+	assert_int_equal(recv(g->control, frame, sizeof(frame), 0), sizeof(frame));
+	assert_int_equal(frame[0], AGENT_SIGNAL);
+	assert_int_equal(frame[1], 4);
+	assert_int_equal(frame[2], 15);
+	/* One that does not listen does not hold us up. */
+	for (int i = 0; i < 100000; i++)
+		session_signal(&g->session, 15);
+}
+
+/* The reader is slow: nothing is lost, and nobody is blocked. */
+static void much_output(void **state)
+{
+	struct guest *g = *state;
+	struct agent_exited exited = { .status = 0, .bytes = { 0, 1000000, 0 } };
+	static char data[1000000], buf[65536];
+	size_t sent = 0, got = 0;
+
+	say_hello(g);
+	say_streams(g);
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (char)(i * 7);
+	say(g, AGENT_EXITED, &exited, sizeof(exited));
+	while (got < sizeof(data)) {
+		ssize_t n = send(g->streams[1], data + sent, sizeof(data) - sent, MSG_DONTWAIT);
+		size_t r;
+
+		sent += n > 0 ? (size_t)n : 0;
+		run(g);
+		r = read_some(g->host[1], buf, 10000);
+		assert_memory_equal(buf, data + got, r);
+		got += r;
+	}
+	run(g);
+	assert_true(g->ended);
+	assert_int_equal(g->status, 0);
+}
+
+static void a_reader_that_is_gone(void **state)
+{
+	struct guest *g = *state;
+	struct agent_exited exited = { .status = 1, .bytes = { 0, 100, 0 } };
+	char c;
+
+	say_hello(g);
+	say_streams(g);
+	close_fd(&g->host[1]);
+	run(g);
+	/* The guest's writer learns of it, and the end is not waited for in vain. */
+	assert_int_equal(recv(g->streams[1], &c, 1, MSG_DONTWAIT), 1);
+	assert_true(send(g->streams[1], "x", 1, MSG_NOSIGNAL) == 1 || errno == EPIPE);
+	run(g);
+	say(g, AGENT_EXITED, &exited, sizeof(exited));
+	assert_true(g->ended);
+	assert_int_equal(g->status, 1);
+}
+
+static void an_error_instead(void **state)
+{
+	struct guest *g = *state;
+	struct error theirs = { .code = ENOENT, .text = "find \033[31m`prog`\n\007" };
+
+	say_hello(g);
+	assert_int_equal(agent_send_error(g->control, &theirs, true, NULL), 0);
+	run(g);
+	assert_true(g->ended);
+	assert_int_equal(g->status, -1);
+	assert_int_equal(g->error.code, ENOENT);
+	assert_string_equal(g->error.text, "find ?[31m`prog`??");
+	assert_true(g->session.exec_failed);
+}
+
+/* ---- a hostile one ------------------------------------------------------------------------------------- */
+
+static void assert_refused(struct guest *g)
+{
+	assert_true(g->ended);
+	assert_int_equal(g->status, -1);
+	assert_true(g->error.code > 0);
+}
+
+static void nothing_before_hello(void **state)
+{
+	struct guest *g = *state;
+
+	say_streams(g);
+	assert_refused(g);
+	assert_int_equal(g->connected, 0);
+}
+
+static void another_version(void **state)
+{
+	struct guest *g = *state;
+	const struct agent_hello hello = { AGENT_MAGIC, AGENT_VERSION + 1 };
+
+	say(g, AGENT_HELLO, &hello, sizeof(hello));
+	assert_refused(g);
+	assert_false(g->hello);
+}
+
+static void a_frame_that_is_too_long(void **state)
+{
+	struct guest *g = *state;
+	const uint32_t frame[2] = { AGENT_EXITED, UINT32_MAX - 4 };
+
+	say_hello(g);
+	assert_int_equal(write(g->control, frame, sizeof(frame)), sizeof(frame));
+	run(g);
+	assert_refused(g);
+}
+
+static void streams_twice(void **state)
+{
+	struct guest *g = *state;
+
+	say_hello(g);
+	say_streams(g);
+	say_streams(g);
+	assert_refused(g);
+	assert_int_equal(g->connected, 3);
+}
+
+static void streams_of_a_terminal(void **state)
+{
+	struct guest *g = *state;
+	const struct agent_streams streams = { 4321, 1 };
+
+	say_hello(g);
+	say(g, AGENT_STREAMS, &streams, sizeof(streams));
+	assert_refused(g);
+}
+
+static void a_status_that_is_none(void **state)
+{
+	struct guest *g = *state;
+	const struct agent_exited exited = { .status = 256 };
+
+	say_hello(g);
+	say(g, AGENT_EXITED, &exited, sizeof(exited));
+	assert_refused(g);
+}
+
+static void types_that_do_not_belong_here(void **state)
+{
+	struct guest *g = *state;
+
+	say_hello(g);
+	say(g, AGENT_CREATE, "x", 1);
+	assert_refused(g);
+}
+
+static void an_end_without_a_status(void **state)
+{
+	struct guest *g = *state;
+
+	say_hello(g);
+	close_fd(&g->control);
+	run(g);
+	assert_refused(g);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		TEST(streams_and_status),
+		TEST(signals_are_passed_on),
+		TEST(much_output),
+		TEST(a_reader_that_is_gone),
+		TEST(an_error_instead),
+		TEST(nothing_before_hello),
+		TEST(another_version),
+		TEST(a_frame_that_is_too_long),
+		TEST(streams_twice),
+		TEST(streams_of_a_terminal),
+		TEST(a_status_that_is_none),
+		TEST(types_that_do_not_belong_here),
+		TEST(an_end_without_a_status),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whole machines in this process, with the small kernel of tests/guests. Where there is no KVM, nothing is tested. */
+#include "tests/unit/unit.h"
+
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/message.h"
+#include "microvm/control.h"
+#include "microvm/vmm.h"
+
+static void need_kvm(void)
+{
+	if (access("/dev/kvm", R_OK | W_OK) < 0) {
+		print_message("no /dev/kvm\n");
+		skip();
+	}
+}
+
+static struct vmm_config make_config(const char *letters)
+{
+	const char *build = getenv("HULL_BUILD");
+	struct vmm_config config;
+	char path[512];
+
+	need_kvm();
+	snprintf(path, sizeof(path), "%s/guests/guest-pvh", build ? build : "build");
+	vmm_config_init(&config);
+	config.kernel = open(path, O_RDONLY | O_CLOEXEC);
+	if (config.kernel < 0)
+		fail_msg("%s is not built", path);
+	config.cmdline = letters;
+	config.memory = UINT64_C(16) << 20;
+	return config;
+}
+
+static struct vmm *make_vmm(const struct vmm_config *config)
+{
+	struct error err = { 0 };
+	struct vmm *vmm = vmm_new(config, &err);
+
+	if (!vmm)
+		fail_msg("%s", err.text);
+	return vmm;
+}
+
+static struct vmm_ending run(struct vmm *vmm)
+{
+	struct vmm_ending ending;
+	struct error err = { 0 };
+
+	if (vmm_run(vmm, &ending, &err) < 0)
+		fail_msg("%s", err.text);
+	return ending;
+}
+
+/* Has step called in the device thread every millisecond. */
+struct ticker {
+	struct loop_source source;
+	struct vmm *vmm;
+	unsigned steps;
+	uint64_t written;
+};
+
+static void start_ticker(struct ticker *t, struct vmm *vmm, loop_callback *step)
+{
+	struct itimerspec every = { { 0, 1000000 }, { 0, 1000000 } };
+
+	*t = (struct ticker){
+		.source = { .fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
+			    .callback = step,
+			    .data = t },
+		.vmm = vmm,
+	};
+	assert_int_equal(timerfd_settime(t->source.fd, 0, &every, NULL), 0);
+	assert_int_equal(loop_watch(&vmm->loop, &t->source, EPOLLIN, NULL), 0);
+}
+
+static struct ticker *tick(struct loop_source *source)
+{
+	uint64_t value;
+
+	assert_int_equal(read(source->fd, &value, sizeof(value)), sizeof(value));
+	return source->data;
+}
+
+static void stop_ticker(struct ticker *t)
+{
+	loop_watch(&t->vmm->loop, &t->source, 0, NULL);
+	close(t->source.fd);
+}
+
+/* ---- ends --------------------------------------------------------------------------------- */
+
+static void machines_end_as_they_say(void **state)
+{
+	static const struct {
+		const char *letters;
+		enum vmm_end_reason reason;
+		const char *text, *lines;
+	} cases[] = {
+		{ "hp", VMM_END_POWEROFF, "", "hello\n" },
+		{ "ha", VMM_END_RESET, "", "hello\n" },
+		{ "hr", VMM_END_RESET, "", "hello\n" },
+		{ "t", VMM_END_CRASH, "processor 0: triple fault", "" },
+		{ "k", VMM_END_CRASH, "the guest's kernel panicked: this is a test",
+		  "Kernel panic - not syncing: this is a test\nCPU: 0\n" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct vmm_config config = make_config(cases[i].letters);
+		struct vmm *vmm = make_vmm(&config);
+		struct vmm_ending ending = run(vmm);
+
+		assert_int_equal(ending.reason, cases[i].reason);
+		assert_memory_equal(ending.text, cases[i].text, strlen(cases[i].text));
+		assert_string_equal(ending.lines, cases[i].lines);
+		vmm_free(vmm);
+	}
+}
+
+static void machines_that_never_ran_go_away(void **state)
+{
+	struct vmm_config config = make_config("s");
+	sigset_t before, after;
+
+	(void)state;
+	pthread_sigmask(SIG_BLOCK, NULL, &before);
+	config.cpus = 3;
+	vmm_free(make_vmm(&config));
+	pthread_sigmask(SIG_BLOCK, NULL, &after);
+	assert_int_equal(sigismember(&before, SIGTERM), sigismember(&after, SIGTERM));
+}
+
+static void wrong_machines_are_refused(void **state)
+{
+	struct vmm_config config;
+	struct error err = { 0 };
+	int fd;
+
+	(void)state;
+	config = make_config("p");
+	config.cpus = 0;
+	assert_null(vmm_new(&config, &err));
+	assert_string_equal(err.text, "a machine has 1 to 254 processors, not 0");
+	config = make_config("p");
+	config.cpus = 255;
+	assert_null(vmm_new(&config, &err));
+	config = make_config("p");
+	config.memory = 1 << 20;
+	assert_null(vmm_new(&config, &err));
+	assert_string_equal(err.text, "a machine has at least 2 MiB of memory");
+	config = make_config("p");
+	config.memory += 1;
+	assert_null(vmm_new(&config, &err));
+	/* What was passed is gone. */
+	config = make_config("p");
+	fd = config.kernel;
+	close(fd);
+	config.kernel = -1;
+	config.serial = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+	fd = config.serial;
+	assert_null(vmm_new(&config, &err));
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
+static int refuse_thread(void *data, enum vmm_thread thread, struct error *err)
+{
+	(void)data;
+	assert_int_equal(thread, VMM_THREAD_VCPU);
+	return error_set(err, EPERM, "no jail for it");
+}
+
+static int accept_thread(void *data, enum vmm_thread thread, struct error *err)
+{
+	(void)thread;
+	(void)err;
+	__atomic_add_fetch((unsigned *)data, 1, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+static void threads_confine_themselves_before_the_guest(void **state)
+{
+	struct vmm_config config = make_config("hp");
+	struct vmm_ending ending;
+	unsigned threads = 0;
+	struct vmm *vmm;
+
+	(void)state;
+	config.hooks.enter_thread = refuse_thread;
+	vmm = make_vmm(&config);
+	ending = run(vmm);
+	assert_int_equal(ending.reason, VMM_END_CRASH);
+	assert_memory_equal(ending.text, "no jail for it", 14);
+	assert_string_equal(ending.lines, ""); /* the guest did nothing */
+	vmm_free(vmm);
+
+	config = make_config("hp");
+	config.hooks = (struct vmm_hooks){ .enter_thread = accept_thread, .data = &threads };
+	vmm = make_vmm(&config);
+	ending = run(vmm);
+	assert_int_equal(ending.reason, VMM_END_POWEROFF);
+	assert_int_equal(threads, 1);
+	vmm_free(vmm);
+}
+
+/* ---- signals ------------------------------------------------------------------------------ */
+
+static struct vmm *signalled_vmm;
+
+static void on_signal(void *data, const struct signalfd_siginfo *info)
+{
+	*(int *)data = (int)info->ssi_signo;
+	vmm_end(signalled_vmm, VMM_END_KILLED, (int)info->ssi_signo, NULL);
+}
+
+static void raise_usr1(void *data)
+{
+	(void)data;
+	kill(getpid(), SIGUSR1);
+}
+
+static void raise_term(void *data)
+{
+	(void)data;
+	kill(getpid(), SIGTERM);
+}
+
+static void signals_are_passed_on(void **state)
+{
+	struct vmm_config config = make_config("s");
+	struct vmm_ending ending;
+	int got = 0;
+
+	(void)state;
+	config.hooks.started = raise_term;
+	signalled_vmm = make_vmm(&config);
+	ending = run(signalled_vmm);
+	assert_int_equal(ending.reason, VMM_END_KILLED);
+	assert_int_equal(ending.signal, SIGTERM);
+	vmm_free(signalled_vmm);
+
+	config = make_config("s");
+	config.hooks = (struct vmm_hooks){
+		.started = raise_usr1,
+		.signalled = on_signal,
+		.data = &got,
+	};
+	signalled_vmm = make_vmm(&config);
+	ending = run(signalled_vmm);
+	assert_int_equal(got, SIGUSR1);
+	assert_int_equal(ending.signal, SIGUSR1);
+	vmm_free(signalled_vmm);
+}
+
+/* ---- pause -------------------------------------------------------------------------------- */
+
+static uint64_t written(struct vmm *vmm)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&vmm->serial.lock);
+	n = vmm->serial.written;
+	pthread_mutex_unlock(&vmm->serial.lock);
+	return n;
+}
+
+static void pause_and_look(struct loop_source *source, uint32_t events)
+{
+	struct ticker *t = tick(source);
+	struct kvm_regs before, after;
+
+	(void)events;
+	switch (t->steps) {
+	case 0:
+		if (written(t->vmm) < 100)
+			return;
+		vmm_pause(t->vmm);
+		t->written = written(t->vmm);
+		assert_int_equal(ioctl(t->vmm->vcpus.items[0].fd, KVM_GET_REGS, &before), 0);
+		usleep(20000);
+		assert_int_equal(written(t->vmm), t->written);
+		assert_int_equal(ioctl(t->vmm->vcpus.items[0].fd, KVM_GET_REGS, &after), 0);
+		assert_memory_equal(&before, &after, sizeof(before));
+		vmm_pause(t->vmm); /* twice is once */
+		vmm_resume(t->vmm);
+		vmm_resume(t->vmm);
+		break;
+	case 1:
+		if (written(t->vmm) < t->written + 100)
+			return;
+		vmm_end(t->vmm, VMM_END_KILLED, 0, NULL);
+		break;
+	default:
+		break;
+	}
+	t->steps++;
+}
+
+static void pause_stops_and_resume_goes_on(void **state)
+{
+	struct vmm_config config = make_config("b");
+	struct vmm_ending ending;
+	struct ticker ticker;
+	struct vmm *vmm;
+
+	(void)state;
+	vmm = make_vmm(&config);
+	start_ticker(&ticker, vmm, pause_and_look);
+	ending = run(vmm);
+	assert_int_equal(ending.reason, VMM_END_KILLED);
+	assert_int_equal(ending.signal, 0);
+	stop_ticker(&ticker);
+	vmm_free(vmm);
+}
+
+/* As fast as can be: whatever a processor is at, it must not be missed. */
+static void pause_often(struct loop_source *source, uint32_t events)
+{
+	struct ticker *t = tick(source);
+	uint64_t last;
+
+	(void)events;
+	if (written(t->vmm) < 100)
+		return;
+	for (unsigned i = 0; i < 300; i++) {
+		vmm_pause(t->vmm);
+		vmm_resume(t->vmm);
+	}
+	vmm_pause(t->vmm);
+	last = written(t->vmm);
+	vmm_resume(t->vmm);
+	while (written(t->vmm) <= last)
+		usleep(100);
+	vmm_pause(t->vmm);
+	vmm_end(t->vmm, VMM_END_KILLED, 0, NULL); /* while it is paused */
+}
+
+static void pause_misses_no_processor(void **state)
+{
+	struct vmm_config config = make_config("b");
+	struct ticker ticker;
+	char lines[VMM_LINES_MAX];
+	struct vmm *vmm;
+
+	(void)state;
+	config.cpus = 3; /* of which two wait for their start */
+	vmm = make_vmm(&config);
+	start_ticker(&ticker, vmm, pause_often);
+	assert_int_equal(run(vmm).reason, VMM_END_KILLED);
+	stop_ticker(&ticker);
+	/* Nothing was done twice, or left out. */
+	serial_last_lines(&vmm->serial, lines, sizeof(lines));
+	for (size_t i = 2; i + 1 < strlen(lines); i += 2)
+		assert_int_equal(lines[i], lines[i - 2] == '9' ? '0' : lines[i - 2] + 1);
+	vmm_free(vmm);
+}
+
+/* ---- the control socket ------------------------------------------------------------------- */
+
+static uint32_t ask(int sock, uint32_t request, struct error *result)
+{
+	struct message answer;
+
+	assert_int_equal(message_send(sock, request, NULL, 0, NULL, 0, NULL), 0);
+	memset(result, 0, sizeof(*result));
+	assert_int_equal(message_receive(sock, &answer, result, sizeof(*result), NULL), 0);
+	return answer.type;
+}
+
+struct client {
+	struct sockaddr_un address;
+	socklen_t len;
+	struct vmm *vmm;
+};
+
+static int connect_client(const struct client *c)
+{
+	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(sock, (const struct sockaddr *)&c->address, c->len), 0);
+	return sock;
+}
+
+static void *use_control(void *data)
+{
+	struct client *c = data;
+	int sock = connect_client(c), other = connect_client(c), flood[CONTROL_CLIENTS_MAX];
+	struct error result;
+	uint64_t last;
+	char byte;
+
+	while (written(c->vmm) < 100)
+		usleep(1000);
+	assert_int_equal(ask(sock, CONTROL_PAUSE, &result), CONTROL_DONE);
+	last = written(c->vmm);
+	assert_int_equal(ask(other, 12345, &result), CONTROL_FAILED);
+	assert_string_equal(result.text, "the monitor does not know the request 12345");
+	/* What is no message ends the connection, and only that one. */
+	assert_int_equal(send(other, "x", 1, 0), 1);
+	assert_int_equal(recv(other, &byte, 1, 0), 0);
+	close(other);
+	assert_int_equal(written(c->vmm), last);
+	assert_int_equal(ask(sock, CONTROL_RESUME, &result), CONTROL_DONE);
+	while (written(c->vmm) == last)
+		usleep(1000);
+	/* One too many is turned away, and the others stay. */
+	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		flood[i] = connect_client(c);
+	assert_int_equal(recv(flood[CONTROL_CLIENTS_MAX - 1], &byte, 1, 0), 0);
+	assert_int_equal(ask(sock, CONTROL_PAUSE, &result), CONTROL_DONE);
+	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		close(flood[i]);
+	close(sock);
+	vmm_end(c->vmm, VMM_END_KILLED, 0, NULL);
+	return NULL;
+}
+
+static void requests_come_by_the_control_socket(void **state)
+{
+	struct vmm_config config = make_config("b");
+	struct client client = { .address = { .sun_family = AF_UNIX },
+				 .len = sizeof(client.address) };
+	struct control control;
+	pthread_t thread;
+	int listener;
+
+	(void)state;
+	listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	/* An address without a name: the kernel makes one up. */
+	assert_int_equal(bind(listener, (struct sockaddr *)&client.address, sizeof(sa_family_t)),
+			 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&client.address, &client.len), 0);
+	assert_int_equal(listen(listener, 16), 0);
+	client.vmm = make_vmm(&config);
+	assert_int_equal(control_open(&control, client.vmm, listener, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, use_control, &client), 0);
+	assert_int_equal(run(client.vmm).reason, VMM_END_KILLED);
+	pthread_join(thread, NULL);
+	control_close(&control);
+	vmm_free(client.vmm);
+}
+
+static void the_start_is_told(void **state)
+{
+	struct error result = { 0 }, sent = { 0 };
+	struct message message;
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(message_pair(pair, NULL), 0);
+	assert_int_equal(control_tell(pair[0], NULL, NULL), 0);
+	assert_int_equal(message_receive(pair[1], &message, NULL, 0, NULL), 0);
+	assert_int_equal(message.type, CONTROL_DONE);
+	error_set(&sent, ENOENT, "no kernel");
+	assert_int_equal(control_tell(pair[0], &sent, NULL), 0);
+	assert_int_equal(message_receive(pair[1], &message, &result, sizeof(result), NULL), 0);
+	assert_int_equal(message.type, CONTROL_FAILED);
+	assert_int_equal(result.code, ENOENT);
+	assert_string_equal(result.text, "no kernel");
+	close(pair[0]);
+	close(pair[1]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(machines_end_as_they_say),
+		cmocka_unit_test(machines_that_never_ran_go_away),
+		cmocka_unit_test(wrong_machines_are_refused),
+		cmocka_unit_test(threads_confine_themselves_before_the_guest),
+		cmocka_unit_test(signals_are_passed_on),
+		cmocka_unit_test(pause_stops_and_resume_goes_on),
+		cmocka_unit_test(pause_misses_no_processor),
+		cmocka_unit_test(requests_come_by_the_control_socket),
+		cmocka_unit_test(the_start_is_told),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
