@@ -201,17 +201,17 @@ int container_make_cgroup(struct container_plan *plan, struct error *err)
 
 	if (r < 0)
 		return r;
-	if (container_has_cgroup(sb)) {
-		if (sb->scope)
-			r = plan_scope(plan, err);
-		else
-			r = cgroup_create(sb->cgroups, sb->cgroup_path, &plan->cgroup, err);
-		if (r == 0 && !sb->scope)
+	if (!container_has_cgroup(sb)) {
+		if (wants_limits(l ? l->resources : NULL))
+			return error_set(
+				err, ENOTSUP,
+				"/linux/resources: there is no cgroup to enforce limits (see hull check)");
+	} else if (sb->scope) {
+		r = plan_scope(plan, err);
+	} else {
+		r = cgroup_create(sb->cgroups, sb->cgroup_path, &plan->cgroup, err);
+		if (r == 0)
 			r = own_cgroup(plan, err);
-	} else if (wants_limits(l ? l->resources : NULL)) {
-		return error_set(
-			err, ENOTSUP,
-			"/linux/resources: there is no cgroup to enforce limits (see hull check)");
 	}
 	return r < 0 ? r : plan_cgroup_mounts(plan, err);
 }
