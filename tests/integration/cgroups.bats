@@ -157,6 +157,25 @@ load helpers
 	expect_output ok
 }
 
+@test "--cgroup-manager disabled: no cgroup is made, limits are refused, and the rest works" {
+	update_config 'del(.linux.resources)'
+	set_args sh -c 'trap "exit 0" TERM; while :; do sleep 0.05; done'
+	h --cgroup-manager disabled create --bundle "$BUNDLE" "$ID" >>"$OUT" 2>&1 </dev/null
+	h start "$ID"
+	[ -z "$(find /sys/fs/cgroup -type d -name "*$ID*")" ]
+	[ "$(cat "/proc/$(container_pid)/cgroup")" = "$(cat /proc/self/cgroup)" ]
+	run h exec "$ID" echo hello
+	expect_output hello
+	[ "$(h ps --format json "$ID" | jq length)" = 1 ]
+	h kill "$ID"
+	wait_stopped
+	h delete "$ID"
+	update_config '.linux.resources.pids = {limit: 10}'
+	run h --cgroup-manager disabled create --bundle "$BUNDLE" "$ID" </dev/null
+	expect_error "/linux/resources: there is no cgroup"
+	expect_nothing_left
+}
+
 @test "the container sees its own cgroup as the root" {
 	run_script 'cat /proc/self/cgroup'
 	expect_no_match "$ID"
