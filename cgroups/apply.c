@@ -323,6 +323,12 @@ static int apply_resources(const struct cgroup *cg, const struct oci_resources *
 	return r;
 }
 
+bool cgroup_has_limits(const struct oci_resources *r)
+{
+	return r && (r->memory || r->cpu || r->pids || r->block_io || r->hugepage_limits.len ||
+		     r->network || r->rdma.len || r->unified.len);
+}
+
 int cgroup_apply(const struct cgroup *cg, const struct oci_resources *resources, bool devices,
 		 struct error *err)
 {

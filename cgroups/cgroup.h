@@ -71,10 +71,10 @@ const char *cgroup_layout_name(enum cgroup_layout layout);
 bool cgroup_host_has(const struct cgroup_host *host, const char *controller);
 
 /*
- * Whether the caller may make cgroups below its own one in this hierarchy, and move processes there: it is
- * root, or somebody delegated the cgroup to it.
+ * Whether the caller may make cgroups below that at path (its own one, or the one that this is in) in this hierarchy, and
+ * move its own processes there: it is root, or somebody delegated the cgroup to it.
  */
-bool cgroup_delegated(const struct cgroup_host *host, size_t h);
+bool cgroup_delegated(const struct cgroup_host *host, size_t h, const char *path);
 
 /*
  * Computes the container's path: linux.cgroupsPath where given (absolute: from the mount's root;
@@ -134,6 +134,9 @@ bool cgroup_owned_by(const struct cgroup_host *host, const char *path, const cha
 void cgroup_close(struct cgroup *cg);
 
 #define _cleanup_cgroup_ __attribute__((cleanup(cgroup_close)))
+
+/* Whether there is anything to be limited, device rules aside. resources may be NULL. */
+bool cgroup_has_limits(const struct oci_resources *resources);
 
 /*
  * Writes the limits. What this host cannot enforce is an error that names the property, the missing

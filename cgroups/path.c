@@ -70,11 +70,11 @@ int cgroup_path(const char *cgroups_path, const char *default_parent, const char
 	return 0;
 }
 
-bool cgroup_delegated(const struct cgroup_host *host, size_t h)
+bool cgroup_delegated(const struct cgroup_host *host, size_t h, const char *path)
 {
 	char full[CGROUP_FULL_MAX], procs[CGROUP_FULL_MAX + sizeof("/cgroup.procs")];
 
-	cgroup_full_path(host, (int)h, host->hierarchies[h].own, full);
+	cgroup_full_path(host, (int)h, path, full);
 	snprintf(procs, sizeof(procs), "%s/cgroup.procs", full);
 	return faccessat(AT_FDCWD, full, W_OK, AT_EACCESS) == 0 &&
 	       faccessat(AT_FDCWD, procs, W_OK, AT_EACCESS) == 0;

@@ -84,13 +84,33 @@ static int empty_record(const char *id, struct container *c)
 	return c->record.id ? 0 : -ENOMEM;
 }
 
+/*
+ * Where the cgroup of somebody else than the host's root goes: below the caller's own, if somebody delegated that. But that
+ * one holds the caller, and so it passes no controllers on: what is to be limited goes beside it, if that is delegated,
+ * too. False: nowhere.
+ */
+static bool find_parent(const struct cgroup_host *host, const struct oci_resources *resources,
+			char parent[CGROUP_PATH_MAX])
+{
+	const char *own = host->hierarchies[0].own;
+	int len = (int)(strrchr(own, '/') - own);
+
+	if (cgroup_has_limits(resources) && own[1]) {
+		snprintf(parent, CGROUP_PATH_MAX, "%.*s", len ? len : 1, own);
+		if (cgroup_delegated(host, 0, parent))
+			return true;
+	}
+	snprintf(parent, CGROUP_PATH_MAX, "%s", own);
+	return cgroup_delegated(host, 0, own);
+}
+
 int container_plan_cgroup(struct container *c, const char *id, bool without_cgroups,
 			  struct error *err)
 {
 	const struct oci_linux *l = c->config->linux_;
+	bool named = l && l->cgroups_path && *l->cgroups_path;
 	const struct cgroup_host *host = &c->cgroups;
-	char path[CGROUP_PATH_MAX], name[STORE_ID_MAX + 8];
-	const char *parent = "/";
+	char path[CGROUP_PATH_MAX], parent[CGROUP_PATH_MAX] = "/", name[STORE_ID_MAX + 8];
 	int r;
 
 	c->record.cgroup_path = "";
@@ -99,12 +119,13 @@ int container_plan_cgroup(struct container *c, const char *id, bool without_cgro
 	r = cgroup_host_know(&c->cgroups, err);
 	if (r < 0 || host->layout == CGROUP_NONE)
 		return r;
-	/* Others than the host's root may make cgroups only below their own, where somebody delegated that. */
+	/* Others than the host's root may make cgroups only where somebody delegated that. */
 	if (!process_is_host_root()) {
 		if (host->layout != CGROUP_V2)
 			return 0;
-		parent = host->hierarchies[0].own;
-		if ((!l || !l->cgroups_path || !*l->cgroups_path) && !cgroup_delegated(host, 0))
+		if (named)
+			snprintf(parent, sizeof(parent), "%s", host->hierarchies[0].own);
+		else if (!find_parent(host, l ? l->resources : NULL, parent))
 			return 0;
 	}
 	snprintf(name, sizeof(name), "hull-%s", id);

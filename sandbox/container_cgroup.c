@@ -67,12 +67,6 @@ static int plan_cgroup_mounts(struct container_plan *plan, struct error *err)
 	return 0;
 }
 
-static bool wants_limits(const struct oci_resources *r)
-{
-	return r && (r->memory || r->cpu || r->pids || r->block_io || r->hugepage_limits.len ||
-		     r->network || r->rdma.len || r->unified.len);
-}
-
 /* Whether the container sees its cgroup as a writable file system of its own. */
 static bool has_writable_cgroup(const struct container_plan *plan)
 {
@@ -171,7 +165,7 @@ int own_cgroup_make(const struct own_cgroup *own, struct error *err)
 	if (r < 0)
 		return r;
 	if (!container_has_cgroup(own->sb))
-		return wants_limits(own->resources)
+		return cgroup_has_limits(own->resources)
 			       ? error_set(err, ENOTSUP,
 					   "/linux/resources: there is no cgroup to enforce limits "
 					   "(see hull check)")

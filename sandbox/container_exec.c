@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/file.h"
 #include "base/process.h"
 #include "base/syscalls.h"
 #include "sandbox/container.h"
@@ -141,6 +142,34 @@ static int open_exec_cgroup(struct exec_plan *plan, struct error *err)
 	for (; r == 0 && specs && *specs; specs++)
 		r = enter_below(plan, *specs, err);
 	return r;
+}
+
+/*
+ * cgroup v2 takes no process into a cgroup that passes controllers on, as systemd makes that of its container do. Then the
+ * init process is in one below it, and the new one goes there.
+ */
+static int use_cgroup_of_init(struct exec_plan *plan)
+{
+	const char *own = plan->sb->cgroup_path;
+	char text[2 * CGROUP_PATH_MAX], *path = text + strlen("0::");
+	struct cgroup found;
+	int r;
+
+	if (plan->sb->cgroups->layout != CGROUP_V2 || (plan->exec->cgroups && *plan->exec->cgroups))
+		return -EBUSY;
+	r = (int)file_read_small(plan->proc_init, "cgroup", text, sizeof(text), NULL);
+	if (r < 0)
+		return r;
+	text[strcspn(text, "\n")] = '\0';
+	if (strncmp(text, "0::", strlen("0::")) || strncmp(path, own, strlen(own)) ||
+	    path[strlen(own)] != '/')
+		return -EBUSY;
+	r = cgroup_open(plan->sb->cgroups, path, &found, NULL);
+	if (r < 0)
+		return r;
+	cgroup_close(&plan->cgroup);
+	plan->cgroup = found;
+	return 0;
 }
 
 /* Opens a terminal of the container's, for the user of the process. */
@@ -356,6 +385,10 @@ int container_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *
 		channel = ends[0];
 		plan.sync = ends[1];
 		r = spawn_process(&spawn, &exec->pid, &staged, err);
+		if (r == -EBUSY && use_cgroup_of_init(&plan) == 0) {
+			error_clear(err);
+			r = spawn_process(&spawn, &exec->pid, &staged, err);
+		}
 		close_fd(&plan.sync);
 		if (r == 0)
 			r = follow(sb, exec, channel, (plan.flags & CLONE_NEWUSER) != 0, staged,

@@ -111,3 +111,26 @@ not_permitted='permission denied|operation not permitted'
 		[ "$(wc -l <<<"$stderr")" -eq 1 ]
 	done
 }
+
+# podman asks so whether it may checkpoint and restore (pkg/checkpoint/crutils): yes is status 0 of the first, and "flag needs
+# an argument" or "requires an argument" from the second.
+# bats test_tags=quick
+@test "podman's questions for commands that hull does not have: no" {
+	run h checkpoint --help
+	expect_status 1
+	expect_error 'unknown command .checkpoint.'
+	run h restore --lsm-mount-context
+	expect_status 1
+	expect_error 'unknown command .restore.'
+	expect_no_match 'needs an argument|requires an argument'
+}
+
+# containerd's go-runc and podman info read it: a name, "version" and a number; lines of "KEY: VALUE", of which spec is one.
+# bats test_tags=quick
+@test "--version has the form of runc's" {
+	run h --version
+	expect_status 0
+	[[ "${lines[0]}" =~ ^hull\ version\ [0-9]+\.[0-9]+\.[0-9]+ ]]
+	expect_match '^spec: 1\.[0-9]+\.[0-9]+$'
+	! printf '%s\n' "${lines[@]:1}" | grep -vE '^[a-z]+: .+$'
+}

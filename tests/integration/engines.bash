@@ -1,64 +1,104 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # What the tests of podman and buildah share: an engine with storage, state and configuration of its own, hull as its
-# runtime, an image of busybox made here, no network. Load it after helpers.
+# runtime, an image of busybox made here, no network. Load it after helpers. ENGINE is a directory.
 #
-# HULL_TEST_CGROUP_MANAGER says who makes the cgroups, cgroupfs (the default) or systemd. ENGINE is a directory; who runs
-# the engine must be able to write there.
+# HULL_TEST_MODE says who calls the engine, and who makes the cgroups: root and the runtime itself (`cgroupfs`, the
+# default), root and systemd (`systemd`), an ordinary user (`rootless`), or one and systemd's manager of that user
+# (`rootless-systemd`).
 
-: "${HULL_TEST_CGROUP_MANAGER:=cgroupfs}"
+: "${HULL_TEST_MODE:=cgroupfs}"
+case $HULL_TEST_MODE in
+*systemd) CGROUP_MANAGER=systemd ;;
+*) CGROUP_MANAGER=cgroupfs ;;
+esac
+# The ordinary user: one that has ids to map.
+case $HULL_TEST_MODE in
+rootless*) OWNER=$(sed -n 's/:.*//p' /etc/subuid 2>/dev/null | head -n 1) OWNER_ID=$(id -u "$OWNER" 2>/dev/null) || OWNER_ID= ;;
+*) OWNER=root OWNER_ID=0 ;;
+esac
 IMAGE=localhost/busybox
 
-# What `sh -c` runs in containers that have to stay: SIGTERM ends it, it says when it is ready.
-# shellcheck disable=SC2016,SC2034 # for the container's shell, and for those who load this
-SLEEPER='trap "exit 0" TERM; echo ready; while :; do sleep 0.1; done'
-
-# Writes the configuration that CONTAINERS_CONF names.
-engine_configure()
+is_rootless()
 {
-	mkdir -p "$ENGINE"
-	export CONTAINERS_CONF=$ENGINE/containers.conf
-	cat >"$CONTAINERS_CONF" <<-CONF
+	[[ $HULL_TEST_MODE = rootless* ]]
+}
+
+# Whether this machine has what the mode takes, and the programs named: engine_can PROGRAM...
+engine_can()
+{
+	local program
+
+	ENGINE_LACKS=
+	[ "$(id -u)" -eq 0 ] || ENGINE_LACKS="needs root"
+	for program; do
+		type -P "$program" >/dev/null || ENGINE_LACKS="$program is not installed"
+	done
+	[ $CGROUP_MANAGER = cgroupfs ] || [ -d /run/systemd/system ] || ENGINE_LACKS="systemd does not run here"
+	if is_rootless; then
+		type -P newuidmap >/dev/null || ENGINE_LACKS="newuidmap is not installed"
+		[ -n "$OWNER_ID" ] && [ -S "/run/user/$OWNER_ID/bus" ] ||
+			ENGINE_LACKS="no ordinary user with ids to map and a systemd manager"
+	fi
+	[ -z "$ENGINE_LACKS" ]
+}
+
+# Makes ENGINE, with the configuration, and a hull that its user can reach.
+engine_create()
+{
+	ENGINE=$(mktemp -d "$HULL_TEST_WORK/engine.XXXXXX")
+	export ENGINE
+	mkdir -p "$ENGINE/home" "$ENGINE/bin" "$ENGINE/libexec"
+	cp "$HULL" "$ENGINE/bin/hull"
+	cp -a "$(dirname "$HULL")/../libexec/hull" "$ENGINE/libexec/hull"
+	cat >"$ENGINE/containers.conf" <<-CONF
 		[containers]
 		log_driver = "k8s-file"
 		[engine]
-		cgroup_manager = "$HULL_TEST_CGROUP_MANAGER"
+		cgroup_manager = "$CGROUP_MANAGER"
 		events_logger = "file"
 		lock_type = "file"
 		runtime = "hull"
 		runtime_supports_json = ["crun", "runc", "hull"]
 		runtime_supports_nocgroup = ["crun", "hull"]
 		[engine.runtimes]
-		hull = ["$HULL"]
+		hull = ["$ENGINE/bin/hull"]
 	CONF
-	[ ! -x /usr/bin/catatonit ] || sed -i '/^events_logger/i init_path = "/usr/bin/catatonit"' "$CONTAINERS_CONF"
+	[ ! -x /usr/bin/catatonit ] || sed -i '/^events_logger/i init_path = "/usr/bin/catatonit"' "$ENGINE/containers.conf"
+	chown -R "$OWNER_ID:$OWNER_ID" "$ENGINE"
+	engine_command
 }
 
-# podman's options: storage and state below ENGINE.
-podman_command()
+# How the engines are called: ENGINE_RUN, as whom; PODMAN and BUILDAH, with storage and state below ENGINE.
+engine_command()
 {
-	PODMAN=(podman --root "$ENGINE/root" --runroot "$ENGINE/runroot" --tmpdir "$ENGINE/tmp"
-		--network-config-dir "$ENGINE/networks")
+	local storage=(--root "$ENGINE/root" --runroot "$ENGINE/runroot")
+
+	export CONTAINERS_CONF=$ENGINE/containers.conf
+	ENGINE_RUN=(env)
+	! is_rootless || ENGINE_RUN=(setpriv --reuid "$OWNER_ID" --regid "$OWNER_ID" --init-groups env -i -C / PATH="$PATH"
+		HOME="$ENGINE/home" XDG_RUNTIME_DIR="/run/user/$OWNER_ID" CONTAINERS_CONF="$CONTAINERS_CONF"
+		DBUS_SESSION_BUS_ADDRESS="unix:path=/run/user/$OWNER_ID/bus")
+	PODMAN=("${ENGINE_RUN[@]}" podman "${storage[@]}" --tmpdir "$ENGINE/tmp" --network-config-dir "$ENGINE/networks")
+	# shellcheck disable=SC2034 # for those who load this
+	BUILDAH=("${ENGINE_RUN[@]}" buildah --cgroup-manager "$CGROUP_MANAGER" "${storage[@]}")
+	# Where hull has its state.
+	HULL_STATE=/run/hull
+	# shellcheck disable=SC2034
+	! is_rootless || HULL_STATE=/run/user/$OWNER_ID/hull
 }
 
-# podman, as who runs the test. bats waits for whoever has its descriptors, and conmon would.
+# podman. bats waits for whoever has its descriptors, and conmon would.
 p()
 {
 	timeout --foreground 180 "${PODMAN[@]}" "$@" 3>&- 4>&-
 }
 
-# The image of all tests: podman_image COMMAND..., which is how podman is called.
+# The image of all tests.
 podman_image()
 {
-	tar -C "$(cached_rootfs)" -c . | "$@" import --change 'CMD ["sh"]' - "$IMAGE" >"$ENGINE/import.log" 2>&1 ||
+	tar -C "$(cached_rootfs)" -c . | p import --change 'CMD ["sh"]' - "$IMAGE" >"$ENGINE/import.log" 2>&1 ||
 		fail "$(cat "$ENGINE/import.log")"
-}
-
-# Whether hull knows a mount option; who asks for one that it does not is refused.
-require_mount_option()
-{
-	"$HULL" features | jq -e --arg option "$1" '.mountOptions | index($option)' >/dev/null ||
-		skip "hull does not have the mount option $1"
 }
 
 # Takes away containers, mounts, processes and cgroups of the engine, and ENGINE itself.
@@ -66,6 +106,9 @@ engine_remove()
 {
 	local pid
 
+	[ -n "${ENGINE:-}" ] || return 0
+	# podman keeps a process for the user namespace of an ordinary user, which must go with the mounts in there.
+	! is_rootless || p system migrate >/dev/null 2>&1 || true
 	for pid in $(grep -laF -e "$ENGINE" /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3); do
 		[ "$pid" = $$ ] || [ "$pid" = "$BASHPID" ] || kill -KILL "$pid" 2>/dev/null || true
 	done

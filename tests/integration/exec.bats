@@ -37,6 +37,26 @@ load helpers
 	expect_output "$cgroups_of_init"
 }
 
+# As systemd does as a container's init: then no process may be in the container's cgroup itself.
+@test "exec goes where the init process is when the container passes controllers on in its cgroup" {
+	cgroup_is_v2 && has_controller memory || skip "needs pure cgroup v2 with the memory controller"
+	update_config '.mounts |= map(if .type == "cgroup" then .options -= ["ro"] else . end)'
+	set_args sh -c 'cd /sys/fs/cgroup; mkdir init; echo 1 >init/cgroup.procs; echo +memory >cgroup.subtree_control
+		touch /ready; trap "exit 0" TERM; while :; do sleep 0.05; done'
+	start_container
+	wait_until 20 '[ -e "$BUNDLE/rootfs/ready" ]'
+	for options in "" "--tty"; do
+		# shellcheck disable=SC2086
+		run h exec $options "$ID" cat /proc/self/cgroup
+		expect_status 0
+		expect_match '^0::/init.?$'
+	done
+	run h exec --cgroup init "$ID" cat /proc/self/cgroup
+	expect_output "0::/init"
+	run h exec "$ID" sh -c 'mkdir /sys/fs/cgroup/other && rmdir /sys/fs/cgroup/other && exit 4'
+	expect_status 4
+}
+
 @test "--cwd, --env and --user are kept to" {
 	start_sleeper
 	run h exec --cwd /tmp --env A=1 --env "B=two words" -u 1000:2000 "$ID" \

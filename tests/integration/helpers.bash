@@ -15,6 +15,9 @@ top=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 : "${HULL_TEST_WORK:=${BATS_RUN_TMPDIR:-/tmp}}"
 : "${HULL_VIEW:=native}"
 HELPERS=$HULL_BUILD/helpers
+# What `sh -c` runs in containers that have to stay: SIGTERM ends it, it says when it is ready.
+# shellcheck disable=SC2016,SC2034 # for the container's shell, and for those who load this
+SLEEPER='trap "exit 0" TERM; echo ready; while :; do sleep 0.1; done'
 unset NOTIFY_SOCKET LISTEN_FDS LISTEN_PID LISTEN_FDNAMES # of whoever runs the tests
 
 # ---- what a test needs ------------------------------------------------------------------------

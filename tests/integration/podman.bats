@@ -1,7 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# hull as the runtime under a real podman, as root: storage and state in a temporary directory, an image made here, no
-# network beyond this host. HULL_TEST_CGROUP_MANAGER=systemd runs the same with systemd's cgroups.
+# hull as the runtime under a real podman: storage and state in a temporary directory, an image made here, no network
+# beyond this host.
+# modes: cgroupfs systemd rootless rootless-systemd
 
 load helpers
 load engines
@@ -9,27 +10,22 @@ load engines
 setup_file()
 {
 	# What is missing is told by setup(): bats takes a skip in here for a failure.
-	[ "$(id -u)" -eq 0 ] && command -v podman >/dev/null && command -v conmon >/dev/null || return 0
-	ENGINE=$(mktemp -d "$HULL_TEST_WORK/podman.XXXXXX")
-	export ENGINE
-	engine_configure
-	podman_command
-	podman_image p
+	engine_can podman conmon || return 0
+	engine_create
+	podman_image
 }
 
 teardown_file()
 {
-	if [ -n "${ENGINE:-}" ]; then
-		engine_remove
-	fi
+	engine_remove
 }
 
 setup()
 {
-	require_root
-	require_cmd podman conmon
-	podman_command
+	engine_can podman conmon || skip "$ENGINE_LACKS"
+	engine_command
 	TEST_DIR=$(mktemp -d "$HULL_TEST_WORK/t.XXXXXX")
+	chown "$OWNER_ID:$OWNER_ID" "$TEST_DIR"
 	ID=ht-$$-$BATS_TEST_NUMBER-$RANDOM
 }
 
@@ -50,7 +46,7 @@ engine_left()
 {
 	engine_containers
 	# (podman's --runtime-flag could name another state directory, but what cleans up after conmon does not get it)
-	find /run/hull -mindepth 1 -maxdepth 1 -regextype egrep -regex '.*/[0-9a-f]{64}' 2>/dev/null
+	find "$HULL_STATE" -mindepth 1 -maxdepth 1 -regextype egrep -regex '.*/[0-9a-f]{64}' 2>/dev/null
 	find /sys/fs/cgroup -type d -path '*libpod*' -name 'libpod-*' 2>/dev/null
 	grep -laF -e "$ENGINE" /proc/[0-9]*/cmdline 2>/dev/null | xargs -r grep -l conmon 2>/dev/null
 	awk -v dir="$ENGINE/" 'index($5, dir) == 1 && $5 ~ "(merged|shm)$" { print $5 }' /proc/self/mountinfo
@@ -126,7 +122,6 @@ podman_status()
 }
 
 @test "run: temporary file systems have what was in the image" {
-	require_mount_option tmpcopyup
 	run podman_run --tmpfs /etc --read-only "$IMAGE" sh -c 'grep -c user /etc/passwd; touch /etc/new /tmp/new; touch /new'
 	expect_status 1
 	expect_match '^1$'
@@ -134,6 +129,7 @@ podman_status()
 	expect_no_match '/(etc|tmp)/new'
 }
 
+# bats test_tags=everyday
 @test "run: limits of memory, processors and processes are in force" {
 	require_controller memory
 	require_controller pids
@@ -175,6 +171,7 @@ podman_status()
 	expect_status 125
 }
 
+# bats test_tags=everyday
 @test "exec: output, status, user, directory, environment, input; what fails" {
 	podman_start
 	run p exec --interactive --user 1000 --workdir /tmp --env VALUE=value "$ID" sh -c 'id -u; pwd; echo "$VALUE"; cat; exit 5' <<<"a line"
@@ -195,6 +192,7 @@ a line"
 	wait_until 20 'p exec "$ID" grep -q detached /tmp/detached'
 }
 
+# bats test_tags=everyday
 @test "logs, top, stats, pause, unpause and kill" {
 	podman_start --memory 64m -- sh -c 'trap "echo got USR1" USR1; echo ready; while :; do sleep 0.1; done'
 	run p top "$ID" pid args
@@ -216,6 +214,7 @@ a line"
 	expect_output 137
 }
 
+# bats test_tags=everyday
 @test "stop, start, restart, and rm of a running container" {
 	podman_start
 	p stop "$ID"
@@ -235,8 +234,8 @@ a line"
 	[ "$(p inspect --format '{{.State.Status}} {{.State.ExitCode}}' "$ID")" = "exited 137" ]
 }
 
+# bats test_tags=everyday
 @test "update changes a limit" {
-	"$HULL" update --help >/dev/null 2>&1 || skip "hull has no update yet"
 	podman_start --memory 64m
 	p update --memory 128m --cpus 0.25 "$ID"
 	run p exec "$ID" sh -c 'cd /sys/fs/cgroup; cat memory.max cpu.max'
@@ -249,6 +248,44 @@ a line"
 	run podman_run --init "$IMAGE" sh -c 'cat /proc/1/comm; (sleep 0.1 &) ; sleep 1; ls /proc/*/stat | wc -l; exit 3'
 	expect_status 3
 	expect_match '^catatonit|podman-init'
+}
+
+@test "a paused container: copy, kill and rm; a checkpoint is refused, and nothing happens" {
+	podman_start
+	run p container checkpoint "$ID"
+	[ "$status" -ne 0 ]
+	expect_match 'does not support checkpoint'
+	[ "$(podman_status)" = running ]
+	# (podman pauses a container while it copies)
+	echo copied >"$TEST_DIR/file"
+	p cp "$TEST_DIR/file" "$ID:/tmp/file"
+	run p exec "$ID" cat /tmp/file
+	expect_output copied
+	p pause "$ID"
+	run p exec "$ID" true
+	[ "$status" -ne 0 ]
+	p rm --force --time 0 "$ID"
+	[ -z "$(engine_containers)" ]
+}
+
+@test "little memory is enough to start, and too little is told; much output through a terminal is whole" {
+	require_controller memory
+	run podman_run --memory 6m "$IMAGE" echo enough
+	expect_status 0
+	expect_output enough
+	[ "$(p run --rm --tty --network none "$IMAGE" sh -c 'head -c 300000 /dev/zero | tr "\0" x' | wc -c)" = 300000 ]
+}
+
+@test "volumes whose ids are mapped, and tmpfs with its size" {
+	mkdir "$TEST_DIR/data"
+	echo "from the host" >"$TEST_DIR/data/file"
+	run podman_run --uidmap 0:200000:65536 --gidmap 0:200000:65536 --volume "$TEST_DIR/data:/data:idmap" \
+		--mount type=tmpfs,destination=/small,tmpfs-size=1m "$IMAGE" \
+		sh -c 'stat -c %u /data/file; touch /data/new && df -k /small | tail -n 1'
+	expect_status 0
+	expect_match '^0$'
+	expect_match ' 1024 .*/small$'
+	[ "$(stat -c %u "$TEST_DIR/data/new")" = 0 ]
 }
 
 # The bridge and its rules go with a network namespace that is made for this test.
@@ -312,17 +349,42 @@ a line"
 	expect_match '^write 1$'
 }
 
+# bats test_tags=everyday
 @test "without a cgroup" {
 	run podman_run --cgroups disabled "$IMAGE" sh -c 'cat /proc/self/cgroup; echo hello'
 	expect_status 0
 	expect_match hello
 }
 
+# bats test_tags=rootless
+@test "an ordinary user: ids, volumes, a user namespace that keeps the id, a network" {
+	is_rootless || skip "for an ordinary user"
+	require_cmd slirp4netns
+	mkdir "$TEST_DIR/data"
+	echo "from the host" >"$TEST_DIR/data/file"
+	chown -R "$OWNER_ID:$OWNER_ID" "$TEST_DIR/data"
+	run podman_run --volume "$TEST_DIR/data:/data" "$IMAGE" \
+		sh -c 'id -u; awk "{ print \$1, \$2, \$3 }" /proc/self/uid_map; cat /data/file; touch /data/new; exit 7'
+	expect_status 7
+	expect_match '^0$'
+	expect_match "^0 $OWNER_ID 1\$"
+	expect_match '^from the host$'
+	[ "$(stat -c %u "$TEST_DIR/data/new")" = "$OWNER_ID" ]
+	run podman_run --userns keep-id --volume "$TEST_DIR/data:/data" "$IMAGE" \
+		sh -c 'id -u; touch /data/kept; stat -c %u /data/kept'
+	expect_status 0
+	expect_output "$OWNER_ID
+$OWNER_ID"
+	run p run --rm "$IMAGE" sh -c 'ip -o link show tap0 | wc -l'
+	expect_status 0
+	expect_output 1
+}
+
 # podman 4.3 with cgroupfs gives a pod's cgroup a device filter that denies all, so that no runtime can make /dev/null in
 # it. A pod may do without that cgroup, but not one of kube play.
 pods_have_no_devices()
 {
-	[ "$HULL_TEST_CGROUP_MANAGER" = cgroupfs ] && [[ "$(p version --format '{{.Client.Version}}')" = 4.[0-3].* ]]
+	[ "$HULL_TEST_MODE" = cgroupfs ] && [[ "$(p version --format '{{.Client.Version}}')" = 4.[0-3].* ]]
 }
 
 pod_parent()
@@ -330,6 +392,7 @@ pod_parent()
 	! pods_have_no_devices && echo --share-parent=true || echo --share-parent=false
 }
 
+# bats test_tags=everyday
 @test "a pod's containers share namespaces" {
 	require_cmd catatonit
 	p pod create --name "$ID-pod" --network none --hostname pod "$(pod_parent)" >/dev/null
@@ -348,6 +411,7 @@ pod_parent()
 	[ -z "$(engine_containers)" ]
 }
 
+# bats test_tags=everyday
 @test "kube play of a pod" {
 	require_cmd catatonit
 	! pods_have_no_devices || skip "this podman with cgroupfs denies its pods all devices, under every runtime"
@@ -379,6 +443,7 @@ pod_parent()
 	[ -z "$(engine_containers)" ]
 }
 
+# bats test_tags=everyday
 @test "health checks" {
 	podman_start --health-cmd 'test -e /tmp/healthy' --health-interval disable
 	run p healthcheck run "$ID"
@@ -388,8 +453,8 @@ pod_parent()
 	expect_status 0
 }
 
+# bats test_tags=everyday
 @test "a container for systemd may make cgroups" {
-	require_mount_option tmpcopyup
 	run podman_run --systemd always "$IMAGE" sh -c 'mkdir /sys/fs/cgroup/init.scope && echo $$ >/sys/fs/cgroup/init.scope/cgroup.procs
 		cat /proc/self/cgroup; echo "$container"; grep " /run " /proc/self/mountinfo'
 	expect_status 0
@@ -397,11 +462,86 @@ pod_parent()
 	expect_match ' /run .* - tmpfs '
 }
 
+# A system of systemd, and nothing else: a service that says where it is, and what ends it all.
+make_system()
+{
+	local dir=$1 program lib=/lib/systemd
+
+	cp -a "$(cached_rootfs)" "$dir"
+	mkdir -p "$dir/run" "$dir/lib/systemd/system"
+	for program in $lib/systemd $lib/systemd-shutdown /bin/systemctl; do
+		mkdir -p "$dir$(dirname $program)"
+		cp "$program" "$dir$program"
+		ldd $program | grep -oE '/[^ ]+' | xargs -r cp --parents -Lt "$dir" --update
+	done
+	for program in halt.target shutdown.target umount.target final.target systemd-halt.service; do
+		cp "$lib/system/$program" "$dir$lib/system/"
+	done
+	cat >"$dir$lib/system/default.target" <<-UNIT
+		[Unit]
+		Description=all there is
+		Requires=test.service
+	UNIT
+	cat >"$dir$lib/system/test.service" <<-'UNIT'
+		[Unit]
+		DefaultDependencies=no
+		[Service]
+		MemoryMax=32M
+		ExecStart=/bin/sh -c 'cat /proc/self/cgroup >/ready; exec sleep 1000'
+	UNIT
+	chown -R "$OWNER_ID:$OWNER_ID" "$dir"
+}
+
+# bats test_tags=everyday
+@test "systemd as a container's init: its services have cgroups with limits, and it ends in order" {
+	[ -x /lib/systemd/systemd ] && [ -x /lib/systemd/systemd-shutdown ] || skip "systemd is not installed"
+	require_controller memory
+	make_system "$TEST_DIR/system"
+	p run --detach --name "$ID" --network none --systemd always --rootfs "$TEST_DIR/system" /lib/systemd/systemd >/dev/null
+	wait_until 60 'grep -q test.service "$TEST_DIR/system/ready" || [ "$(podman_status)" != running ]'
+	run cat "$TEST_DIR/system/ready"
+	expect_output "0::/system.slice/test.service"
+	run p exec "$ID" sh -c 'cat /sys/fs/cgroup/system.slice/test.service/memory.max; systemctl is-active test.service; cat /proc/1/comm'
+	expect_status 0
+	expect_output "33554432
+active
+systemd"
+	p stop --time 60 "$ID"
+	# 130: SIGINT, which is how the kernel ends the init process of a namespace that asks for a halt.
+	run p inspect --format '{{.State.Status}} {{.State.ExitCode}}' "$ID"
+	expect_match '^exited (0|130)$'
+}
+
 @test "descriptors are passed on" {
 	run timeout 180 "${PODMAN[@]}" run --rm --network none --preserve-fds 1 "$IMAGE" sh -c 'cat <&3' \
 		3<<<"through descriptor 3" 4>&-
 	expect_status 0
 	expect_output "through descriptor 3"
+	podman_start
+	run timeout 180 "${PODMAN[@]}" exec --preserve-fds 1 "$ID" sh -c 'cat <&3' 3<<<"the same for exec" 4>&-
+	expect_output "the same for exec"
+	# Environment and home of a process are those of its user.
+	run p exec --user user "$ID" sh -c 'echo "$HOME"'
+	expect_output /home
+}
+
+# bats test_tags=systemd
+@test "in a unit of systemd's a container tells that it is ready" {
+	[ "$HULL_TEST_MODE" = systemd ] || skip "for systemd and root"
+	[ -x "$HELPERS/probe" ] || skip "the helper programs are not built"
+	unit=unit-$ID
+	mkdir "$TEST_DIR/data"
+	systemd-run --quiet --collect --no-block --unit "$unit" --service-type notify -p NotifyAccess=all \
+		-E CONTAINERS_CONF="$CONTAINERS_CONF" "${PODMAN[@]}" run --rm --name "$ID" --network none --sdnotify container \
+		--volume "$TEST_DIR/data:/data" "$IMAGE" sh -c 'trap "exit 0" TERM
+			touch /data/asked; while [ ! -e /data/go ]; do sleep 0.1; done; probe notify READY=1; while :; do sleep 0.1; done'
+	wait_until 60 '[ -e "$TEST_DIR/data/asked" ]'
+	[ "$(systemctl show --value --property ActiveState "$unit")" = activating ]
+	touch "$TEST_DIR/data/go"
+	wait_until 60 '[ "$(systemctl show --value --property ActiveState "$unit")" = active ]'
+	[ "$(podman_status)" = running ]
+	p stop "$ID"
+	wait_until 60 '[ "$(systemctl show --value --property LoadState "$unit")" = not-found ]'
 }
 
 @test "podman finds its containers again after its own end, and cleans up after theirs" {
