@@ -161,7 +161,7 @@ $(BUILD)/guests/guest-pvh: $(GUEST_DEPS)
 	$(call say,LD,$@)$(CC) -m32 -fno-pie $(GUEST_CFLAGS) -Wl,-m,elf_i386 $< -o $@.elf32 && \
 		objcopy -I elf32-i386 -O elf64-x86-64 $@.elf32 $@
 
-FUZZ_LIB_SRCS = $(wildcard base/*.c oci/*.c oci/image/*.c microvm/boot*.c microvm/guest_*.c)
+FUZZ_LIB_SRCS = $(wildcard base/*.c oci/*.c oci/image/*.c microvm/*.c)
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB_SRCS) Makefile
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$@)clang $(CPPFLAGS_ALL) -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined \
