@@ -286,6 +286,27 @@ static void written_pages_are_noted(void **state)
 	assert_int_equal(count_dirty(f, words), 1);
 }
 
+/* The used ring's index and its elements lie on two pages. */
+static void all_of_the_used_ring_is_noted(void **state)
+{
+	struct virtq_fixture *f = *state;
+	struct driver *d = &f->driver;
+	struct driver_queue *queue = &d->queues[0];
+	uint64_t page = driver_alloc(d, 2ull * GUEST_PAGE_SIZE, GUEST_PAGE_SIZE);
+	struct virtq_used used = { 0, 0 };
+	_cleanup_free_ uint64_t *words = NULL;
+
+	queue->layout.device = page + GUEST_PAGE_SIZE - sizeof(struct vring_used);
+	assert_int_equal(virtq_begin(f, 0), 0);
+	assert_int_equal(guest_memory_track(&d->memory, NULL), 0);
+	words = calloc(guest_memory_dirty_words(&d->memory), sizeof(*words));
+	assert_non_null(words);
+	virtq_push_all(&f->q, &used, 1);
+	guest_memory_take_dirty(&d->memory, words);
+	assert_true(is_dirty(words, page));
+	assert_true(is_dirty(words, page + GUEST_PAGE_SIZE));
+}
+
 /* Ranges of any number of pages, from any one on: as many bits, and the right ones. */
 static void ranges_of_pages_are_noted(void **state)
 {
@@ -347,6 +368,7 @@ int main(void)
 		test(notifications_are_asked_for),
 		test(data_cross_buffers),
 		test(written_pages_are_noted),
+		test(all_of_the_used_ring_is_noted),
 		test(ranges_of_pages_are_noted),
 		test(pages_are_given_back),
 	};
