@@ -149,16 +149,16 @@ $(BUILD)/helpers/%: tests/integration/helpers/%.c Makefile
 	$(call say,LD,$@)$(CC) $(CPPFLAGS_ALL) -std=gnu17 -O2 $(WARNINGS) -static $< -o $@
 
 # Kernels of a few hundred bytes, for hull-vmm. One is 32-bit code in a 64-bit file, which no compiler makes in one go.
-GUEST_CFLAGS := -std=gnu17 -O1 $(WARNINGS) -ffreestanding -fno-pic -fno-pie -no-pie -nostdlib -static -mgeneral-regs-only \
+GUEST_CFLAGS := -std=gnu17 -O1 $(WARNINGS) -ffreestanding -no-pie -nostdlib -static -mgeneral-regs-only \
 	-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -Wl,--build-id=none -Wl,-T,tests/guests/guest.ld
 GUEST_DEPS := $(GUEST_SRCS) tests/guests/guest.ld Makefile
 $(BUILD)/guests/guest-linux: $(GUEST_DEPS)
 	@mkdir -p $(@D)
-	$(call say,LD,$@)$(CC) -m64 $(GUEST_CFLAGS) $< -o $@
+	$(call say,LD,$@)$(CC) -m64 -fpie $(GUEST_CFLAGS) $< -o $@
 
 $(BUILD)/guests/guest-pvh: $(GUEST_DEPS)
 	@mkdir -p $(@D)
-	$(call say,LD,$@)$(CC) -m32 $(GUEST_CFLAGS) -Wl,-m,elf_i386 $< -o $@.elf32 && \
+	$(call say,LD,$@)$(CC) -m32 -fno-pie $(GUEST_CFLAGS) -Wl,-m,elf_i386 $< -o $@.elf32 && \
 		objcopy -I elf32-i386 -O elf64-x86-64 $@.elf32 $@
 
 FUZZ_LIB_SRCS = $(wildcard base/*.c oci/*.c oci/image/*.c microvm/*.c)
@@ -214,8 +214,9 @@ unit: all $(UNIT_TESTS) $(GUESTS) ## unit tests only
 	@$(TEST_ENV) tests/run $(UNIT_TESTS)
 
 .PHONY: bench
-bench: all $(BENCHES) $(GUESTS) ## time hull beside crun, runc and the kernel's own cost
+bench: all $(BENCHES) $(GUESTS) ## time hull beside crun, runc, QEMU and the kernel's own cost
 	@$(TEST_ENV) tests/bench/run.sh
+	@[ ! -w /dev/kvm ] || $(TEST_ENV) tests/bench/vmm_start.sh
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz

@@ -26,7 +26,7 @@ if [ -r "$kernel" ]; then
 	commands+=(-- "initrd" "$vmm" "${guest[@]}" --initrd "$kernel")
 fi
 if command -v qemu-system-x86_64 >/dev/null; then
-	commands+=(-- qemu qemu-system-x86_64 -M microvm,accel=kvm -m 128 -nodefaults -no-user-config -display none -no-reboot
+	commands+=(-- qemu qemu-system-x86_64 -M 'microvm,accel=kvm' -m 128 -nodefaults -no-user-config -display none -no-reboot
 		-serial stdio -kernel "$build/guests/guest-pvh" -append q)
 fi
 

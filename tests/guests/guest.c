@@ -20,7 +20,8 @@
 //   q  writes one byte, and ends the machine in any monitor
 //   t  triple fault
 //
-// Compiled with -m32 it has the note that makes it PVH, with -m64 it has Linux' 64-bit entry point.
+// Compiled with -m32 it has the note that makes it PVH, with -m64 it has Linux' 64-bit entry point and runs wherever it is loaded (at
+// a multiple of the page size).
 #include <stdint.h>
 
 #define COM1          0x3f8

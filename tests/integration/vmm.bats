@@ -58,6 +58,7 @@ expect_one_line()
 
 # ---- the command line -------------------------------------------------------------------------------
 
+# bats test_tags=quick
 @test "it says how it is used" {
 	run "$VMM" --help
 	expect_status 0
@@ -101,6 +102,7 @@ with_dev()
 
 # ---- kernels ----------------------------------------------------------------------------------------
 
+# bats test_tags=quick
 @test "a kernel is entered by PVH where it has the note, else by Linux' 64-bit protocol" {
 	require_kvm
 	for entry in pvh linux; do
@@ -137,6 +139,7 @@ with_dev()
 	[ "$(cat "$TEST_DIR/serial")" = 'by descriptor' ]
 }
 
+# bats test_tags=quick
 @test "a file that is no kernel, or is cut off, is one line" {
 	require_kvm
 	: >"$TEST_DIR/empty"
@@ -189,6 +192,7 @@ with_dev()
 
 # ---- ends -------------------------------------------------------------------------------------------
 
+# bats test_tags=quick
 @test "a guest that switches off, or resets in any way, ends with 0" {
 	require_kvm
 	for letter in p a r; do

@@ -2,18 +2,21 @@
 /* Whole machines in this process, with the small kernel of tests/guests. Where there is no KVM, nothing is tested. */
 #include "tests/unit/unit.h"
 
+#include <elf.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/message.h"
+#include "microvm/boot.h"
 #include "microvm/control.h"
 #include "microvm/vmm.h"
 
@@ -25,18 +28,26 @@ static void need_kvm(void)
 	}
 }
 
-static struct vmm_config make_config(const char *letters)
+static int open_guest(const char *name)
 {
 	const char *build = getenv("HULL_BUILD");
-	struct vmm_config config;
 	char path[512];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/guests/%s", build ? build : "build", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		fail_msg("%s is not built", path);
+	return fd;
+}
+
+static struct vmm_config make_config(const char *letters)
+{
+	struct vmm_config config;
 
 	need_kvm();
-	snprintf(path, sizeof(path), "%s/guests/guest-pvh", build ? build : "build");
 	vmm_config_init(&config);
-	config.kernel = open(path, O_RDONLY | O_CLOEXEC);
-	if (config.kernel < 0)
-		fail_msg("%s is not built", path);
+	config.kernel = open_guest("guest-pvh");
 	config.cmdline = letters;
 	config.memory = UINT64_C(16) << 20;
 	return config;
@@ -126,6 +137,56 @@ static void machines_end_as_they_say(void **state)
 		assert_string_equal(ending.lines, cases[i].lines);
 		vmm_free(vmm);
 	}
+}
+
+/* A bzImage of the small kernel: its 64-bit entry point is a jump to where that is. */
+static int make_bzimage(void)
+{
+	static const uint8_t jump[] = { 0xe9, 0xfb, 0x0d, 0, 0 }; /* from 0x200 to 0x1000 */
+	struct setup_header header = {
+		.setup_sects = 1,
+		.boot_flag = 0xaa55,
+		.jump = 0x6aeb,
+		.header = 0x53726448,
+		.version = 0x020f,
+		.loadflags = LOADED_HIGH,
+		.xloadflags = XLF_KERNEL_64 | XLF_CAN_BE_LOADED_ABOVE_4G,
+		.cmdline_size = 2047,
+		.pref_address = UINT64_C(8) << 20,
+	};
+	int elf = open_guest("guest-linux"), bz = memfd_create("bzImage", MFD_CLOEXEC);
+	uint8_t code[8192];
+	Elf64_Phdr segment;
+
+	assert_int_equal(pread(elf, &segment, sizeof(segment), sizeof(Elf64_Ehdr)),
+			 sizeof(segment));
+	assert_int_equal(segment.p_type, PT_LOAD);
+	assert_in_range(segment.p_filesz, 1, sizeof(code));
+	assert_int_equal(pread(elf, code, segment.p_filesz, (off_t)segment.p_offset),
+			 segment.p_filesz);
+	header.syssize = (uint32_t)(0x1000 + segment.p_filesz + 15) / 16;
+	header.init_size = (uint32_t)(0x1000 + segment.p_memsz);
+	assert_int_equal(pwrite(bz, &header, sizeof(header), 0x1f1), sizeof(header));
+	assert_int_equal(pwrite(bz, jump, sizeof(jump), 1024 + 0x200), sizeof(jump));
+	assert_int_equal(pwrite(bz, code, segment.p_filesz, 1024 + 0x1000), segment.p_filesz);
+	close(elf);
+	return bz;
+}
+
+static void bzimages_run(void **state)
+{
+	struct vmm_config config = make_config("emvcp and the rest");
+	struct vmm_ending ending;
+	struct vmm *vmm;
+
+	(void)state;
+	close(config.kernel);
+	config.kernel = make_bzimage();
+	vmm = make_vmm(&config);
+	ending = run(vmm);
+	assert_int_equal(ending.reason, VMM_END_POWEROFF);
+	assert_string_equal(ending.lines, "linux\nram 16\nvirt 4\np and the rest\n");
+	vmm_free(vmm);
 }
 
 static void machines_that_never_ran_go_away(void **state)
@@ -475,6 +536,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(machines_end_as_they_say),
+		cmocka_unit_test(bzimages_run),
 		cmocka_unit_test(machines_that_never_ran_go_away),
 		cmocka_unit_test(wrong_machines_are_refused),
 		cmocka_unit_test(threads_confine_themselves_before_the_guest),
