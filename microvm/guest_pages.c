@@ -55,11 +55,16 @@ int guest_memory_track(struct guest_memory *memory, struct error *err)
 
 static void mark(const struct guest_memory *memory, uint64_t offset, uint64_t len)
 {
-	uint64_t last = (offset + len - 1) / GUEST_PAGE_SIZE;
+	uint64_t page = offset / GUEST_PAGE_SIZE, end = (offset + len - 1) / GUEST_PAGE_SIZE + 1;
 
-	for (uint64_t page = offset / GUEST_PAGE_SIZE; page <= last; page++)
-		__atomic_fetch_or(&memory->dirty[page / 64], UINT64_C(1) << page % 64,
+	while (page < end) {
+		uint64_t bit = page % 64, count = end - page < 64 - bit ? end - page : 64 - bit;
+
+		__atomic_fetch_or(&memory->dirty[page / 64],
+				  (count == 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1) << bit,
 				  __ATOMIC_RELAXED);
+		page += count;
+	}
 }
 
 void guest_memory_wrote(const struct guest_memory *memory, const void *host, uint64_t len)

@@ -118,9 +118,11 @@ static uint8_t erase(struct blk *blk, const struct virtq_chain *chain, bool zero
 	uint64_t start = sizeof(struct virtio_blk_outhdr), len = chain->readable_bytes - start;
 	struct virtio_blk_discard_write_zeroes range;
 
+	if (blk->read_only)
+		return VIRTIO_BLK_S_IOERR;
 	if (!virtio_has(&blk->dev, zeroes ? VIRTIO_BLK_F_WRITE_ZEROES : VIRTIO_BLK_F_DISCARD))
 		return VIRTIO_BLK_S_UNSUPP;
-	if (!len || len % sizeof(range) || len / sizeof(range) > RANGES_MAX || blk->read_only)
+	if (!len || len % sizeof(range) || len / sizeof(range) > RANGES_MAX)
 		return VIRTIO_BLK_S_IOERR;
 	blk->spent += SLICE;
 	for (uint64_t at = 0; at < len; at += sizeof(range)) {

@@ -170,7 +170,7 @@ int virtq_pop(struct virtq *q, struct virtq_chain *chain)
 	chain->head = head;
 	chain->readable = chain->writable = 0;
 	chain->readable_bytes = chain->writable_bytes = 0;
-	if (head >= q->size || !walk(q, head, chain))
+	if (!walk(q, head, chain))
 		return broken(q);
 	q->next_avail++;
 	return 1;

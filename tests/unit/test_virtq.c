@@ -286,6 +286,52 @@ static void written_pages_are_noted(void **state)
 	assert_int_equal(count_dirty(f, words), 1);
 }
 
+/* The used ring's index and its elements lie on two pages. */
+static void all_of_the_used_ring_is_noted(void **state)
+{
+	struct virtq_fixture *f = *state;
+	struct driver *d = &f->driver;
+	struct driver_queue *queue = &d->queues[0];
+	uint64_t page = driver_alloc(d, 2ull * GUEST_PAGE_SIZE, GUEST_PAGE_SIZE);
+	struct virtq_used used = { 0, 0 };
+	_cleanup_free_ uint64_t *words = NULL;
+
+	queue->layout.device = page + GUEST_PAGE_SIZE - sizeof(struct vring_used);
+	assert_int_equal(virtq_begin(f, 0), 0);
+	assert_int_equal(guest_memory_track(&d->memory, NULL), 0);
+	words = calloc(guest_memory_dirty_words(&d->memory), sizeof(*words));
+	assert_non_null(words);
+	virtq_push_all(&f->q, &used, 1);
+	guest_memory_take_dirty(&d->memory, words);
+	assert_true(is_dirty(words, page));
+	assert_true(is_dirty(words, page + GUEST_PAGE_SIZE));
+}
+
+/* Ranges of any number of pages, from any one on: as many bits, and the right ones. */
+static void ranges_of_pages_are_noted(void **state)
+{
+	struct virtq_fixture *f = *state;
+	const struct guest_memory *memory = &f->driver.memory;
+	const unsigned lengths[] = { 1, 2, 63, 64, 65, 127, 128, 129, 200 };
+	uint8_t *host = driver_at(&f->driver, 0, 1);
+	_cleanup_free_ uint64_t *words = NULL;
+
+	assert_int_equal(guest_memory_track(&f->driver.memory, NULL), 0);
+	words = calloc(guest_memory_dirty_words(memory), sizeof(*words));
+	assert_non_null(words);
+	for (unsigned first = 0; first < 130; first++) {
+		for (unsigned i = 0; i < ARRAY_SIZE(lengths); i++) {
+			memset(words, 0, 64 * sizeof(*words));
+			guest_memory_wrote(memory, host + first * (size_t)GUEST_PAGE_SIZE,
+					   lengths[i] * (size_t)GUEST_PAGE_SIZE);
+			guest_memory_take_dirty(memory, words);
+			for (unsigned page = 0; page < 64 * 64; page++)
+				assert_int_equal(words[page / 64] >> page % 64 & 1,
+						 page >= first && page - first < lengths[i]);
+		}
+	}
+}
+
 static void pages_are_given_back(void **state)
 {
 	struct virtq_fixture *f = *state;
@@ -322,6 +368,8 @@ int main(void)
 		test(notifications_are_asked_for),
 		test(data_cross_buffers),
 		test(written_pages_are_noted),
+		test(all_of_the_used_ring_is_noted),
+		test(ranges_of_pages_are_noted),
 		test(pages_are_given_back),
 	};
 

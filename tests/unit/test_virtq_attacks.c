@@ -133,6 +133,20 @@ static void more_available_than_there_can_be_is_refused(void **state)
 	assert_breaks(f);
 }
 
+/* Behind the table lie good descriptors, that would do if they were looked at. */
+static void make_long_table(struct virtq_fixture *f)
+{
+	struct driver_queue *queue = &f->driver.queues[0];
+	const struct vring_desc good = { .addr = 0x10000, .len = 1 };
+	const uint64_t len = 0x10000 * sizeof(good);
+
+	queue->layout.descriptors = driver_alloc(&f->driver, len, 16);
+	queue->descriptors = driver_at(&f->driver, queue->layout.descriptors, len);
+	for (unsigned i = 0; i < 0x10000; i++)
+		queue->descriptors[i] = good;
+	assert_int_equal(virtq_begin(f, INDIRECT), 0);
+}
+
 static void heads_and_links_are_in_the_table(void **state)
 {
 	struct virtq_fixture *f = *state;
@@ -140,8 +154,10 @@ static void heads_and_links_are_in_the_table(void **state)
 	struct driver_buffer buffers[] = { { 0x10000, 1, false }, { 0x10000, 1, false } };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
+		make_long_table(f);
 		driver_offer(&f->driver, 0, wrong[i]);
 		assert_breaks(f);
+		make_long_table(f);
 		descriptor(f, virtq_offer(f, buffers, 2))->next = wrong[i];
 		assert_breaks(f);
 	}
@@ -292,7 +308,8 @@ static void indirect_tables_are_negotiated(void **state)
 static void indirect_tables_have_sensible_lengths(void **state)
 {
 	struct virtq_fixture *f = *state;
-	const uint32_t wrong[] = { 0,          1,         15, 17, 63, 16 * (VIRTQ_IOV_MAX + 1),
+	const uint32_t wrong[] = { 0,          1,         15, 65,
+				   79,         17,        63, 16 * (VIRTQ_IOV_MAX + 1),
 				   UINT32_MAX, 0xfffffff0 };
 	struct vring_desc *link;
 
@@ -350,6 +367,10 @@ static void indirect_links_are_in_the_table(void **state)
 	assert_breaks(f);
 	table = offer_table(f, &link);
 	table[2].next = 0xffff;
+	assert_breaks(f);
+	/* Of the table's four entries the last is good, but not in its length. */
+	table = offer_table(f, &link);
+	link->len = 3 * sizeof(*table);
 	assert_breaks(f);
 	/* A loop in it. */
 	table = offer_table(f, &link);
