@@ -144,6 +144,8 @@ static int make_file(struct fs_request *req, const struct fuse_create_in *in, co
 		return -ENOTDIR;
 	if ((in->flags & O_ACCMODE) == O_ACCMODE)
 		return -EINVAL;
+	if (fs->files.used == fs->files.count_max)
+		return -ENFILE; /* before it is made */
 	r = fs_creds_assume(&fs->creds, req->header.uid, req->header.gid, in->umask);
 	if (r < 0)
 		fd = r;

@@ -2,6 +2,9 @@
 /*
  * A file system device (virtio 1.2, 5.11), the monitor's part: configuration space, and telling the file server, another
  * process, where the queues are. That serves them alone, and interrupts the guest itself.
+ *
+ * The driver's resets and starts are register accesses, so it is a vCPU thread that talks to the server (sendmsg, recvmsg, poll; epoll_ctl and
+ * close where the server is lost), and waits for its answer.
  */
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>

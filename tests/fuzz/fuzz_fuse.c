@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/remove.h"
+#include "base/syscalls.h"
 #include "microvm/fs_fuse.h"
 #include "microvm/fs_path.h"
 
@@ -98,22 +99,30 @@ static uint64_t next_word(struct input *in)
 
 static const char *next_name(struct input *in)
 {
-	static const char *const words[] = { "a",
-					     "b",
-					     "c",
-					     "d",
-					     "..",
-					     ".",
-					     "",
-					     "a/b",
-					     "../outside/secret",
-					     "/",
-					     "user.a",
-					     "user.b",
-					     "trusted.a",
-					     "system.posix_acl_access",
-					     "security.capability",
-					     "../outside" };
+	static const char *const words[] = {
+		"a",
+		"b",
+		"c",
+		"d",
+		"e",
+		"f",
+		"g",
+		"h",
+		"i",
+		"j",
+		"a/b",
+		"../outside/secret",
+		"../outside",
+		"..",
+		".",
+		"",
+		"/",
+		"user.a",
+		"user.b",
+		"trusted.a",
+		"system.posix_acl_access",
+		"security.capability",
+	};
 
 	return words[next(in) % ARRAY_SIZE(words)];
 }
@@ -232,6 +241,43 @@ static void make_request(struct request *req, struct input *in)
 	memcpy(req->bytes, &header, sizeof(header) < req->len ? sizeof(header) : req->len);
 }
 
+/* ---- the host ----------------------------------------------------------------------------- */
+
+/* The tree, or a directory in it. */
+static int open_host_dir(unsigned which)
+{
+	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+				.resolve = RESOLVE_NO_SYMLINKS };
+	char path[] = "tree/a";
+
+	path[5] = (char)('a' + which % 4);
+	if (which & 4)
+		path[4] = '\0';
+	return sys_openat2(work_fd, path, &how);
+}
+
+/* Somebody moves and removes files meanwhile, without the server's knowledge. */
+static void change_host(struct input *in)
+{
+	char from[2] = { (char)('a' + next(in) % 10) }, to[2] = { (char)('a' + next(in) % 10) };
+	_cleanup_close_ int dir = open_host_dir(next(in)), dir2 = open_host_dir(next(in));
+
+	switch (next(in) % 4) {
+	case 0:
+		renameat(dir, from, dir2, to);
+		break;
+	case 1:
+		renameat2(dir, from, dir2, to, RENAME_EXCHANGE);
+		break;
+	case 2:
+		unlinkat(dir, from, 0);
+		break;
+	default:
+		mkdirat(dir, from, 0755);
+		break;
+	}
+}
+
 /* ---- serving ------------------------------------------------------------------------------ */
 
 static void serve(struct fs *fs, struct input *in, struct request *req)
@@ -297,6 +343,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	add(&req, &init, sizeof(init));
 	serve(fs, &(struct input){ 0 }, &req);
 	while (in.left) {
+		if (*in.data == 0xff)
+			change_host(&in);
 		make_request(&req, &in);
 		serve(fs, &in, &req);
 	}

@@ -248,11 +248,14 @@ static void open_files_are_bounded(void **state)
 	struct fs_client *c = *state;
 	uint64_t node, fh = fs_create(c, ROOT, "file", O_RDWR, 0600, &node);
 	struct fuse_open_in in = { 0 };
+	struct fuse_entry_out entry;
 	struct fuse_open_out out;
 
 	for (int i = 0; i < 3; i++)
 		fs_open(c, node, O_RDONLY);
 	assert_int_equal(fs_try_open(c, node, O_RDONLY, &out), -ENFILE);
+	assert_int_equal(fs_try_create(c, ROOT, "new", O_RDWR, 0600, &entry, &out), -ENFILE);
+	assert_int_equal(faccessat(c->tree, "new", F_OK, 0), -1);
 	assert_int_equal(fs_call(c, FUSE_OPENDIR, ROOT, &in, sizeof(in), NULL, NULL), -ENFILE);
 	fs_release(c, node, fh);
 	fs_open(c, node, O_RDONLY);

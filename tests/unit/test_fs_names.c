@@ -303,10 +303,10 @@ static void directories_turned_inside_out(void **state)
 	assert_int_equal(renameat(c->tree, "a/b", c->tree, "b"), 0);
 	assert_int_equal(renameat(c->tree, "a", c->tree, "b/a"), 0);
 	assert_int_equal(fs_lookup(c, b, "a"), a);
-	assert_int_equal(fs_lookup(c, ROOT, "b"), b);
+	/* Two that held one another would never be freed. */
 	fs_forget(c, a, 2);
 	fs_getattr(c, b, &(struct fuse_attr){ 0 });
-	fs_forget(c, b, 2);
+	fs_forget(c, b, 1);
 	assert_int_not_equal(fs_lookup(c, ROOT, "b"), b);
 }
 
