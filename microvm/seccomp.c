@@ -24,7 +24,7 @@
 
 #define PROGRAM_MAX 512 /* instructions */
 
-static const unsigned vcpu_ioctls[] = { KVM_RUN, KVM_KVMCLOCK_CTRL };
+static const unsigned vcpu_ioctls[] = { KVM_RUN, KVM_KVMCLOCK_CTRL, TUNSETOFFLOAD };
 static const unsigned device_ioctls[] = {
 	TIOCGWINSZ, FIONREAD, TUNGETIFF, TUNSETVNETHDRSZ, TUNSETOFFLOAD, KVM_SET_USER_MEMORY_REGION
 };
@@ -37,7 +37,8 @@ static const unsigned unix_only[] = { AF_UNIX };
 #define ONE_OF(n, words) (n), (words), ARRAY_SIZE(words)
 
 static const struct jail_rule vcpu_rules[] = {
-	{ SYS_ioctl, ONE_OF(1, vcpu_ioctls), "enter the guest" },
+	{ SYS_ioctl, ONE_OF(1, vcpu_ioctls),
+	  "enter the guest; what a tap takes over, when a driver begins" },
 	{ SYS_futex, ANY, "locks of devices, pause and resume" },
 	{ SYS_write, ANY, "raise an interrupt, wake the device thread, a line of the log" },
 	{ SYS_read, ANY, "take an eventfd's count" },
