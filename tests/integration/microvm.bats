@@ -279,7 +279,7 @@ setup()
 	set_args cat /tmp/started
 	run h run --bundle "$BUNDLE" "$ID"
 	expect_status 0
-	expect_match -- '-hull$'
+	expect_match 'hull$'
 	[ "$(jq -r .id "$TEST_DIR/created")" = "$ID" ]
 	[ -e "$TEST_DIR/poststart" ] && [ -e "$TEST_DIR/poststop" ]
 }
@@ -295,6 +295,7 @@ setup()
 	ip -n "$ID" link set lo up
 	ip -n "$ID" route add default via 10.99.7.1
 	update_config --arg ns "/run/netns/$ID" '(.linux.namespaces[] | select(.type == "network")).path = $ns'
+	update_config '.process.capabilities |= map_values(. + ["CAP_NET_RAW"])'
 	mac=$(ip -n "$ID" -json link show eth0 | jq -r '.[0].address')
 	set_args sh -c 'cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu; ip route; ping -c 2 -W 5 10.99.7.1 | grep received; nc -l -p 7000'
 	h run --bundle "$BUNDLE" "$ID" </dev/null >"$OUT" 2>&1 &
