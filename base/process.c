@@ -30,6 +30,12 @@ int process_read_stat(pid_t pid, struct process_stat *st, struct error *err)
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	n = file_read_small(AT_FDCWD, path, buf, sizeof(buf), NULL);
+	if (n == -ENOENT && (kill(pid, 0) == 0 || errno == EPERM))
+		return error_set(
+			err, EACCES,
+			"`/proc` hides process %d from this user; have it mounted without hidepid, or with "
+			"the gid= of a group that the user is in",
+			pid);
 	if (n == -ENOENT || n == -ESRCH)
 		return error_set(err, ESRCH, "process %d does not exist", pid);
 	if (n < 0)

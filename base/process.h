@@ -16,7 +16,7 @@ struct process_stat {
 	uint64_t start_time;
 };
 
-/* 0, or -ESRCH where there is no such process. */
+/* 0, or -ESRCH where there is no such process, -EACCES where procfs hides it (its mount option hidepid). */
 int process_read_stat(pid_t pid, struct process_stat *st, struct error *err);
 
 /*

@@ -18,6 +18,9 @@ setup()
 	chmod 711 "$TEST_DIR"
 	cp "$HULL" "$TEST_DIR/hull"
 	HULL_COPY=$TEST_DIR/hull
+	# A host whose /proc hides processes from users has no containers of theirs: they get another one here.
+	OWN_PROC=()
+	! grep -q '^[^ ]* /proc .*hidepid=' /proc/mounts || mount_own_proc rw
 	as_user test -x "$HULL_COPY" || skip "an ordinary user cannot reach $TEST_DIR (tests/run makes a place where it can)"
 	update_config '.linux.namespaces += [{type: "user"}] | .linux.namespaces |= map(select(.type != "network"))
 		| .linux.uidMappings = [{containerID: 0, hostID: $id, size: 1}] | .linux.gidMappings = .linux.uidMappings
@@ -34,16 +37,29 @@ teardown()
 	hull_teardown
 }
 
+# The user's commands see a /proc of their own: mount_own_proc OPTIONS
+mount_own_proc()
+{
+	# shellcheck disable=SC2016 # for that shell
+	OWN_PROC=(unshare --mount sh -c 'mount -t proc -o "$0" proc /proc && exec "$@"' "$1")
+}
+
 # Runs a command as the user, with nothing of root's.
 as_user()
 {
-	without_bats setpriv --reuid "$OWNER_ID" --regid "$OWNER_ID" --clear-groups \
+	without_bats "${OWN_PROC[@]}" setpriv --reuid "$OWNER_ID" --regid "$OWNER_ID" --clear-groups \
 		env -i PATH="$PATH" HOME="$TEST_DIR" XDG_RUNTIME_DIR="$RUN" HULL_TEST="$ID" "$@"
 }
 
 u()
 {
 	as_user "$HULL_COPY" "$@"
+}
+
+# The first of the user's other ids; of users and of groups it is the same here.
+first_subid()
+{
+	sed -n "s/^$OWNER:\([0-9]*\):.*/\1/p" /etc/subuid | head -n 1
 }
 
 # An ordinary user with ids to map and a systemd manager of its own.
@@ -84,6 +100,14 @@ as_delegated()
 	[ ! -e "$RUN/hull/$ID" ]
 }
 
+@test "a /proc that hides processes from users: an error that says so, and nothing left" {
+	set_args sleep 1000
+	mount_own_proc hidepid=invisible
+	run u run --bundle "$BUNDLE" "$ID"
+	expect_error 'hides process [0-9]+ from this user; .*hidepid'
+	[ ! -e "$RUN/hull/$ID" ]
+}
+
 @test "an ordinary user's limits need a cgroup: an error, not silence" {
 	update_config '.linux.resources.memory.limit = 67108864'
 	run u run --bundle "$BUNDLE" "$ID"
@@ -94,7 +118,7 @@ as_delegated()
 @test "newuidmap maps an ordinary user's other ids" {
 	require_cmd newuidmap newgidmap
 	[ -n "$OWNER" ] || skip "no ordinary user has ids to map"
-	first=$(sed -n "s/^$OWNER:\([0-9]*\):.*/\1/p" /etc/subuid | head -n 1)
+	first=$(first_subid)
 	update_config '.linux.uidMappings += [{containerID: 1, hostID: $first, size: 1000}]
 		| .linux.gidMappings = .linux.uidMappings | .process.user = {uid: 7, gid: 8, additionalGids: [9]}' --argjson first "$first"
 	set_args sh -c 'id; cat /proc/self/uid_map; touch /tmp/file'
@@ -109,9 +133,16 @@ as_delegated()
 	u delete --force "$ID"
 }
 
-@test "in a delegated cgroup an ordinary user's container has one of its own, can be paused, and leaves nothing" {
-	cgroup_is_v2 || skip "not a pure cgroup v2 host"
-	require_manager
+@test "without newuidmap, more ids than one's own are refused, and it is named" {
+	update_config '.linux.uidMappings += [{containerID: 1, hostID: 100000, size: 1000}]'
+	run as_user env PATH="$TEST_DIR" "$HULL_COPY" run --bundle "$BUNDLE" "$ID"
+	expect_error 'run newuidmap \(package uidmap\).*No such file'
+	[ ! -e "$RUN/hull/$ID" ]
+}
+
+# With a cgroup of its own a container can be paused, and its processes are known; it leaves nothing.
+script_delegated()
+{
 	set_args sh -c "$SLEEPER"
 	cat >"$TEST_DIR/script" <<-'SCRIPT'
 		set -e
@@ -124,13 +155,20 @@ as_delegated()
 		[ "$("$HULL" state "$ID" | jq -r .status)" = paused ]
 		"$HULL" resume "$ID"
 		"$HULL" ps --format json "$ID" | grep -w "$pid"
-		"$HULL" exec "$ID" true
+		"$HULL" exec "$ID" id
 		"$HULL" delete --force "$ID"
 		[ ! -e "/sys/fs/cgroup$own/hull-$ID" ]
 		echo "all is well"
 	SCRIPT
+}
+
+@test "in a delegated cgroup an ordinary user's container has one of its own: with one id" {
+	cgroup_is_v2 || skip "not a pure cgroup v2 host"
+	require_manager
+	script_delegated
 	run as_delegated bash -x "$TEST_DIR/script"
 	expect_status 0
+	expect_match '^uid=0\(root\) gid=0\(root\)'
 	expect_match '^all is well$'
 }
 
@@ -245,6 +283,30 @@ nest()
 	expect_status 5
 	expect_match '^inner$'
 	expect_match '^ *0 +(0|200000) +65536$'
+}
+
+@test "nested: an ordinary user's container, and another in it" {
+	nest
+	cp "$TEST_DIR/rootless.json" "$BUNDLE/config.json"
+	update_config '.root.readonly = false | .linux.maskedPaths = [] | .linux.readonlyPaths = [] | del(.linux.seccomp)
+		| .process.noNewPrivileges = false | .process.capabilities |= map_values($caps)
+		| .mounts += [{destination: "/hull", source: $hull, type: "bind", options: ["bind", "ro"]},
+			{destination: "/inner", source: $inner, type: "bind", options: ["bind"]},
+			{destination: "/run", source: "tmpfs", type: "tmpfs"}]' \
+		--arg hull "$HULL_COPY" --arg inner "$TEST_DIR/inner" \
+		--argjson caps "$("$HULL" features | jq -c .linux.capabilities)"
+	jq '.linux.namespaces |= map(select(.type != "network")) | del(.linux.resources)
+		| .mounts |= map(if .type == "devpts" then .options -= ["gid=5"] else . end)
+		| .mounts |= map(if .type == "sysfs" then {destination: "/sys", source: "/sys", type: "none",
+			options: ["rbind", "nosuid", "noexec", "nodev", "ro"]} else . end)
+		| .mounts |= map(select(.type != "cgroup"))' "$TEST_DIR/inner/config.json" >"$TEST_DIR/inner/new"
+	mv "$TEST_DIR/inner/new" "$TEST_DIR/inner/config.json"
+	chown -R "$OWNER_ID:$OWNER_ID" "$TEST_DIR/inner" "$BUNDLE"
+	set_args /hull run --bundle /inner "inner-$ID"
+	run u run --bundle "$BUNDLE" "$ID"
+	expect_status 5
+	expect_match '^inner$'
+	expect_match "^ *0 +(0|$OWNER_ID) +1\$"
 }
 
 @test "nested: an idmapped mount in a container with a user namespace" {
