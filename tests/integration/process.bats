@@ -134,7 +134,7 @@ load helpers
 	[ -d /sys/fs/selinux ] || {
 		update_config '.process.selinuxLabel = "system_u:system_r:container_t:s0:c1,c2"'
 		run_script true
-		expect_error '/process/selinuxLabel: set .system_u:system_r:container_t:s0:c1,c2.'
+		expect_error '^hull: /process/selinuxLabel .*: set .system_u:system_r:container_t:s0:c1,c2.'
 		expect_nothing_left
 	}
 	[ -d /sys/kernel/security/apparmor ] || {

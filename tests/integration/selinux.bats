@@ -50,6 +50,6 @@ SHOW="tr -d '\\0' </proc/self/attr/current"
 @test "a label that the policy does not know is an error with its place" {
 	update_config '.process.selinuxLabel = "system_u:system_r:no_such_type_t:s0"'
 	run_script true
-	expect_error '/process/selinuxLabel: set .system_u:system_r:no_such_type_t:s0.'
+	expect_error '^hull: /process/selinuxLabel .*: set .system_u:system_r:no_such_type_t:s0.'
 	expect_nothing_left
 }

@@ -40,6 +40,8 @@ STRICTER = [
     (r"/root/path", empty, 'config.md: "a directory MUST exist at the path", "an absolute path or a relative path": "" is neither'),
     (r"/mounts/\d+/destination", empty, 'config.md: "path inside container"; POSIX resolves no empty path'),
     (r"/process/cwd", not_absolute, 'config.md: "This value MUST be an absolute path"'),
+    (r"/process/user/(uid|gid|additionalGids/\d+)", (2**32 - 1).__eq__,
+     'config.md: "specifies the user ID": to setresuid(2) this one is none, and means no change; ' + VALID_VALUES),
     (r"/process/args", empty, 'config.md: "at least one entry is REQUIRED"'),
     (r"/process/oomScoreAdj", outside(-1000, 1000), 'config.md: "the runtime MUST set oom_score_adj to the given value": Linux has no other'),
     (r"/process/rlimits/\d+/type", anything, 'config.md: "If rlimits contains duplicated entries with same type, the runtime MUST generate an error"'),
