@@ -45,6 +45,7 @@ guest()
 # The same in the background: its process is $vmm_pid, its output $TEST_DIR/out.
 start_guest()
 {
+	rm -f "$TEST_DIR/out" # of an earlier one
 	"$VMM" --kernel "$GUESTS/guest-pvh" --cmdline "$1" --serial - "${@:2}" >"$TEST_DIR/out" 2>"$TEST_DIR/err" 3>&- 4>&- &
 	vmm_pid=$!
 }
