@@ -148,9 +148,25 @@ static void only_taps_and_sockets_are_networks(void **state)
 
 	assert_null(virtio_net_new(&options, &f->driver.memory, &f->driver.loop, &err));
 	assert_int_not_equal(err.code, 0);
-	options.tap = -1;
-	assert_null(virtio_net_new(&options, &f->driver.memory, &f->driver.loop, &err));
-	assert_int_equal(err.code, EBADF);
+}
+
+/* A card without a cable is one; what is sent is dropped, and no more than a tap can be plugged in. */
+static void a_card_without_a_tap(void **state)
+{
+	struct fixture *f = *state;
+	struct virtio_net_options options = { .tap = -1 };
+	struct driver other;
+	struct driver_buffer packet = { .len = HEADER + 60 };
+	struct error err = { 0 };
+
+	(void)f;
+	driver_open(&other, DRIVER_MEMORY_SIZE);
+	driver_start(&other, virtio_net_new(&options, &other.memory, &other.loop, &err), 0);
+	packet.gpa = driver_alloc(&other, packet.len, 8);
+	assert_int_equal(driver_finish(&other, 1, driver_send(&other, 1, &packet, 1)), 0);
+	assert_true(virtio_net_attach(other.dev, open("/dev/null", O_RDWR | O_CLOEXEC), &err) < 0);
+	assert_false(driver_broken(&other));
+	driver_close(&other);
 }
 
 /* ---- to the guest ---------------------------------------------------------------------------- */
@@ -581,6 +597,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(the_device_describes_itself),
 		test(only_taps_and_sockets_are_networks),
+		test(a_card_without_a_tap),
 		test(packets_come_in),
 		test(packets_wait_for_buffers),
 		test(buffers_are_cut_anywhere),

@@ -100,18 +100,27 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void begin(struct fixture *f, uint64_t features)
+/* late: the tap is plugged in when the driver runs already. */
+static void begin_with(struct fixture *f, uint64_t features, bool late)
 {
-	struct virtio_net_options options = { .mac = { 2, 0, 0, 0, 0, 1 } };
+	struct virtio_net_options options = { .tap = -1, .mac = { 2, 0, 0, 0, 0, 1 } };
 	struct error err = { 0 };
 
 	/* Each test has a namespace of its own; the last one's goes with its devices. */
 	if (unshare(CLONE_NEWNET) < 0 || !open_tap(f, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR) ||
 	    !open_packets(f))
 		skip();
-	options.tap = take_fd(&f->tap);
+	if (!late)
+		options.tap = take_fd(&f->tap);
 	driver_start(&f->driver, virtio_net_new(&options, &f->driver.memory, &f->driver.loop, &err),
 		     features | BIT64(VIRTIO_NET_F_MRG_RXBUF));
+	if (late)
+		assert_int_equal(virtio_net_attach(f->driver.dev, take_fd(&f->tap), &err), 0);
+}
+
+static void begin(struct fixture *f, uint64_t features)
+{
+	begin_with(f, features, false);
 }
 
 /* The Internet checksum without the complement at the end; len is even. */
@@ -242,14 +251,12 @@ static void make_small(struct packet *packet)
 	memcpy(packet->frame.data, "contents", 8);
 }
 
-static void frames_come_and_go(void **state)
+static void frames_are_carried(struct fixture *f)
 {
-	struct fixture *f = *state;
 	static struct packet sent, got;
 	uint64_t start;
 	struct driver_buffer buffer;
 
-	begin(f, 0);
 	start = offer_pages(f);
 	make_small(&sent);
 	host_sends(f, &sent, 500);
@@ -263,6 +270,22 @@ static void frames_come_and_go(void **state)
 	driver_finish(&f->driver, TRANSMIT, driver_send(&f->driver, TRANSMIT, &buffer, 1));
 	assert_int_equal(host_receives(f, PROTOCOL, &got), 300);
 	assert_memory_equal(&got.frame, &sent.frame, 300);
+}
+
+static void frames_come_and_go(void **state)
+{
+	struct fixture *f = *state;
+
+	begin(f, 0);
+	frames_are_carried(f);
+}
+
+static void a_tap_may_be_plugged_in_later(void **state)
+{
+	struct fixture *f = *state;
+
+	begin_with(f, OFFLOADS, true);
+	frames_are_carried(f);
 }
 
 static void large_packets_come_whole_where_that_was_agreed_on(void **state)
@@ -384,6 +407,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(frames_come_and_go),
+		test(a_tap_may_be_plugged_in_later),
 		test(large_packets_come_whole_where_that_was_agreed_on),
 		test(large_packets_come_in_pieces_otherwise),
 		test(large_packets_go_out_where_that_was_agreed_on),
