@@ -243,8 +243,9 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 	 * Others may act on the container from here on. What happens next depends on its processes, which can stop ours,
 	 * and it must stay possible to kill it.
 	 */
-	if (c.sandbox.ops->kind ==
-	    SANDBOX_MICROVM) /* what reaches it is in there; the lock is not this descriptor's */
+	assert(c.sandbox.ops);
+	/* What reaches a microVM is in there. The lock is not this descriptor's. */
+	if (c.sandbox.ops->kind == SANDBOX_MICROVM)
 		state_dir = openat(c.dir, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	close_fd(&c.dir);
 	c.sandbox.state_dir = state_dir;
@@ -252,7 +253,6 @@ int runtime_exec(const struct store *store, const char *id, struct runtime_exec 
 	request.status = c.status;
 	request.io = (struct sandbox_io){ .console_socket = console,
 					  .preserve_fds = exec->preserve_fds };
-	assert(c.sandbox.ops);
 	r = c.sandbox.ops->exec(&c.sandbox, &request, err);
 	exec->exec_failed = c.sandbox.exec_failed;
 	if (r < 0)
