@@ -30,10 +30,12 @@ int fs_open_descriptors(int proc, struct error *err)
 	struct statfs st;
 	int fd;
 
-	if (proc < 0)
-		proc = own = mount_procfs();
-	if (proc < 0)
-		proc = own = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (proc < 0) {
+		own = mount_procfs();
+		if (own < 0)
+			own = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		proc = own;
+	}
 	if (proc < 0)
 		return error_errno(err, errno, "open `/proc`");
 	fd = openat(proc, "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -188,7 +188,9 @@ struct virtio_device *virtio_fs_new(int server, const char *tag, const struct gu
 		r = error_set(err, EINVAL, "virtio-fs: a tag has 1 to %zu bytes, not `%s`",
 			      sizeof(fs->config.tag), tag);
 	if (r == 0) {
-		memcpy(fs->config.tag, tag, len);
+		/* A tag that fills its place has no NUL behind it (virtio 1.2, 5.11.4). */
+		for (size_t i = 0; i < len; i++)
+			fs->config.tag[i] = (uint8_t)tag[i];
 		fs->source =
 			(struct loop_source){ .fd = server, .callback = server_spoke, .data = fs };
 		r = loop_watch(loop, &fs->source, EPOLLIN, err);

@@ -104,7 +104,7 @@ ssize_t microvm_order(const struct sandbox *sb, uint32_t order, const void *payl
 		struct error error;
 		char bytes[sizeof(struct error)];
 	} buf;
-	struct message message;
+	struct message message = { 0 };
 	int r;
 
 	if (dir < 0)

@@ -238,7 +238,7 @@ int microvm_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *er
 	struct oci_process process = *exec->process;
 	_cleanup_strbuf_ struct strbuf json = { 0 };
 	_cleanup_close_ int terminal = -EBADF, channel = -EBADF, dir = microvm_open_dir(sb, err);
-	int ends[2], r;
+	int ends[2] = { -EBADF, -EBADF }, r;
 
 	if (dir < 0)
 		return dir;

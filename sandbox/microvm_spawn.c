@@ -274,9 +274,10 @@ file_server_main(struct microvm_plan *plan, int program, int socket_end, bool in
 	add_fd(&c, "--file-server", socket_end, "");
 	if (r == 0)
 		r = keep_only(kept, ARRAY_SIZE(kept), &err);
-	if (r == 0)
-		r = c.failed ? error_errno(&err, ENOMEM, "start the file server")
-			     : execute(program, &c, &err);
+	if (r == 0 && c.failed)
+		error_errno(&err, ENOMEM, "start the file server");
+	else if (r == 0)
+		execute(program, &c, &err);
 	fail(plan->sync, &err);
 }
 
@@ -399,9 +400,10 @@ vmm_main(struct microvm_plan *plan, int program, const struct vmm_fds *fds, bool
 		r = take_streams(plan, &err);
 	if (r == 0)
 		r = keep_only(kept, ARRAY_SIZE(kept), &err);
-	if (r == 0)
-		r = c.failed ? error_errno(&err, ENOMEM, "start hull-vmm")
-			     : execute(program, &c, &err);
+	if (r == 0 && c.failed)
+		error_errno(&err, ENOMEM, "start hull-vmm");
+	else if (r == 0)
+		execute(program, &c, &err);
 	fail(plan->sync, &err);
 }
 

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/file.h"
+#include "base/number.h"
 #include "base/strbuf.h"
 #include "cmd/hull-guest/guest.h"
 
@@ -19,21 +20,29 @@ struct process {
 	char command[COMMAND_MAX];
 };
 
-/* What is between the last ")" of /proc/PID/stat and its end: state, parent, …; the name in front of it may have anything. */
+#define FIELD_PARENT 1 /* of those behind the name: state, parent, …: proc(5) */
+#define FIELD_USER   11
+#define FIELD_SYSTEM 12
+
+/* What is behind the last ")" of /proc/PID/stat; the name in front of it may have anything. */
 static bool parse_stat(char *text, struct process *p)
 {
-	char *fields = strrchr(text, ')'), *name = strchr(text, '(');
-	unsigned long long user, system;
+	char *fields = strrchr(text, ')'), *name = strchr(text, '('), *save = NULL, *word;
+	uint64_t values[FIELD_SYSTEM + 1] = { 0 };
+	unsigned n = 0;
 
 	if (!fields || !name || name > fields)
 		return false;
 	*fields = '\0';
 	snprintf(p->command, sizeof(p->command), "[%s]", name + 1);
-	if (sscanf(fields + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &p->parent,
-		   &user, &system) != 3)
-		return false;
-	p->ticks = user + system;
-	return true;
+	for (word = strtok_r(fields + 1, " ", &save); word && n <= FIELD_SYSTEM;
+	     word = strtok_r(NULL, " ", &save), n++)
+		/* Some may be negative; none of those that are wanted. */
+		if (!parse_u64(word, UINT64_MAX, &values[n]))
+			values[n] = 0;
+	p->parent = (int)values[FIELD_PARENT];
+	p->ticks = values[FIELD_USER] + values[FIELD_SYSTEM];
+	return n > FIELD_SYSTEM;
 }
 
 static bool read_process(int pid, struct process *p)

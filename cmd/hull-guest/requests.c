@@ -220,10 +220,11 @@ static int serve_create(struct request *request, struct error *err)
 		r = mount_shared(err);
 	if (r == 0)
 		r = wants_terminal(json, create.config_len, &tty, err);
-	if (r == 0)
-		r = config = as_file(json, create.config_len, &path, err);
 	if (r < 0)
 		return r;
+	config = as_file(json, create.config_len, &path, err);
+	if (config < 0)
+		return config;
 	creation.config = path.s;
 	session_init(&session, guest->main_connection, tty);
 	r = make_with_streams(&session, &create.size, create_container, &creation, err);
@@ -306,14 +307,16 @@ static int serve_exec(struct request *request, struct error *err)
 	r = load_id(request->guest, id, sizeof(id), err);
 	if (r == 0)
 		r = process_terminal(json, exec.process_len, &tty, err);
-	if (r == 0)
-		r = process = as_file(json, exec.process_len, &path, err);
 	if (r < 0)
 		return r;
+	process = as_file(json, exec.process_len, &path, err);
+	if (process < 0)
+		return process;
 	execution.exec.process_file = path.s;
 	execution.exec.ignore_paused = (exec.flags & AGENT_IGNORE_PAUSED) != 0;
 	if (exec.cgroups_len)
-		execution.exec.cgroups = cgroups = split(json + exec.process_len, exec.cgroups_len);
+		cgroups = split(json + exec.process_len, exec.cgroups_len);
+	execution.exec.cgroups = cgroups;
 	session_init(&session, request->connection, tty);
 	r = make_with_streams(&session, &exec.size, execute, &execution, err);
 	request->exec_failed = execution.exec.exec_failed;

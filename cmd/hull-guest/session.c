@@ -262,7 +262,7 @@ static void on_child(struct loop_source *source, uint32_t events)
 static int start_relays(struct carrier *c, struct error *err)
 {
 	struct session *s = c->session;
-	int in_to = s->ends[0], in_from = take_fd(&s->streams[0]), r;
+	int in_to, in_from = take_fd(&s->streams[0]), r;
 
 	if (!s->tty) {
 		r = relay_start(&c->in, &c->loop, in_from, take_fd(&s->ends[0]), err);

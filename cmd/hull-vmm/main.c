@@ -27,6 +27,7 @@
 
 struct program {
 	struct options options;
+	struct kvm kvm;
 	struct vmm *vmm;
 	struct workload workload;
 	struct control control;
@@ -165,12 +166,11 @@ static int run(struct program *p, struct vmm_ending *ending, struct error *err)
 static int make_and_run(struct program *p, struct error *err)
 {
 	struct vmm_ending ending = { 0 };
-	struct kvm kvm;
-	int r = kvm_open(&kvm, err);
+	int r = kvm_open(&p->kvm, err);
 
 	if (r < 0)
 		return r;
-	p->options.config.kvm = &kvm;
+	p->options.config.kvm = &p->kvm;
 	p->options.config.hooks = (struct vmm_hooks){
 		.enter_thread = enter_thread,
 		.started = started,

@@ -2,10 +2,12 @@
 /* Parsing the command line; see options.h. */
 #include "cmd/hull-vmm/options.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -189,17 +191,17 @@ static int take_console(struct vmm_config *config, const char *value, struct err
 	return r;
 }
 
+/* Six pairs of hexadecimal digits, with a colon between them. */
 static bool parse_mac(const char *text, uint8_t mac[6])
 {
-	unsigned bytes[6];
-	int end = 0;
+	for (int i = 0; i < 6; i++, text += 3) {
+		char digits[3] = { text[0], text[0] ? text[1] : '\0' }, *end;
 
-	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
-		   &bytes[4], &bytes[5], &end) != 6 ||
-	    text[end])
-		return false;
-	for (int i = 0; i < 6; i++)
-		mac[i] = (uint8_t)bytes[i];
+		if (!isxdigit((unsigned char)digits[0]) || !isxdigit((unsigned char)digits[1]) ||
+		    text[2] != (i < 5 ? ':' : '\0'))
+			return false;
+		mac[i] = (uint8_t)strtoul(digits, &end, 16);
+	}
 	return !(mac[0] & 1); /* not one of many's */
 }
 
