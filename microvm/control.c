@@ -102,7 +102,7 @@ static void serve(struct loop_source *source, uint32_t events)
 	struct error result = { 0 };
 	struct message message;
 	struct answer answer = { .len = 0 };
-	char payload[64];
+	char payload[64] = { 0 };
 	int r;
 
 	(void)events;
