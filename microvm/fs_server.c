@@ -140,7 +140,7 @@ static void spoken_to(struct loop_source *source, uint32_t events)
 	struct server *s = source->data;
 	struct message message = { 0 };
 	struct error err = { 0 };
-	struct fs_start payload;
+	struct fs_start payload = { 0 };
 	int r = message_receive(source->fd, &message, &payload, sizeof(payload), &err);
 
 	(void)events;
