@@ -62,13 +62,20 @@ int process_open(pid_t pid, uint64_t start_time, struct error *err)
 {
 	_cleanup_close_ int fd = pid > 0 ? sys_pidfd_open(pid, 0) : -1;
 	struct process_stat st = { 0 };
+	int r;
 
 	if (fd < 0 && (pid <= 0 || errno == ESRCH))
 		return error_set(err, ESRCH, "process %d does not exist", pid);
 	if (fd < 0)
 		return error_errno(err, errno, "pidfd_open %d", pid);
-	if (process_read_stat(pid, &st, NULL) < 0 || st.start_time != start_time ||
-	    st.state == 'Z' || st.state == 'X')
+	r = process_read_stat(pid, &st, err);
+	if (r < 0 && (r != -ESRCH || sys_pidfd_send_signal(fd, 0, NULL, 0) == 0))
+		return error_set(
+			err, ENODEV,
+			"process %d is there, but not to be seen in /proc: is that mounted, and "
+			"without hidepid?",
+			pid);
+	if (r < 0 || st.start_time != start_time || st.state == 'Z' || st.state == 'X')
 		return error_set(err, ESRCH, "process %d does not exist", pid);
 	return take_fd(&fd);
 }

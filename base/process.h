@@ -22,7 +22,7 @@ int process_read_stat(pid_t pid, struct process_stat *st, struct error *err);
 /*
  * A pidfd of the process that had this start time: the descriptor is opened first and the time
  * checked afterwards, so that the answer cannot be about another process. -ESRCH where it is gone
- * or a zombie.
+ * or a zombie; -ENODEV where /proc does not show what can be signalled.
  */
 int process_open(pid_t pid, uint64_t start_time, struct error *err);
 

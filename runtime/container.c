@@ -42,6 +42,7 @@ int container_bind_sandbox(struct container *c, struct error *err)
 static int find_status(struct container *c, enum container_access access, struct error *err)
 {
 	_cleanup_close_ int pidfd = -EBADF;
+	struct error why = { 0 };
 	int r;
 
 	c->status = OCI_STOPPED;
@@ -52,7 +53,10 @@ static int find_status(struct container *c, enum container_access access, struct
 			c->status = OCI_CREATING;
 		return 0;
 	}
-	pidfd = process_open(c->record.pid, c->record.start_time, NULL);
+	pidfd = process_open(c->record.pid, c->record.start_time, &why);
+	/* Who cannot tell must not take it for stopped: delete would end what runs. */
+	if (pidfd < 0 && pidfd != -ESRCH && access != CONTAINER_FORCE)
+		return error_set(err, why.code, "%s", why.text);
 	if (pidfd < 0)
 		return 0;
 	c->status = OCI_RUNNING;

@@ -98,7 +98,7 @@ int runtime_ps(const struct store *store, const char *id, char **table, struct e
 	if (r < 0)
 		return r;
 	if (c.status == OCI_STOPPED)
-		return error_set(err, ESRCH, "container not running: `%s` has stopped", id);
+		return 0;
 	return c.sandbox.ops->ps ? c.sandbox.ops->ps(&c.sandbox, table, err) : 0;
 }
 

@@ -464,8 +464,12 @@ static int microvm_resume(struct sandbox *sb, struct error *err)
 static ssize_t microvm_pids(struct sandbox *sb, pid_t **pids, struct error *err)
 {
 	_cleanup_free_ char *answer = NULL;
-	ssize_t len = microvm_request(sb, AGENT_PIDS, NULL, 0, &answer, (size_t)4 << 20, err);
+	ssize_t len;
 
+	*pids = NULL;
+	if (!sb->pid)
+		return 0; /* with the machine all have ended */
+	len = microvm_request(sb, AGENT_PIDS, NULL, 0, &answer, (size_t)4 << 20, err);
 	if (len < 0)
 		return len;
 	*pids = (pid_t *)(void *)take_ptr(answer);

@@ -1,91 +1,84 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Completion for bash: commands, their options as `hull COMMAND --help` lists them, and container ids.
+# Completion for bash. What a command takes is read from `hull COMMAND --help`: its options, and by the name of
+# an option's argument (DIR, FILE, FORMAT, …) what may follow. Words are container ids where a command wants one.
+
+# _hull_argument OPTION HELP: the name of the option's argument; nothing for a flag.
+_hull_argument()
+{
+	local name=$1
+	[[ $name == -[a-z] ]] && name="$name, --[a-z0-9-]+"
+	grep -E -m 1 "^ +(-., )?$name( |\$)" <<<"$2" | grep -oE -- "--[a-z0-9-]+ [^ ]+" | grep -oE ' [][A-Z,:=|01_…]+$'
+}
+
+# _hull_values COMMAND ARGUMENT: fills COMPREPLY with what an option's argument may be.
+_hull_values()
+{
+	local words=""
+	case $2 in
+	DIR) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+	FILE | PATH) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	FORMAT) [ -n "$1" ] && words='table json' || words='text json' ;;
+	LEVEL) words='error warning info debug' ;;
+	NAME) words='cgroupfs systemd disabled' ;;
+	VALUE) words='true false auto' ;;
+	KIND) words='container microvm' ;;
+	'0|1') words='0 1' ;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+
+# _hull_words COMMAND PLACE: fills COMPREPLY for the word in this place behind the command, counted from 0.
+_hull_words()
+{
+	local words=""
+	case $1:$2 in
+	:* | help:0) words=$("$hull" --help 2>/dev/null | awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on { print $1 }') ;;
+	mounts:0) words='add remove' ;;
+	image:0) words=unpack ;;
+	kill:1) words=$(compgen -A signal SIG | sed 's/^SIG//; /^EXIT$/d') ;;
+	mounts:2 | image:*) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	delete:* | mounts:1 | start:0 | state:0 | kill:0 | exec:0 | ps:0 | pause:0 | resume:0 | update:0 | events:0)
+		words=$("$hull" "${root[@]}" list --quiet 2>/dev/null)
+		;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
 
 _hull()
 {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} word command="" root=()
-	local i
+	local hull=$1 cur=${COMP_WORDS[COMP_CWORD]} command="" option="" root=() help word i place=0 only_words=""
 
 	COMPREPLY=()
+	help=$("$hull" --help 2>/dev/null)
+	# Up to the cursor: which command, how many words behind it, and whether an option waits for its argument.
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		word=${COMP_WORDS[i]}
-		case $word in
-		--root) root=(--root "${COMP_WORDS[i + 1]}") ;;
-		--log | --log-format | --log-level | --cgroup-manager | --rootless) ((i++)) ;;
-		-*) ;;
-		*)
+		if [ "$word" = = ]; then # --root=DIR is three words
+			continue
+		elif [ -n "$option" ]; then
+			[ -n "$command" ] || [ "$option" != --root ] || root=(--root "$word")
+			option=""
+		elif [ "$word" = -- ]; then
+			only_words=1
+		elif [[ $word == -?* && -z $only_words ]]; then
+			[ -z "$(_hull_argument "$word" "$help")" ] || option=$word
+		elif [ -z "$command" ]; then
 			command=$word
-			break
-			;;
-		esac
-	done
-
-	# Global options are the words before the command, command options those behind it.
-	case $command:$prev in
-	:--log-format)
-		mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur")
-		return
-		;;
-	:--log-level)
-		mapfile -t COMPREPLY < <(compgen -W 'error warning info debug' -- "$cur")
-		return
-		;;
-	:--rootless)
-		mapfile -t COMPREPLY < <(compgen -W 'true false auto' -- "$cur")
-		return
-		;;
-	list:-f | ps:-f | list:--format | ps:--format)
-		mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$cur")
-		return
-		;;
-	*:-b | *:--bundle | *:--root | *:--cwd)
-		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
-		return
-		;;
-	*:--cgroup-manager)
-		mapfile -t COMPREPLY < <(compgen -W 'cgroupfs systemd disabled' -- "$cur")
-		return
-		;;
-	update:-r | update:--resources | create:-f | run:-f | spec:-f | exec:-p | *:--config | *:--file | *:--process | *:--pid-file | *:--log | \
-		*:--console-socket | *:--pidfd-socket)
-		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
-		return
-		;;
-	esac
-
-	if [[ $cur == -* ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "$(hull ${command:+"$command"} --help 2>/dev/null |
-			grep -oE '^ +(-., )?--[a-z-]+' | grep -oE -- '--[a-z-]+')" -- "$cur")
-		return
-	fi
-	case $command in
-	'')
-		mapfile -t COMPREPLY < <(compgen -W "$(hull --help 2>/dev/null |
-			awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on { print $1 }')" -- "$cur")
-		;;
-	start | state | kill | delete | exec | ps | pause | resume | update | events)
-		mapfile -t COMPREPLY < <(compgen -W "$(hull "${root[@]}" list --quiet 2>/dev/null)" -- "$cur")
-		;;
-	mounts)
-		case $((COMP_CWORD - i)) in
-		1) mapfile -t COMPREPLY < <(compgen -W 'add remove' -- "$cur") ;;
-		2) mapfile -t COMPREPLY < <(compgen -W "$(hull "${root[@]}" list --quiet 2>/dev/null)" -- "$cur") ;;
-		*) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
-		esac
-		;;
-	help)
-		mapfile -t COMPREPLY < <(compgen -W "$(hull --help 2>/dev/null |
-			awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on { print $1 }')" -- "$cur")
-		;;
-	image)
-		if [ "$prev" = image ]; then
-			mapfile -t COMPREPLY < <(compgen -W unpack -- "$cur")
+			help=$("$hull" "$command" --help 2>/dev/null)
 		else
-			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+			place=$((place + 1))
+			case $command in exec | ps) only_words=1 ;; esac
 		fi
-		;;
-	esac
+	done
+	[ "$cur" != = ] || cur=""
+	if [ -n "$option" ]; then
+		_hull_values "$command" "$(_hull_argument "$option" "$help" | tr -d ' ')"
+	elif [[ $cur == -* && -z $only_words ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$(grep -oE '^ +(-., )?--[a-z0-9-]+' <<<"$help" | grep -oE -- '--.*')" -- "$cur")
+	else
+		_hull_words "$command" "$place"
+	fi
 }
 
-complete -F _hull hull
+complete -F _hull hull hull-vm

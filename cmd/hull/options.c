@@ -48,6 +48,8 @@ static int set_value(const struct option *o, const char *value, struct error *er
 
 	switch (o->kind) {
 	case OPTION_STRING:
+		if (!*value)
+			return error_set(err, EINVAL, "option --%s: is empty", o->name);
 		*(const char **)o->target = value;
 		return 0;
 	case OPTION_STRINGS:

@@ -132,6 +132,12 @@ make_bundle_again()
 	expect_error "^hull: exec: an argument is missing; usage: hull exec"
 	run h state one two
 	expect_error "^hull: state: .two. is one argument too many; usage: hull state \[OPTIONS\] ID\$"
+	for option in --pid-file= --console-socket= --bundle=; do
+		run h run $option "$ID"
+		expect_error "^hull: run: option ${option%=}: is empty; see hull run --help\$"
+	done
+	run h --log "" list
+	expect_error "option --log: is empty"
 	run h list --format
 	expect_error "^hull: list: option --format requires an argument: FORMAT; see hull list --help\$"
 }
@@ -187,6 +193,18 @@ make_bundle_again()
 	run without_bats unshare --mount sh -c 'umount -l /proc && exec "$@"' sh "$HULL" --root "$ROOT" \
 		run --bundle "$BUNDLE" "$ID"
 	expect_error "^hull: ./proc. is not mounted on this host: mount -t proc proc /proc"
+}
+
+@test "who cannot look into /proc does not take a running container for one that has stopped" {
+	start_sleeper
+	for command in state delete; do
+		run without_bats unshare --mount sh -c 'umount -l /proc && exec "$@"' sh "$HULL" --root "$ROOT" $command "$ID"
+		expect_error "process [0-9]+ is there, but not to be seen in /proc"
+	done
+	# shellcheck disable=SC2016
+	run without_bats bash -c 'ulimit -n 5; exec "$@"' bash "$HULL" --root "$ROOT" delete "$ID"
+	expect_error "Too many open files"
+	[ "$(container_status)" = running ]
 }
 
 @test "a state directory that cannot be made is named" {

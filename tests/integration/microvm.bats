@@ -106,6 +106,7 @@ setup()
 	wait_until 20 '[ "$(container_status)" = stopped ]'
 	run h exec "$ID" true
 	expect_error 'not running'
+	[ "$(h ps --format json "$ID")" = '[]' ]
 	h delete "$ID"
 	run h state "$ID"
 	expect_error 'does not exist'
