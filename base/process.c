@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -114,4 +115,23 @@ int process_wait(pid_t pid, int *wait_status)
 		if (errno != EINTR)
 			return -errno;
 	return 0;
+}
+
+void process_reset_signals(void)
+{
+	sigset_t none;
+
+	for (int n = 1; n < NSIG; n++)
+		if (n != SIGKILL && n != SIGSTOP)
+			signal(n, SIG_DFL);
+#ifndef HULL_VALGRIND /* which has them for itself, too */
+	for (int n = 32; n < SIGRTMIN; n++) {
+		/* struct sigaction as the kernel has it: handler, flags, restorer, mask. */
+		const uint64_t action[4] = { 0 };
+
+		syscall(SYS_rt_sigaction, n, action, NULL, sizeof(action[3]));
+	}
+#endif
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 }

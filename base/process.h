@@ -35,6 +35,12 @@ bool process_is_host_root(void);
 /* The exit status a shell would show for the wait status of waitpid(2): the code, or 128 + signal. */
 int process_exit_status(int wait_status);
 
+/*
+ * In a new process: no signal is blocked or ignored, also not those two that the C library keeps for itself (nptl(7)), which some
+ * callers leave ignored. The caller, or whoever called it, may block or ignore any.
+ */
+void process_reset_signals(void);
+
 /* Waits for the child pid and returns its wait status, or a negative errno. */
 int process_wait(pid_t pid, int *wait_status);
 

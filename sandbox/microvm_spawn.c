@@ -19,6 +19,7 @@
 #include "base/libexec.h"
 #include "base/message.h"
 #include "base/path.h"
+#include "base/process.h"
 #include "base/syscalls.h"
 #include "microvm/control.h"
 #include "namespaces/mount_options.h"
@@ -56,17 +57,6 @@ static void __attribute__((noreturn)) fail(int sync, const struct error *err)
 {
 	message_send(sync, CONTROL_FAILED, err, sizeof(*err), NULL, 0, NULL);
 	_exit(1);
-}
-
-static void reset_signals(void)
-{
-	sigset_t none;
-
-	for (int n = 1; n < NSIG; n++)
-		if (n != SIGKILL && n != SIGSTOP)
-			signal(n, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* Of all descriptors only those that are named, besides the standard streams, survive. */
@@ -242,7 +232,7 @@ static pid_t clone_into(struct cgroup *cgroup, unsigned long flags, bool *in_cgr
 
 static int begin_child(struct microvm_plan *plan, bool in_cgroup, struct error *err)
 {
-	reset_signals();
+	process_reset_signals();
 	if (plan->cgroup.host)
 		return cgroup_enter(&plan->cgroup, 0, in_cgroup, err);
 	return 0;

@@ -214,18 +214,6 @@ static int enter_cgroup(const struct spawn *s, struct error *err)
 	return s->cgroup ? cgroup_enter(s->cgroup, 0, s->in_cgroup, err) : 0;
 }
 
-/* The caller, or whoever called it, may block or ignore signals; the workload starts with none blocked or ignored. */
-static void reset_signals(void)
-{
-	sigset_t none;
-
-	for (int n = 1; n < NSIG; n++)
-		if (n != SIGKILL && n != SIGSTOP)
-			signal(n, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 static pid_t clone_process(const struct spawn *s, unsigned long flags, int exit_signal)
 {
 	struct clone_args args = {
@@ -273,7 +261,7 @@ static void __attribute__((noreturn)) direct_main(const struct spawn *s)
 	struct error err = { 0 };
 
 	close(s->caller_end);
-	reset_signals();
+	process_reset_signals();
 	die_with_caller();
 	if (direct_child(s, &err) < 0)
 		spawn_fail(s->sync, MSG_ERROR, &err);
@@ -385,7 +373,7 @@ static void __attribute__((noreturn)) intermediate_main(struct spawn *s)
 	struct spawned spawned;
 
 	close(s->caller_end);
-	reset_signals();
+	process_reset_signals();
 	die_with_caller();
 	if (intermediate_setup(s, &err) < 0)
 		spawn_fail(s->sync, MSG_ERROR, &err);

@@ -218,7 +218,10 @@ MAINPID=1" RELOADING=1; sleep 0.1'
 	chmod 777 "$TEST_DIR"
 	chown -R -h 1000:1000 "$BUNDLE"
 	rm "$BUNDLE/config.json"
-	as_user=(setpriv --reuid 1000 --regid 1000 --clear-groups "$HULL" --root "$TEST_DIR/rootless")
+	# With a /proc of its own: the machine's may hide processes (hidepid).
+	# shellcheck disable=SC2016 # for that shell
+	as_user=(unshare --mount sh -c 'mount -t proc proc /proc && exec "$@"' sh
+		setpriv --reuid 1000 --regid 1000 --clear-groups "$HULL" --root "$TEST_DIR/rootless")
 	"${as_user[@]}" spec --rootless --bundle "$BUNDLE"
 	update_config '.process.terminal = false | .process.args = ["sh", "-c", "probe notify READY=1; sleep 0.1"]'
 	listen
