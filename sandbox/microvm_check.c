@@ -101,6 +101,31 @@ static int check_mounts(const struct oci_config *config, struct error *err)
 	return 0;
 }
 
+/* The machine is ours: nothing of the host's hardware is passed through. */
+static int check_hardware(const struct oci_vm *vm, struct error *err)
+{
+	const struct oci_vm_hw_config *hw = vm->hw_config;
+
+	if (vm->image)
+		return refuse(err, "/vm/image",
+			      "a disk image as the machine's root is not supported");
+	if (vm->hypervisor)
+		return refuse(err, "/vm/hypervisor", "hull has its own");
+	if (hw && hw->device_tree)
+		return refuse(err, "/vm/hwConfig/deviceTree",
+			      "the machine is described by ACPI tables of hull's");
+	if (hw && hw->dtdevs.len)
+		return refuse(err, "/vm/hwConfig/dtdevs",
+			      "devices of the host are not passed through");
+	if (hw && hw->iomems.len)
+		return refuse(err, "/vm/hwConfig/iomems",
+			      "memory of the host's devices is not passed through");
+	if (hw && hw->irqs.len)
+		return refuse(err, "/vm/hwConfig/irqs",
+			      "interrupts of the host are not passed through");
+	return 0;
+}
+
 /* Who brings a kernel may bring one that runs where ordinary ones do not. */
 static int check_host(const struct oci_config *config, struct error *err)
 {
@@ -127,12 +152,10 @@ int microvm_check(const struct oci_config *config, struct error *err)
 	if (hooks && hooks->create_container.len)
 		return refuse(err, "/hooks/createContainer",
 			      "its program is the host's, and the container is in a microVM");
-	if (config->vm && config->vm->image)
-		return refuse(err, "/vm/image",
-			      "a disk image as the machine's root is not supported");
-	if (config->vm && config->vm->hypervisor)
-		return refuse(err, "/vm/hypervisor", "hull has its own");
-	r = check_namespaces(config, err);
+	if (config->vm)
+		r = check_hardware(config->vm, err);
+	if (r == 0)
+		r = check_namespaces(config, err);
 	if (r == 0)
 		r = check_linux(config->linux_, err);
 	if (r == 0)

@@ -232,6 +232,12 @@ setup()
 	check '.linux.devices = [{path: "/dev/sda", type: "b", major: 8, minor: 0}]' '/linux/devices/0'
 	check '.hooks.createContainer = [{path: "/bin/true"}]' '/hooks/createContainer'
 	check '.vm = {kernel: {path: "/no/such/kernel"}}' 'no/such/kernel'
+	for part in 'image: {path: "/disk", format: "raw"}' 'hypervisor: {path: "/usr/bin/qemu"}' \
+		'hwConfig: {deviceTree: "/tree"}' 'hwConfig: {dtdevs: ["/dev/x"]}' 'hwConfig: {irqs: [1]}' \
+		'hwConfig: {iomems: [{firstGFN: 1, firstMFN: 1, nrMFNs: 1}]}'; do
+		check ".vm = {kernel: {path: \"/no/such/kernel\"}, $part}" '/vm/(image|hypervisor|hwConfig/[a-zA-Z]+)'
+	done
+	check '.vm = {kernel: {path: "/no/such/kernel"}, hwConfig: {vcpus: 1000000}}' '/vm/hwConfig/vcpus: 1000000'
 	run h run --preserve-fds 1 --bundle "$BUNDLE" "$ID" 3</dev/null
 	expect_error 'preserve-fds'
 }
