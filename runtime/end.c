@@ -29,9 +29,6 @@ int runtime_kill(const struct store *store, const char *id, int sig, bool all, s
 		return 0; /* nobody is left: that is what was wanted */
 	if (r == -ESRCH)
 		return error_set(err, ESRCH, "container not running: `%s` has stopped", id);
-	/* A frozen process takes even SIGKILL only when it is thawed (cgroup v1). */
-	if (r == 0 && c.status == OCI_PAUSED && sig == SIGKILL)
-		r = c.sandbox.ops->resume(&c.sandbox, err);
 	return r;
 }
 

@@ -435,8 +435,13 @@ static int signal_init(const struct sandbox *sb, int sig, struct error *err)
 
 static int container_signal(struct sandbox *sb, int sig, bool all, struct error *err)
 {
-	return all && container_has_cgroup(sb) ? container_signal_all(sb, sig, err)
-					       : signal_init(sb, sig, err);
+	int r = all && container_has_cgroup(sb) ? container_signal_all(sb, sig, err)
+						: signal_init(sb, sig, err);
+
+	/* A frozen process takes even SIGKILL only when it is thawed (cgroup v1). */
+	if (r == 0 && sig == SIGKILL && container_has_cgroup(sb) && container_paused(sb, NULL) > 0)
+		r = container_resume(sb, err);
+	return r;
 }
 
 /* ---- the end ---------------------------------------------------------------------------------------- */

@@ -83,7 +83,7 @@ struct sandbox_ops {
 	int (*start)(struct sandbox *sb, struct error *err);
 	/* Whether start() was carried out, by asking the init process: 1, 0 or a negative errno. */
 	int (*started)(struct sandbox *sb, struct error *err);
-	/* Sends a signal to the init process, or (all) to every process. -ESRCH where there is none. */
+	/* Sends a signal to the init process, or (all) to every process. SIGKILL ends also what is paused. -ESRCH: there is none. */
 	int (*signal)(struct sandbox *sb, int sig, bool all, struct error *err);
 	int (*exec)(struct sandbox *sb, struct sandbox_exec *exec, struct error *err);
 	int (*pause)(struct sandbox *sb, struct error *err);
