@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +19,8 @@
 #define STAT_STATE      3
 #define STAT_PARENT     4
 #define STAT_START_TIME 22
+
+#define KILL_TIMEOUT 10000 /* milliseconds that a killed process may take to go */
 
 #define INITIAL_USER_NS \
 	0xEFFFFFFDU /* its inode in nsfs (PROC_USER_INIT_INO in the kernel's proc_ns.h) */
@@ -79,6 +82,39 @@ int process_open(pid_t pid, uint64_t start_time, struct error *err)
 	if (r < 0 || st.start_time != start_time || st.state == 'Z' || st.state == 'X')
 		return error_set(err, ESRCH, "process %d does not exist", pid);
 	return take_fd(&fd);
+}
+
+int process_signal(pid_t pid, uint64_t start_time, int sig, struct error *err)
+{
+	_cleanup_close_ int pidfd = process_open(pid, start_time, err);
+
+	if (pidfd < 0)
+		return pidfd;
+	if (sys_pidfd_send_signal(pidfd, sig, NULL, 0) < 0)
+		return error_errno(err, errno, "send signal %d to process %d", sig, pid);
+	return 0;
+}
+
+int process_kill(int pidfd, pid_t pid, struct error *err)
+{
+	if (sys_pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+		return error_errno(err, errno, "kill process %d", pid);
+	return 0;
+}
+
+int process_await_end(int pidfd, pid_t pid, struct error *err)
+{
+	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
+	int r;
+
+	do {
+		r = poll(&poll_fd, 1, KILL_TIMEOUT);
+	} while (r < 0 && errno == EINTR);
+	return r ? 0
+		 : error_set(
+			   err, ETIMEDOUT,
+			   "process %d does not end although it was killed: it waits in the kernel",
+			   pid);
 }
 
 int process_open_procfs(struct error *err)

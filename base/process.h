@@ -41,6 +41,15 @@ int process_exit_status(int wait_status);
  */
 void process_reset_signals(void);
 
+/* Sends a signal to the process that has this id and start time; -ESRCH where it is gone. */
+int process_signal(pid_t pid, uint64_t start_time, int sig, struct error *err);
+
+/* Kills the process pid, of which pidfd is, whoever's child it is. That it is gone already is no error. */
+int process_kill(int pidfd, pid_t pid, struct error *err);
+
+/* Waits until a killed process has ended, whoever's child it is; -ETIMEDOUT after ten seconds. */
+int process_await_end(int pidfd, pid_t pid, struct error *err);
+
 /* Waits for the child pid and returns its wait status, or a negative errno. */
 int process_wait(pid_t pid, int *wait_status);
 

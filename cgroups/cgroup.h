@@ -13,7 +13,7 @@
  * The usual order:
  *
  *	cgroup_host_detect, cgroup_path, (record the path), cgroup_create, cgroup_apply,
- *	clone3(CLONE_INTO_CGROUP, cgroup_v2_fd()), in the child cgroup_enter(cg, 0, true),
+ *	cgroup_clone, in the child cgroup_enter,
  *	unshare(CLONE_NEWCGROUP); … cgroup_kill, cgroup_remove
  *
  * Sources: Documentation/admin-guide/cgroup-v1/, cgroup-v2.rst; runtime-spec config-linux.md
@@ -157,6 +157,12 @@ int cgroup_apply(const struct cgroup *cg, const struct oci_resources *resources,
  * namespace at the caller's cgroup, so unshare(CLONE_NEWCGROUP) after cgroup_enter().
  */
 int cgroup_v2_fd(const struct cgroup *cg);
+
+/*
+ * clone3(2) of a child of ours that is born in the v2 directory of cg (NULL or all zero: where we are) where that can be done, which
+ * *in_cgroup says, for cgroup_enter() in the child. flags: without CLONE_NEWCGROUP. Returns as clone3(2) does.
+ */
+pid_t cgroup_clone(const struct cgroup *cg, uint64_t flags, bool *in_cgroup);
 
 /*
  * Moves pid into the cgroup: into all hierarchies, or (skip_v2) into all but the v2 one, where

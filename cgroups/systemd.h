@@ -65,6 +65,10 @@ void systemd_request_begin(struct strbuf *request, const char *verb,
 void systemd_request_add(struct strbuf *request, const char *name, const char *type,
 			 const char *value);
 
+/* One of count values: len bytes, each value's text with its NUL. */
+void systemd_request_add_array(struct strbuf *request, const char *name, const char *type,
+			       size_t count, const char *values, size_t len);
+
 /* One from an annotation, "uint64 5" or "['a', 'b']" in GVariant's text format; "…Sec" becomes "…USec". -EINVAL. */
 int systemd_request_add_annotation(struct strbuf *request, const char *key, const char *value,
 				   struct error *err);

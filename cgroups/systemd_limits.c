@@ -99,7 +99,7 @@ int systemd_cpu_mask(const char *list, char text[SYSTEMD_MASK_TEXT], unsigned *b
 static int add_mask(struct strbuf *request, const char *name, const char *property,
 		    const char *list, struct error *err)
 {
-	char text[SYSTEMD_MASK_TEXT], count[16];
+	char text[SYSTEMD_MASK_TEXT];
 	unsigned bytes;
 	int len = list && *list ? systemd_cpu_mask(list, text, &bytes) : 0;
 
@@ -110,11 +110,7 @@ static int add_mask(struct strbuf *request, const char *name, const char *proper
 				 property, list);
 	if (!len)
 		return 0;
-	snprintf(count, sizeof(count), "%u", bytes);
-	strbuf_add(request, name, strlen(name) + 1);
-	strbuf_add(request, "ay", sizeof("ay"));
-	strbuf_add(request, count, strlen(count) + 1);
-	strbuf_add(request, text, (size_t)len);
+	systemd_request_add_array(request, name, "ay", bytes, text, (size_t)len);
 	return 0;
 }
 
@@ -269,18 +265,6 @@ static bool add_device(struct strbuf *fields, const struct cgroup_device_rule *r
 	return true;
 }
 
-static void add_device_list(struct strbuf *request, size_t count, const struct strbuf *fields)
-{
-	char number[32];
-
-	snprintf(number, sizeof(number), "%zu", count);
-	strbuf_add(request, "DeviceAllow", sizeof("DeviceAllow"));
-	strbuf_add(request, SYSTEMD_DEVICES, sizeof(SYSTEMD_DEVICES));
-	strbuf_add(request, number, strlen(number) + 1);
-	if (count)
-		strbuf_add(request, fields->data, fields->len);
-}
-
 int systemd_request_add_devices(struct strbuf *request, const struct oci_device_rules *configured,
 				struct error *err)
 {
@@ -303,8 +287,9 @@ int systemd_request_add_devices(struct strbuf *request, const struct oci_device_
 			"the devices that are allowed, or leave out --systemd-cgroup");
 	systemd_request_add(request, "DevicePolicy", "s", allow ? "auto" : "strict");
 	/* An empty list takes the old one away. */
-	add_device_list(request, 0, NULL);
+	systemd_request_add_array(request, "DeviceAllow", SYSTEMD_DEVICES, 0, NULL, 0);
 	if (n)
-		add_device_list(request, (size_t)n, &fields);
+		systemd_request_add_array(request, "DeviceAllow", SYSTEMD_DEVICES, (size_t)n,
+					  fields.data, fields.len);
 	return 0;
 }

@@ -34,6 +34,18 @@ void systemd_request_add(struct strbuf *request, const char *name, const char *t
 	add_field(request, value);
 }
 
+void systemd_request_add_array(struct strbuf *request, const char *name, const char *type,
+			       size_t count, const char *values, size_t len)
+{
+	char number[24];
+
+	snprintf(number, sizeof(number), "%zu", count);
+	add_field(request, name);
+	add_field(request, type);
+	add_field(request, number);
+	strbuf_add(request, values, len);
+}
+
 /* ---- values ------------------------------------------------------------------------------- */
 
 /* A text being read, and what was found in it. */
@@ -292,13 +304,9 @@ static bool is_reserved(const char *name)
 
 static void add_parsed(struct strbuf *request, const char *name, const struct parser *p, bool array)
 {
-	char type[3] = { array ? 'a' : p->type, array ? p->type : '\0', '\0' }, count[16];
+	const char type[3] = { array ? 'a' : p->type, array ? p->type : '\0', '\0' };
 
-	snprintf(count, sizeof(count), "%zu", p->count);
-	add_field(request, name);
-	add_field(request, type);
-	add_field(request, count);
-	strbuf_add(request, p->text.data, p->text.len);
+	systemd_request_add_array(request, name, type, p->count, p->text.data, p->text.len);
 }
 
 int systemd_request_add_annotation(struct strbuf *request, const char *key, const char *value,

@@ -6,11 +6,14 @@
  * when mkdir says so.
  */
 #include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/strbuf.h"
+#include "base/syscalls.h"
 #include "cgroups/internal.h"
 
 void cgroup_close(struct cgroup *cg)
@@ -283,6 +286,26 @@ int cgroup_v2_fd(const struct cgroup *cg)
 	if (h < 0 || cg->dirs[h] < 0)
 		return -ENOENT;
 	return cg->dirs[h];
+}
+
+pid_t cgroup_clone(const struct cgroup *cg, uint64_t flags, bool *in_cgroup)
+{
+	int fd = cg ? cgroup_v2_fd(cg) : -ENOENT;
+	struct clone_args args = { .exit_signal = SIGCHLD };
+	pid_t pid;
+
+	*in_cgroup = CLONE3_ENTERS_CGROUP && fd >= 0;
+	if (*in_cgroup) {
+		args.flags = flags | CLONE_INTO_CGROUP;
+		args.cgroup = (unsigned)fd;
+		pid = sys_clone3(&args);
+		/* A pids limit of 0 forbids births there, not moving in. */
+		if (pid >= 0 || errno != EAGAIN)
+			return pid;
+		*in_cgroup = false;
+	}
+	args.flags = flags;
+	return sys_clone3(&args);
 }
 
 static const char *enter_hint(int code, bool v2)

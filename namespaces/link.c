@@ -48,30 +48,17 @@ struct addresses {
 	size_t len;
 };
 
-static uint32_t flags_of(const struct nlmsghdr *h, const struct ifaddrmsg *a)
-{
-	uint32_t flags = a->ifa_flags;
-	int len = (int)IFA_PAYLOAD(h);
-
-	for (const struct rtattr *t = IFA_RTA(a); RTA_OK(t, len); t = RTA_NEXT(t, len))
-		if (t->rta_type == IFA_FLAGS && RTA_PAYLOAD(t) == sizeof(flags))
-			memcpy(&flags, RTA_DATA(t), sizeof(flags));
-	return flags;
-}
-
 /* Makes of an address that the kernel tells one that it can be told. */
 static int read_address(const struct nlmsghdr *h, void *data)
 {
 	const struct ifaddrmsg *a = NLMSG_DATA(h);
 	struct addresses *list = data;
-	struct ifaddrmsg copy;
 	struct netlink_request *q;
 	uint32_t flags;
-	int len;
 
 	if (h->nlmsg_type != RTM_NEWADDR || h->nlmsg_len < NLMSG_LENGTH(sizeof(*a)))
 		return -EPROTO;
-	flags = flags_of(h, a);
+	flags = netlink_address_flags(h);
 	if ((int)a->ifa_index != list->index || a->ifa_scope != RT_SCOPE_UNIVERSE ||
 	    !(flags & IFA_F_PERMANENT))
 		return 0;
@@ -82,18 +69,8 @@ static int read_address(const struct nlmsghdr *h, void *data)
 		return -ENOMEM;
 	list->items = q;
 	q = &list->items[list->len];
-	copy = *a;
-	copy.ifa_flags = 0;
-	flags &= ADDRESS_FLAGS;
-	netlink_init(q, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &copy, sizeof(copy));
-	netlink_add(q, IFA_FLAGS, &flags, sizeof(flags));
-	len = (int)IFA_PAYLOAD(h);
-	/* Not its label, which begins with the old name, nor its lifetime, which is endless. */
-	for (const struct rtattr *t = IFA_RTA(a); RTA_OK(t, len); t = RTA_NEXT(t, len))
-		if (t->rta_type != IFA_FLAGS && t->rta_type != IFA_LABEL &&
-		    t->rta_type != IFA_CACHEINFO &&
-		    !netlink_add(q, t->rta_type, RTA_DATA(t), RTA_PAYLOAD(t)))
-			return -EMSGSIZE;
+	if (!netlink_repeat_address(q, h, NLM_F_CREATE | NLM_F_EXCL, flags & ADDRESS_FLAGS))
+		return -EMSGSIZE;
 	list->len++;
 	return 0;
 }

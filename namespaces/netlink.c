@@ -130,6 +130,37 @@ int netlink_find(int sock, const char *name, int index, struct netlink_link *lin
 	return r == 0 && link->index <= 0 ? -EPROTO : r;
 }
 
+uint32_t netlink_address_flags(const struct nlmsghdr *h)
+{
+	const struct ifaddrmsg *a = NLMSG_DATA(h);
+	uint32_t flags = a->ifa_flags;
+	int len = (int)IFA_PAYLOAD(h);
+
+	for (const struct rtattr *t = IFA_RTA(a); RTA_OK(t, len); t = RTA_NEXT(t, len))
+		if (t->rta_type == IFA_FLAGS && RTA_PAYLOAD(t) == sizeof(flags))
+			memcpy(&flags, RTA_DATA(t), sizeof(flags));
+	return flags;
+}
+
+bool netlink_repeat_address(struct netlink_request *q, const struct nlmsghdr *h, uint16_t how,
+			    uint32_t flags)
+{
+	const struct ifaddrmsg *a = NLMSG_DATA(h);
+	struct ifaddrmsg copy = *a;
+	int len = (int)IFA_PAYLOAD(h);
+
+	copy.ifa_flags = 0;
+	netlink_init(q, RTM_NEWADDR, NLM_F_ACK | how, &copy, sizeof(copy));
+	netlink_add(q, IFA_FLAGS, &flags, sizeof(flags));
+	/* Not its label, which begins with the old name, nor its lifetime, which is endless. */
+	for (const struct rtattr *t = IFA_RTA(a); RTA_OK(t, len); t = RTA_NEXT(t, len))
+		if (t->rta_type != IFA_FLAGS && t->rta_type != IFA_LABEL &&
+		    t->rta_type != IFA_CACHEINFO &&
+		    !netlink_add(q, t->rta_type, RTA_DATA(t), RTA_PAYLOAD(t)))
+			return false;
+	return true;
+}
+
 int netlink_set_up(int sock, int index)
 {
 	struct ifinfomsg info = { .ifi_family = AF_UNSPEC,

@@ -41,6 +41,13 @@ int netlink_find(int sock, const char *name, int index, struct netlink_link *lin
 
 int netlink_set_up(int sock, int index);
 
+/* All flags of the address in a message of the type RTM_NEWADDR that has a whole struct ifaddrmsg: its header has no room for all. */
+uint32_t netlink_address_flags(const struct nlmsghdr *h);
+
+/* Makes of such a message a request that makes the address, with NLM_F_… how; false where it has no room. */
+bool netlink_repeat_address(struct netlink_request *q, const struct nlmsghdr *h, uint16_t how,
+			    uint32_t flags);
+
 /* A socket in our network namespace, and in another: it belongs to that in which it was made, so one short visit is enough. */
 int netlink_open(struct error *err);
 int netlink_open_in(int netns, int own, struct error *err);

@@ -62,6 +62,19 @@ static int read_interface(const struct nlmsghdr *h, void *data)
 	return 0;
 }
 
+static int read_interfaces(int sock, struct vm_net *net, struct error *err)
+{
+	struct ifinfomsg links = { .ifi_family = AF_UNSPEC };
+	struct netlink_request q;
+	int r;
+
+	netlink_init(&q, RTM_GETLINK, NLM_F_DUMP, &links, sizeof(links));
+	r = netlink_transact(sock, &q, read_interface, net);
+	if (r == -E2BIG)
+		return error_set(err, E2BIG, "more than %d network interfaces", VM_NET_INTERFACES);
+	return r < 0 ? error_errno(err, -r, "read the network interfaces") : 0;
+}
+
 static bool is_carried(const struct vm_net *net, int index)
 {
 	for (uint32_t i = 0; i < net->count; i++)
@@ -84,27 +97,15 @@ static int read_address(const struct nlmsghdr *h, void *data)
 	const struct ifaddrmsg *a = NLMSG_DATA(h);
 	struct vm_net *net = data;
 	struct netlink_request q;
-	struct ifaddrmsg copy;
-	uint32_t flags;
-	int len;
 
 	if (h->nlmsg_type != RTM_NEWADDR || h->nlmsg_len < NLMSG_LENGTH(sizeof(*a)))
 		return -EPROTO;
 	if (!is_carried(net, (int)a->ifa_index) || a->ifa_scope == RT_SCOPE_LINK)
 		return 0; /* link-local ones a kernel makes itself */
-	copy = *a;
-	copy.ifa_flags = 0;
 	/* Nobody else has it: whoever gave it to the interface saw to that, and it was looked for there. */
-	flags = (a->ifa_flags & ADDRESS_FLAGS) | IFA_F_NODAD;
-	netlink_init(&q, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, &copy,
-		     sizeof(copy));
-	netlink_add(&q, IFA_FLAGS, &flags, sizeof(flags));
-	len = (int)IFA_PAYLOAD(h);
-	for (const struct rtattr *t = IFA_RTA(a); RTA_OK(t, len); t = RTA_NEXT(t, len))
-		if (t->rta_type != IFA_FLAGS && t->rta_type != IFA_LABEL &&
-		    t->rta_type != IFA_CACHEINFO &&
-		    !netlink_add(&q, t->rta_type, RTA_DATA(t), RTA_PAYLOAD(t)))
-			return -EMSGSIZE;
+	if (!netlink_repeat_address(&q, h, NLM_F_CREATE | NLM_F_REPLACE,
+				    (netlink_address_flags(h) & ADDRESS_FLAGS) | IFA_F_NODAD))
+		return -EMSGSIZE;
 	keep_message(net, &q);
 	return 0;
 }
@@ -166,20 +167,15 @@ static int read_routes(int sock, struct vm_net *net, uint8_t family, bool with_g
 
 static int read_all(int sock, struct vm_net *net, struct error *err)
 {
-	struct ifinfomsg links = { .ifi_family = AF_UNSPEC };
 	struct ifaddrmsg addresses = { .ifa_family = AF_UNSPEC };
 	struct netlink_request q;
-	int r;
+	int r = read_interfaces(sock, net, err);
 
-	netlink_init(&q, RTM_GETLINK, NLM_F_DUMP, &links, sizeof(links));
-	r = netlink_transact(sock, &q, read_interface, net);
-	if (r == -E2BIG)
-		return error_set(err, E2BIG, "more than %d network interfaces", VM_NET_INTERFACES);
-	if (r == 0 && net->count) {
-		netlink_init(&q, RTM_GETADDR, NLM_F_DUMP, &addresses, sizeof(addresses));
-		r = netlink_transact(sock, &q, read_address, net);
-	}
-	for (int pass = 0; r == 0 && net->count && pass < 2; pass++) {
+	if (r < 0 || !net->count)
+		return r;
+	netlink_init(&q, RTM_GETADDR, NLM_F_DUMP, &addresses, sizeof(addresses));
+	r = netlink_transact(sock, &q, read_address, net);
+	for (int pass = 0; r == 0 && pass < 2; pass++) {
 		r = read_routes(sock, net, AF_INET, pass);
 		if (r == 0)
 			r = read_routes(sock, net, AF_INET6, pass);
@@ -337,9 +333,7 @@ int vm_net_connect(int netns, struct vm_net *net, struct error *err)
 int vm_net_count(int netns, struct error *err)
 {
 	_cleanup_close_ int own = netlink_own_namespace(err), sock = -EBADF;
-	struct ifinfomsg links = { .ifi_family = AF_UNSPEC };
 	struct vm_net net = { .count = 0 };
-	struct netlink_request q;
 	int r;
 
 	if (own < 0)
@@ -347,11 +341,8 @@ int vm_net_count(int netns, struct error *err)
 	sock = netlink_open_in(netns, own, err);
 	if (sock < 0)
 		return sock;
-	netlink_init(&q, RTM_GETLINK, NLM_F_DUMP, &links, sizeof(links));
-	r = netlink_transact(sock, &q, read_interface, &net);
-	if (r == -E2BIG)
-		return error_set(err, E2BIG, "more than %d network interfaces", VM_NET_INTERFACES);
-	return r < 0 ? error_errno(err, -r, "read the network interfaces") : (int)net.count;
+	r = read_interfaces(sock, &net, err);
+	return r < 0 ? r : (int)net.count;
 }
 
 void vm_net_card_address(unsigned i, uint8_t mac[6])

@@ -7,7 +7,6 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
@@ -24,7 +23,6 @@
 #include "runtime/systemd.h"
 
 #define ANNOTATION_SANDBOX "run.hull.sandbox"
-#define STOP_TIMEOUT       10000 /* milliseconds that a killed init process may take to go */
 
 /* ---- before anything is made --------------------------------------------------------------------- */
 
@@ -311,14 +309,10 @@ static int run_poststart(struct container *c, struct error *err)
 /* Until the killed init process is gone, so that whoever looks next sees a container that has stopped. */
 static void await_end(const struct container *c)
 {
-	struct pollfd end = { .fd = process_open(c->record.pid, c->record.start_time, NULL),
-			      .events = POLLIN };
+	_cleanup_close_ int pidfd = process_open(c->record.pid, c->record.start_time, NULL);
 
-	if (end.fd < 0)
-		return;
-	while (poll(&end, 1, STOP_TIMEOUT) < 0 && errno == EINTR)
-		;
-	close(end.fd);
+	if (pidfd >= 0)
+		process_await_end(pidfd, c->record.pid, NULL);
 }
 
 /* What runs is not ended because that cannot be noted: the record saves later commands a question, no more. */

@@ -74,29 +74,23 @@ int runtime_resume(const struct store *store, const char *id, struct error *err)
 	return 0;
 }
 
-ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, struct error *err)
+ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, char **table,
+		     struct error *err)
 {
 	_cleanup_container_ struct container c;
-	int r = container_open(store, id, CONTAINER_READ, &c, err);
+	int r;
 
+	*pids = NULL;
+	if (table)
+		*table = NULL;
+	r = container_open(store, id, CONTAINER_READ, &c, err);
 	if (r < 0)
 		return r;
+	if (table && c.status != OCI_STOPPED && c.sandbox.ops->ps)
+		return c.sandbox.ops->ps(&c.sandbox, table, err);
 	if (c.status == OCI_STOPPED)
 		c.sandbox.pid = 0;
 	return c.sandbox.ops->pids(&c.sandbox, pids, err);
-}
-
-int runtime_ps(const struct store *store, const char *id, char **table, struct error *err)
-{
-	_cleanup_container_ struct container c;
-	int r = container_open(store, id, CONTAINER_READ, &c, err);
-
-	*table = NULL;
-	if (r < 0)
-		return r;
-	if (c.status == OCI_STOPPED)
-		return 0;
-	return c.sandbox.ops->ps ? c.sandbox.ops->ps(&c.sandbox, table, err) : 0;
 }
 
 /* poststop hooks come after the container is gone, and their failure stops nothing (runtime.md, "Lifecycle" step 13). */

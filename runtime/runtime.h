@@ -81,11 +81,12 @@ int container_load_config(struct container *c, struct error *err);
 /* What `state` prints; strings are borrowed from c. */
 struct oci_state container_state(const struct container *c);
 
-/* The processes of a container, as the host numbers them; of one that has stopped those that are left. The caller frees *pids. */
-ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, struct error *err);
-
-/* A table of the processes for people, where they are not the host's; else *table is NULL. The caller frees it. */
-int runtime_ps(const struct store *store, const char *id, char **table, struct error *err);
+/*
+ * The processes of a container, as the host numbers them; of one that has stopped those that are left. Where they are not the host's
+ * and table is not NULL: instead of them a table for people (else *table is NULL). The caller frees *pids and *table.
+ */
+ssize_t runtime_pids(const struct store *store, const char *id, pid_t **pids, char **table,
+		     struct error *err);
 
 struct runtime_events {
 	uint64_t interval_ms;

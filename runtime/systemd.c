@@ -147,13 +147,14 @@ int systemd_notify_offer(struct container *c, struct error *err)
 	const char *dir;
 	int r;
 
-	/* No message of a workload's leaves its machine; that it runs has to do. */
-	if (host_socket() && c->sandbox.ops->kind == SANDBOX_MICROVM)
-		log_warning("NOTIFY_SOCKET: a workload in a microVM cannot say that it is ready");
-	if (c->sandbox.ops->kind == SANDBOX_MICROVM)
+	if (!host_socket())
 		return 0;
-	if (!host_socket() || !mount_ns || mount_ns->path ||
-	    has_variable(&c->config->process->env, "NOTIFY_SOCKET"))
+	/* No message of a workload's leaves its machine; that it runs has to do. */
+	if (c->sandbox.ops->kind == SANDBOX_MICROVM) {
+		log_warning("NOTIFY_SOCKET: a workload in a microVM cannot say that it is ready");
+		return 0;
+	}
+	if (!mount_ns || mount_ns->path || has_variable(&c->config->process->env, "NOTIFY_SOCKET"))
 		return 0;
 	dir = make_notify_dir(c, err);
 	if (!dir)

@@ -118,6 +118,29 @@ ssize_t agent_receive(int fd, uint32_t *type, char **payload, size_t max, struct
 	return frame.length;
 }
 
+bool agent_take_frames(char *buffer, size_t size, size_t *received,
+		       bool (*on_frame)(void *data, uint32_t type, const char *payload, size_t len),
+		       void *data)
+{
+	struct frame frame;
+
+	while (*received >= sizeof(frame)) {
+		size_t whole;
+
+		memcpy(&frame, buffer, sizeof(frame));
+		if (frame.length > size - sizeof(frame))
+			return false;
+		whole = sizeof(frame) + frame.length;
+		if (*received < whole)
+			break;
+		if (!on_frame(data, frame.type, buffer + sizeof(frame), frame.length))
+			return false;
+		*received -= whole;
+		memmove(buffer, buffer + whole, *received);
+	}
+	return true;
+}
+
 int agent_error_of(const char *payload, size_t len, struct error *err)
 {
 	struct error theirs = { 0 };

@@ -50,8 +50,7 @@ enum agent_type {
 	AGENT_STATE,  /* AGENT_DATA: the status' name */
 	AGENT_PIDS,   /* AGENT_DATA: uint32_t each */
 	AGENT_PS,     /* AGENT_DATA: a table for people */
-	AGENT_STATS,  /* AGENT_DATA: an event as JSON, once; */
-	AGENT_EVENTS, /* uint64_t, milliseconds: the same again and again, and out-of-memory events, until the container ends: AGENT_OK */
+	AGENT_EVENTS, /* uint64_t, milliseconds. AGENT_DATA: an event as JSON, once (0) or again and again until the container ends: AGENT_OK */
 	AGENT_UPDATE, /* resources as JSON */
 
 	/* To a session: the main connection, or that of an AGENT_EXEC. No answer. */
@@ -87,7 +86,6 @@ struct agent_create {
 	char id[256];
 };
 #define AGENT_NO_NEW_KEYRING (1u << 0)
-#define AGENT_NO_PIVOT       (1u << 1)
 
 struct agent_exec {
 	uint32_t process_len; /* a process object follows; */
@@ -120,6 +118,14 @@ ssize_t agent_receive(int fd, uint32_t *type, char **payload, size_t max, struct
  */
 ssize_t agent_receive_answer(int fd, uint32_t *type, char **payload, size_t max, bool *exec_failed,
 			     struct error *err);
+
+/*
+ * For a peer that does not wait: of what was received so far, in a buffer of size bytes, gives every whole frame to on_frame and keeps
+ * the rest. false: a frame longer than the buffer, or one of which on_frame says that it may not come.
+ */
+bool agent_take_frames(char *buffer, size_t size, size_t *received,
+		       bool (*on_frame)(void *data, uint32_t type, const char *payload, size_t len),
+		       void *data);
 
 /* Makes of a frame's payload an error of ours: bounded, printable. Returns its negative code. */
 int agent_error_of(const char *payload, size_t len, struct error *err);

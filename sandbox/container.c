@@ -23,7 +23,6 @@
 #include "sandbox/scheduling.h"
 
 #define LISTENER_NAME "init.sock"
-#define KILL_TIMEOUT  10000 /* milliseconds that a killed init process may take to go */
 
 /* ---- planning ------------------------------------------------------------------------------------- */
 
@@ -422,21 +421,10 @@ static int container_started(struct sandbox *sb, struct error *err)
 
 /* ---- running ---------------------------------------------------------------------------------------- */
 
-static int signal_init(const struct sandbox *sb, int sig, struct error *err)
-{
-	_cleanup_close_ int pidfd = process_open(sb->pid, sb->start_time, err);
-
-	if (pidfd < 0)
-		return pidfd;
-	if (sys_pidfd_send_signal(pidfd, sig, NULL, 0) < 0)
-		return error_errno(err, errno, "send signal %d to process %d", sig, sb->pid);
-	return 0;
-}
-
 static int container_signal(struct sandbox *sb, int sig, bool all, struct error *err)
 {
 	int r = all && container_has_cgroup(sb) ? container_signal_all(sb, sig, err)
-						: signal_init(sb, sig, err);
+						: process_signal(sb->pid, sb->start_time, sig, err);
 
 	/* A frozen process takes even SIGKILL only when it is thawed (cgroup v1). */
 	if (r == 0 && sig == SIGKILL && container_has_cgroup(sb) && container_paused(sb, NULL) > 0)
@@ -449,23 +437,12 @@ static int container_signal(struct sandbox *sb, int sig, bool all, struct error 
 /* Kills the init process and waits until it is gone; the end of a pid namespace's init ends all in it. */
 static int kill_init(struct sandbox *sb, int pidfd, struct error *err)
 {
-	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
-	int r;
+	int r = process_kill(pidfd, sb->pid, err);
 
-	if (sys_pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
-		return error_errno(err, errno, "kill process %d", sb->pid);
 	/* A frozen process dies only when it is thawed (cgroup v1). */
-	if (container_has_cgroup(sb) && container_paused(sb, NULL) > 0)
+	if (r == 0 && container_has_cgroup(sb) && container_paused(sb, NULL) > 0)
 		container_resume(sb, NULL);
-	do {
-		r = poll(&poll_fd, 1, KILL_TIMEOUT);
-	} while (r < 0 && errno == EINTR);
-	if (r == 0)
-		return error_set(
-			err, ETIMEDOUT,
-			"process %d does not end although it was killed: it waits in the kernel",
-			sb->pid);
-	return 0;
+	return r < 0 ? r : process_await_end(pidfd, sb->pid, err);
 }
 
 /* Whether the end of the init process is the end of all: it is where it was the first of a pid namespace. */

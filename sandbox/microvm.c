@@ -29,7 +29,6 @@
 #include "oci/json.h"
 #include "sandbox/container.h"
 
-#define KILL_TIMEOUT 10000 /* milliseconds that a killed hull-vmm may take to go */
 #define KILL_ANSWER \
 	2000 /* that the guest gets to end by itself, and write what it has, when it is killed */
 
@@ -45,7 +44,7 @@ static void plan_close(struct microvm_plan *plan)
 	close_fd(&plan->bundle);
 	close_fd(&plan->dir);
 	close_fd(&plan->sync);
-	close_fd(&plan->stdio[0]);
+	close_fd(&plan->terminal);
 	close_fd(&plan->netns);
 }
 
@@ -120,13 +119,13 @@ static int plan_terminal(struct microvm_plan *plan, const struct sandbox_io *io,
 
 	if (!process->terminal.v)
 		return 0;
-	r = microvm_open_terminal(&plan->sb->terminal, &plan->stdio[0], err);
+	r = microvm_open_terminal(&plan->sb->terminal, &plan->terminal, err);
 	if (r == 0 && process->console_size) {
 		const struct winsize ws = { .ws_row = (unsigned short)process->console_size->height,
 					    .ws_col =
 						    (unsigned short)process->console_size->width };
 
-		ioctl(plan->stdio[0], TIOCSWINSZ, &ws);
+		ioctl(plan->terminal, TIOCSWINSZ, &ws);
 	}
 	return r < 0 ? r : process_hand_over_terminal(io->console_socket, &plan->sb->terminal, err);
 }
@@ -179,19 +178,28 @@ static int plan_open(struct microvm_plan *plan, const struct sandbox_io *io, str
 	return r < 0 ? r : plan_terminal(plan, io, err);
 }
 
+/* Makes an error of what hull-vmm said last, if it was one. */
+static int failure(const struct message *message, struct error *said, struct error *err)
+{
+	if (message->type != CONTROL_FAILED || message->len != sizeof(*said) || said->code <= 0)
+		return 0;
+	said->text[sizeof(said->text) - 1] = '\0';
+	return error_set(err, said->code, "%s", said->text);
+}
+
 /* What hull-vmm said before it ended, if anything; else how it ended. */
 static int vmm_ended(struct sandbox *sb, struct error *err)
 {
 	struct error said = { 0 };
 	struct message message;
+	int r = 0;
 
-	if (message_receive(sb->channel, &message, &said, sizeof(said), NULL) == 0 &&
-	    message.type == CONTROL_FAILED && message.len == sizeof(said) && said.code > 0) {
-		said.text[sizeof(said.text) - 1] = '\0';
-		spawn_discard(&sb->pid);
-		return error_set(err, said.code, "%s", said.text);
-	}
-	return spawn_ended(&sb->pid, err);
+	if (message_receive(sb->channel, &message, &said, sizeof(said), NULL) == 0)
+		r = failure(&message, &said, err);
+	if (r == 0)
+		return spawn_ended(&sb->pid, err);
+	spawn_discard(&sb->pid);
+	return r;
 }
 
 static int await_ready(struct sandbox *sb, struct error *err)
@@ -202,13 +210,11 @@ static int await_ready(struct sandbox *sb, struct error *err)
 
 	if (r == -EPIPE)
 		return spawn_ended(&sb->pid, err);
-	if (r < 0)
+	if (r == 0)
+		r = failure(&message, &said, err);
+	if (r < 0 || message.type == CONTROL_DONE)
 		return r;
-	if (message.type == CONTROL_FAILED && message.len == sizeof(said) && said.code > 0) {
-		said.text[sizeof(said.text) - 1] = '\0';
-		return error_set(err, said.code, "%s", said.text);
-	}
-	return message.type == CONTROL_DONE ? 0 : error_errno(err, EPROTO, "talk to hull-vmm");
+	return error_errno(err, EPROTO, "talk to hull-vmm");
 }
 
 static int fill_create(const struct microvm_plan *plan, struct agent_create *create,
@@ -292,7 +298,7 @@ static int microvm_create(struct sandbox *sb, const struct sandbox_hooks *hooks,
 	struct microvm_plan plan = { .sb = sb,
 				     .bundle = -EBADF,
 				     .dir = -EBADF,
-				     .stdio = { -EBADF, -EBADF, -EBADF },
+				     .terminal = -EBADF,
 				     .sync = -EBADF,
 				     .netns = -EBADF };
 	int r;
@@ -348,20 +354,14 @@ static int connect_network(const struct sandbox *sb, struct strbuf *description,
 static int microvm_start(struct sandbox *sb, struct error *err)
 {
 	_cleanup_strbuf_ struct strbuf network = { 0 };
-	_cleanup_close_ int dir = microvm_open_dir(sb, err), sock = -EBADF;
-	int r;
+	_cleanup_close_ int sock = -EBADF;
+	int r = sb->channel >= 0 ? microvm_commit(sb, err) : 0;
 
-	if (dir < 0)
-		return dir;
-	if (sb->channel >= 0) {
-		r = microvm_commit(sb, err);
-		if (r < 0)
-			return r;
-	}
-	r = connect_network(sb, &network, err);
+	if (r == 0)
+		r = connect_network(sb, &network, err);
 	if (r < 0)
 		return r;
-	sock = microvm_connect(dir, AGENT_PORT, MICROVM_ANSWER, err);
+	sock = microvm_connect_agent(sb, err);
 	if (sock < 0)
 		return sock;
 	r = agent_send(sock, AGENT_START, network.data, network.len, err);
@@ -405,17 +405,6 @@ static int microvm_started(struct sandbox *sb, struct error *err)
 
 /* ---- running ------------------------------------------------------------------------------------------ */
 
-static int send_signal(const struct sandbox *sb, int sig, struct error *err)
-{
-	_cleanup_close_ int pidfd = process_open(sb->pid, sb->start_time, err);
-
-	if (pidfd < 0)
-		return pidfd;
-	if (sys_pidfd_send_signal(pidfd, sig, NULL, 0) < 0)
-		return error_errno(err, errno, "send signal %d to process %d", sig, sb->pid);
-	return 0;
-}
-
 static int order_kill(struct sandbox *sb, int sig, bool all, struct error *err)
 {
 	const struct agent_kill order = { .signal = (uint32_t)sig, .all = all };
@@ -434,7 +423,7 @@ static int microvm_signal(struct sandbox *sb, int sig, bool all, struct error *e
 	int r;
 
 	if (!all && sig != SIGKILL && sig != SIGSTOP)
-		return send_signal(sb, sig, err);
+		return process_signal(sb->pid, sb->start_time, sig, err);
 	r = is_paused(sb, NULL) ? -EAGAIN : order_kill(sb, sig, all, err);
 	if (sig != SIGKILL)
 		return r;
@@ -572,14 +561,11 @@ static int print_event(const struct sandbox *sb, char *text, size_t len, sandbox
 static int microvm_events(struct sandbox *sb, uint64_t interval_ms, bool once, sandbox_print *print,
 			  void *data, struct error *err)
 {
-	_cleanup_close_ int dir = microvm_open_dir(sb, err), sock = -EBADF;
+	_cleanup_close_ int sock = microvm_connect_agent(sb, err);
 	uint64_t interval = once ? 0 : interval_ms;
 	uint32_t type = AGENT_DATA;
 	int r;
 
-	if (dir < 0)
-		return dir;
-	sock = microvm_connect(dir, AGENT_PORT, MICROVM_ANSWER, err);
 	if (sock < 0)
 		return sock;
 	r = agent_send(sock, AGENT_EVENTS, &interval, sizeof(interval), err);
@@ -604,28 +590,13 @@ static int microvm_events(struct sandbox *sb, uint64_t interval_ms, bool once, s
 
 /* ---- the end ------------------------------------------------------------------------------------------ */
 
-static int kill_vmm(const struct sandbox *sb, int pidfd, struct error *err)
-{
-	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
-	int r;
-
-	if (sys_pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
-		return error_errno(err, errno, "kill process %d", sb->pid);
-	do {
-		r = poll(&poll_fd, 1, KILL_TIMEOUT);
-	} while (r < 0 && errno == EINTR);
-	return r ? 0
-		 : error_set(
-			   err, ETIMEDOUT,
-			   "process %d does not end although it was killed: it waits in the kernel",
-			   sb->pid);
-}
-
 static int microvm_destroy(struct sandbox *sb, struct error *err)
 {
 	_cleanup_close_ int vmm = sb->pid > 0 ? process_open(sb->pid, sb->start_time, NULL) : -1;
-	int r = vmm >= 0 ? kill_vmm(sb, vmm, err) : 0;
+	int r = vmm >= 0 ? process_kill(vmm, sb->pid, err) : 0;
 
+	if (r == 0 && vmm >= 0)
+		r = process_await_end(vmm, sb->pid, err);
 	close_fd(&sb->channel);
 	/* The file server and processes that stand for execs are in it, too. */
 	if (r == 0 && container_has_cgroup(sb))
@@ -654,17 +625,6 @@ static int microvm_update_class(struct sandbox *sb, const struct oci_intel_rdt *
 	return error_set(err, ENOTSUP, "/linux/intelRdt: a microVM has no resctrl");
 }
 
-static int microvm_stats(struct sandbox *sb, struct arena *arena, struct events_stats *stats,
-			 struct error *err)
-{
-	return container_stats(sb, arena, stats, err);
-}
-
-static int microvm_watch_oom(struct sandbox *sb, struct cgroup_oom *oom, struct error *err)
-{
-	return container_watch_oom(sb, oom, err);
-}
-
 const struct sandbox_ops microvm_ops = {
 	.kind = SANDBOX_MICROVM,
 	.check = microvm_check,
@@ -679,8 +639,8 @@ const struct sandbox_ops microvm_ops = {
 	.paused = is_paused,
 	.update = microvm_update,
 	.update_class = microvm_update_class,
-	.stats = microvm_stats,
-	.watch_oom = microvm_watch_oom,
+	.stats = container_stats,
+	.watch_oom = container_watch_oom,
 	.pids = microvm_pids,
 	.ps = microvm_ps,
 	.events = microvm_events,

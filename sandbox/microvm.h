@@ -79,9 +79,8 @@ struct microvm_plan {
 	const struct oci_resources *resources; /* of the cgroup */
 	struct rootfs rootfs;                  /* the detached trees that are shared */
 	int bundle;
-	int dir; /* vm/ in the state directory */
-	int stdio
-		[3]; /* what the workload's streams are on the host; [0] of a terminal: its secondary side */
+	int dir;        /* vm/ in the state directory */
+	int terminal;   /* the secondary side of the workload's, if it has one */
 	int sync;       /* hull-vmm's end of the channel */
 	int netns;      /* the network namespace to join; -EBADF: it gets one of its own */
 	unsigned cards; /* network cards that the machine has */
@@ -98,6 +97,9 @@ int microvm_spawn(struct microvm_plan *plan, struct error *err);
 
 /* A connection to a port of the guest's, by the sockets in vm/; waits at most so many seconds. */
 int microvm_connect(int dir, uint32_t port, int seconds, struct error *err);
+
+/* One to hull-guest, for a request. */
+int microvm_connect_agent(const struct sandbox *sb, struct error *err);
 
 /* Opens vm/ in a state directory. */
 int microvm_open_dir(const struct sandbox *sb, struct error *err);

@@ -81,15 +81,19 @@ int microvm_connect(int dir, uint32_t port, int seconds, struct error *err)
 	return r < 0 ? r : take_fd(&sock);
 }
 
+int microvm_connect_agent(const struct sandbox *sb, struct error *err)
+{
+	_cleanup_close_ int dir = microvm_open_dir(sb, err);
+
+	return dir < 0 ? dir : microvm_connect(dir, AGENT_PORT, MICROVM_ANSWER, err);
+}
+
 ssize_t microvm_request(const struct sandbox *sb, enum agent_type type, const struct iovec *parts,
 			unsigned count, char **answer, size_t max, struct error *err)
 {
-	_cleanup_close_ int dir = microvm_open_dir(sb, err), sock = -EBADF;
+	_cleanup_close_ int sock = microvm_connect_agent(sb, err);
 	int r;
 
-	if (dir < 0)
-		return dir;
-	sock = microvm_connect(dir, AGENT_PORT, MICROVM_ANSWER, err);
 	if (sock < 0)
 		return sock;
 	r = agent_sendv(sock, type, parts, count, err);

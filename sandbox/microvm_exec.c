@@ -213,7 +213,7 @@ static int await_started(int channel, pid_t *pid, bool *exec_failed, struct erro
 static pid_t clone_stand_in(const struct sandbox *sb, struct error *err)
 {
 	_cleanup_cgroup_ struct cgroup cgroup = { 0 };
-	struct clone_args args = { .exit_signal = SIGCHLD };
+	bool in_cgroup;
 	pid_t pid;
 	int r;
 
@@ -221,13 +221,9 @@ static pid_t clone_stand_in(const struct sandbox *sb, struct error *err)
 		r = container_open_cgroup(sb, &cgroup, err);
 		if (r < 0)
 			return r;
-		if (CLONE3_ENTERS_CGROUP && cgroup_v2_fd(&cgroup) >= 0) {
-			args.flags = CLONE_INTO_CGROUP;
-			args.cgroup = (unsigned)cgroup_v2_fd(&cgroup);
-		}
 	}
-	pid = sys_clone3(&args);
-	if (pid == 0 && cgroup.host && cgroup_enter(&cgroup, 0, args.flags != 0, err) < 0)
+	pid = cgroup_clone(&cgroup, 0, &in_cgroup);
+	if (pid == 0 && cgroup.host && cgroup_enter(&cgroup, 0, in_cgroup, err) < 0)
 		_exit(1);
 	return pid < 0 ? error_errno(err, errno, "clone3") : pid;
 }

@@ -217,19 +217,6 @@ static int make_tree(const struct microvm_plan *plan, struct error *err)
 
 /* ---- making the processes ----------------------------------------------------------------------------- */
 
-static pid_t clone_into(struct cgroup *cgroup, unsigned long flags, bool *in_cgroup)
-{
-	struct clone_args args = { .flags = flags, .exit_signal = SIGCHLD };
-	int fd = cgroup->host ? cgroup_v2_fd(cgroup) : -1;
-
-	*in_cgroup = CLONE3_ENTERS_CGROUP && fd >= 0;
-	if (*in_cgroup) {
-		args.flags |= CLONE_INTO_CGROUP;
-		args.cgroup = (unsigned)fd;
-	}
-	return sys_clone3(&args);
-}
-
 static int begin_child(struct microvm_plan *plan, bool in_cgroup, struct error *err)
 {
 	process_reset_signals();
@@ -276,10 +263,10 @@ static int spawn_file_server(struct microvm_plan *plan, int program, int socket_
 {
 	bool in_cgroup;
 
-	plan->file_server =
-		clone_into(&plan->cgroup,
-			   CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET,
-			   &in_cgroup);
+	plan->file_server = cgroup_clone(&plan->cgroup,
+					 CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
+						 CLONE_NEWNET,
+					 &in_cgroup);
 	if (plan->file_server == 0)
 		file_server_main(plan, program, socket_end, in_cgroup);
 	return plan->file_server < 0 ? error_errno(err, errno, "clone3 the file server") : 0;
@@ -351,7 +338,7 @@ static int take_streams(const struct microvm_plan *plan, struct error *err)
 	if (!plan->sb->config->process->terminal.v)
 		return 0;
 	for (int i = 0; i <= STDERR_FILENO; i++)
-		if (dup2(plan->stdio[0], i) < 0)
+		if (dup2(plan->terminal, i) < 0)
 			return error_errno(err, errno, "take the terminal");
 	if (ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
 		return error_errno(err, errno, "take the terminal");
@@ -413,7 +400,7 @@ static int spawn_both(struct microvm_plan *plan, int program, const struct vmm_f
 	bool in_cgroup;
 	int r = 0;
 
-	plan->sb->pid = clone_into(&plan->cgroup, CLONE_NEWPID | network, &in_cgroup);
+	plan->sb->pid = cgroup_clone(&plan->cgroup, CLONE_NEWPID | network, &in_cgroup);
 	if (plan->sb->pid == 0)
 		vmm_main(plan, program, fds, in_cgroup);
 	if (plan->sb->pid < 0)

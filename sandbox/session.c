@@ -124,12 +124,15 @@ static bool take(void *to, size_t size, const void *payload, size_t len)
 }
 
 /* Whether the frame is one that may come here. */
-static bool on_frame(struct session *s, uint32_t type, const char *payload, size_t len)
+static bool on_frame(void *data, uint32_t type, const char *payload, size_t len)
 {
+	struct session *s = data;
 	struct agent_streams streams;
 	struct agent_hello hello;
 	struct error err = { 0 };
 
+	if (s->ended)
+		return true; /* what comes behind the end is not listened to */
 	if (s->wants_hello) {
 		if (type != AGENT_HELLO || !take(&hello, sizeof(hello), payload, len) ||
 		    hello.magic != AGENT_MAGIC || hello.version != AGENT_VERSION)
@@ -166,27 +169,6 @@ static bool on_frame(struct session *s, uint32_t type, const char *payload, size
 	}
 }
 
-static bool take_frames(struct session *s)
-{
-	uint32_t header[2];
-
-	while (!s->ended && s->received >= sizeof(header)) {
-		size_t whole;
-
-		memcpy(header, s->frame, sizeof(header));
-		if (header[1] > sizeof(s->frame) - sizeof(header))
-			return false;
-		whole = sizeof(header) + header[1];
-		if (s->received < whole)
-			break;
-		if (!on_frame(s, header[0], s->frame + sizeof(header), header[1]))
-			return false;
-		s->received -= whole;
-		memmove(s->frame, s->frame + whole, s->received);
-	}
-	return true;
-}
-
 static void on_control(struct loop_source *source, uint32_t events)
 {
 	struct session *s = source->data;
@@ -198,7 +180,7 @@ static void on_control(struct loop_source *source, uint32_t events)
 		return;
 	if (n > 0)
 		s->received += (size_t)n;
-	if (n > 0 && take_frames(s))
+	if (n > 0 && agent_take_frames(s->frame, sizeof(s->frame), &s->received, on_frame, s))
 		return;
 	if (n > 0)
 		fail(s, EPROTO, "the microVM's hull-guest says what this hull does not understand");

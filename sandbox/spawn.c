@@ -214,30 +214,6 @@ static int enter_cgroup(const struct spawn *s, struct error *err)
 	return s->cgroup ? cgroup_enter(s->cgroup, 0, s->in_cgroup, err) : 0;
 }
 
-static pid_t clone_process(const struct spawn *s, unsigned long flags, int exit_signal)
-{
-	struct clone_args args = {
-		.flags = flags | (s->in_cgroup ? CLONE_INTO_CGROUP : 0),
-		.exit_signal = (unsigned)exit_signal,
-		.cgroup = s->in_cgroup ? (unsigned)cgroup_v2_fd(s->cgroup) : 0,
-	};
-
-	return sys_clone3(&args);
-}
-
-/* A child of ours, born in its v2 cgroup. A pids limit of 0 forbids births there (EAGAIN), not moving in. */
-static pid_t clone_child(struct spawn *s, unsigned long flags)
-{
-	pid_t pid;
-
-	s->in_cgroup = CLONE3_ENTERS_CGROUP && s->cgroup && cgroup_v2_fd(s->cgroup) >= 0;
-	pid = clone_process(s, flags, SIGCHLD);
-	if (pid >= 0 || errno != EAGAIN || !s->in_cgroup)
-		return pid;
-	s->in_cgroup = false;
-	return clone_process(s, flags, SIGCHLD);
-}
-
 /* ---- directly ------------------------------------------------------------------------------------ */
 
 static int direct_child(const struct spawn *s, struct error *err)
@@ -275,7 +251,7 @@ static int spawn_directly(struct spawn *s, pid_t *pid, struct error *err)
 {
 	unsigned long flags = s->namespaces ? s->namespaces->new_flags & ~LATE_FLAGS : 0;
 
-	*pid = clone_child(s, flags);
+	*pid = cgroup_clone(s->cgroup, flags, &s->in_cgroup);
 	if (*pid == 0)
 		direct_main(s);
 	return *pid < 0 ? error_errno(err, errno, "clone3 a process into new namespaces") : 0;
@@ -359,12 +335,11 @@ static void __attribute__((noreturn)) staged_main(const struct spawn *s)
  * A sibling of ours: a child of the caller's, who may wait for it and leave it to its own parent. It is born where we are. A
  * filter that we have loaded may know of no clone3(2), as those of engines do.
  */
-static pid_t clone_real(struct spawn *s)
+static pid_t clone_real(const struct spawn *s)
 {
-	if (prepares_first(s))
-		return sys_clone(CLONE_PARENT);
-	s->in_cgroup = false;
-	return clone_process(s, real_flags(s) | CLONE_PARENT, 0);
+	struct clone_args args = { .flags = real_flags(s) | CLONE_PARENT };
+
+	return prepares_first(s) ? sys_clone(CLONE_PARENT) : sys_clone3(&args);
 }
 
 static void __attribute__((noreturn)) intermediate_main(struct spawn *s)
@@ -397,7 +372,7 @@ static int spawn_staged(struct spawn *s, pid_t *pid, struct error *err)
 	/* Made here: what is left of the workload's limits shall not be needed for it. */
 	if (pipe2(s->announced, O_CLOEXEC) < 0)
 		return error_errno(err, errno, "pipe");
-	*pid = clone_child(s, 0);
+	*pid = cgroup_clone(s->cgroup, 0, &s->in_cgroup);
 	if (*pid == 0)
 		intermediate_main(s);
 	failure = errno;

@@ -160,7 +160,6 @@ static int create_container(void *data, const char *console, pid_t *pid, struct 
 		.config = creation->config,
 		.console_socket = console,
 		.sandbox = "container",
-		.no_pivot = (creation->flags & AGENT_NO_PIVOT) != 0,
 		.no_new_keyring = (creation->flags & AGENT_NO_NEW_KEYRING) != 0,
 	};
 	_cleanup_container_ struct container c = { .dir = -EBADF };
@@ -374,7 +373,7 @@ static int serve_state(struct request *request, struct error *err)
 static int serve_pids(struct request *request, struct error *err)
 {
 	_cleanup_free_ pid_t *pids = NULL;
-	ssize_t count = runtime_pids(&request->guest->store, request->guest->id, &pids, err);
+	ssize_t count = runtime_pids(&request->guest->store, request->guest->id, &pids, NULL, err);
 
 	return count < 0 ? (int)count : answer(request, pids, (size_t)count * sizeof(*pids), err);
 }
@@ -383,7 +382,7 @@ static int serve_ps(struct request *request, struct error *err)
 {
 	_cleanup_strbuf_ struct strbuf table = { 0 };
 	_cleanup_free_ pid_t *pids = NULL;
-	ssize_t count = runtime_pids(&request->guest->store, request->guest->id, &pids, err);
+	ssize_t count = runtime_pids(&request->guest->store, request->guest->id, &pids, NULL, err);
 
 	if (count < 0)
 		return (int)count;

@@ -158,8 +158,10 @@ static void resize(struct carrier *c, const struct agent_size *size)
 		ioctl(c->session->ends[0], TIOCSWINSZ, &ws);
 }
 
-static void obey(struct carrier *c, uint32_t type, const void *payload, size_t len)
+/* The host's frames to a session are small; a longer one is nothing that we know, and the connection is of no more use. */
+static bool obey(void *data, uint32_t type, const char *payload, size_t len)
 {
+	struct carrier *c = data;
 	struct agent_size size;
 	uint32_t sig;
 
@@ -171,26 +173,6 @@ static void obey(struct carrier *c, uint32_t type, const void *payload, size_t l
 	} else if (type == AGENT_RESIZE && len == sizeof(size)) {
 		memcpy(&size, payload, sizeof(size));
 		resize(c, &size);
-	}
-}
-
-/* The host's frames to a session are small; a longer one is nothing that we know, and the connection is of no more use. */
-static bool take_frames(struct carrier *c)
-{
-	uint32_t header[2];
-
-	while (c->received >= sizeof(header)) {
-		size_t whole;
-
-		memcpy(header, c->frame, sizeof(header));
-		if (header[1] > sizeof(c->frame) - sizeof(header))
-			return false;
-		whole = sizeof(header) + header[1];
-		if (c->received < whole)
-			break;
-		obey(c, header[0], c->frame + sizeof(header), header[1]);
-		c->received -= whole;
-		memmove(c->frame, c->frame + whole, c->received);
 	}
 	return true;
 }
@@ -206,7 +188,7 @@ static void on_control(struct loop_source *source, uint32_t events)
 		return;
 	if (n > 0)
 		c->received += (size_t)n;
-	if (n <= 0 || !take_frames(c)) {
+	if (n <= 0 || !agent_take_frames(c->frame, sizeof(c->frame), &c->received, obey, c)) {
 		loop_watch(&c->loop, source, 0, NULL);
 		/* Nobody is left to hear of the process, or to end it: as with a terminal that hangs up. */
 		if (c->running)

@@ -134,18 +134,18 @@ int cmd_ps(struct context *ctx, int argc, char **argv, struct error *err)
 	_cleanup_store_ struct store store = { .dir = -EBADF };
 	_cleanup_free_ pid_t *pids = NULL;
 	_cleanup_free_ char *table = NULL;
-	int r, words = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err);
+	int words = command_begin(ctx, &usage, options, argc, argv, BEGIN_LOOK, &store, err);
+	bool as_table;
 	ssize_t count;
 
 	if (words < 0)
 		return words;
 	if (strcmp(format, "table") && strcmp(format, "json"))
 		return error_set(err, EINVAL, "--format `%s`: must be table or json", format);
-	if (!strcmp(format, "table")) {
-		r = runtime_ps(&store, argv[0], &table, err);
-		if (r < 0)
-			return r;
-	}
+	as_table = !strcmp(format, "table");
+	count = runtime_pids(&store, argv[0], &pids, as_table ? &table : NULL, err);
+	if (count < 0)
+		return (int)count;
 	if (table && words > 1)
 		return error_set(
 			err, ENOTSUP,
@@ -155,10 +155,7 @@ int cmd_ps(struct context *ctx, int argc, char **argv, struct error *err)
 		printf("%s", table);
 		return 0;
 	}
-	count = runtime_pids(&store, argv[0], &pids, err);
-	if (count < 0)
-		return (int)count;
-	if (!strcmp(format, "table")) {
+	if (as_table) {
 		int skip = words > 1 && !strcmp(argv[1], "--"); /* as exec does */
 
 		return print_table(pids, count, argv + 1 + skip, words - 1 - skip, err);

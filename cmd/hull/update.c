@@ -31,11 +31,12 @@ struct limits {
 static uint64_t parse_unit(const char *text)
 {
 	static const char units[] = "bkmgtp";
-	const char *found = *text ? strchr(units, *text | 0x20) : units;
+	const char *found;
 
 	if (!*text)
 		return 1;
-	if (!found || !*found)
+	found = strchr(units, *text | 0x20);
+	if (!found)
 		return 0;
 	text++;
 	if (found != units) {
@@ -197,8 +198,6 @@ static int take_schemas(const struct update_options *o, struct runtime_update *u
 
 	if (mb && (strncmp(mb, "MB:", 3) != 0 || strchr(mb, '\n')))
 		return bad("mem-bw-schema", mb, "one line that begins with MB:", err);
-	if (o->l3_cache_schema && !*o->l3_cache_schema)
-		return bad("l3-cache-schema", "", "lines as L3:0=ff;1=ff", err);
 	update->l3_cache_schema = o->l3_cache_schema;
 	update->mem_bw_schema = mb;
 	return 0;
