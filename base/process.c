@@ -68,7 +68,8 @@ int process_open(pid_t pid, uint64_t start_time, struct error *err)
 	struct process_stat st = { 0 };
 	int r;
 
-	if (fd < 0 && (pid <= 0 || errno == ESRCH))
+	/* EINVAL: the process is gone, but its number is that of a session or process group in which others are left. */
+	if (fd < 0 && (pid <= 0 || errno == ESRCH || errno == EINVAL))
 		return error_set(err, ESRCH, "process %d does not exist", pid);
 	if (fd < 0)
 		return error_errno(err, errno, "pidfd_open %d", pid);

@@ -61,6 +61,26 @@ static int check_device(int fd, struct error *err)
 	return 0;
 }
 
+static bool processor_virtualises(void)
+{
+	unsigned a, b, c, d;
+	bool vmx = __get_cpuid(1, &a, &b, &c, &d) && (c & 1u << 5);
+	bool svm = __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & 1u << 2);
+
+	return vmx || svm;
+}
+
+static void find_unfit(struct error *why)
+{
+	if (access("/sys/module/kvm_pvm", F_OK) == 0)
+		error_set(why, EOPNOTSUPP,
+			  "this host's KVM is a paravirtual one (kvm_pvm), which runs only kernels "
+			  "made for it");
+	else if (!processor_virtualises())
+		error_set(why, EOPNOTSUPP,
+			  "this host's processor offers no virtualisation (neither vmx nor svm)");
+}
+
 int kvm_open(struct kvm *kvm, struct error *err)
 {
 	int size, r;
@@ -78,6 +98,8 @@ int kvm_open(struct kvm *kvm, struct error *err)
 	}
 	if (r < 0)
 		kvm_close(kvm);
+	else
+		find_unfit(&kvm->unfit);
 	return r;
 }
 
@@ -162,31 +184,6 @@ int kvm_ioeventfd(const struct kvm *kvm, uint64_t address, uint32_t value, int f
 	return 0;
 }
 
-/* ---- what kind of KVM --------------------------------------------------------------------- */
-
-static bool processor_virtualises(void)
-{
-	unsigned a, b, c, d;
-	bool vmx = __get_cpuid(1, &a, &b, &c, &d) && (c & 1u << 5);
-	bool svm = __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & 1u << 2);
-
-	return vmx || svm;
-}
-
-int kvm_runs_kernels(struct error *err)
-{
-	if (access("/sys/module/kvm_pvm", F_OK) == 0)
-		return error_set(
-			err, EOPNOTSUPP,
-			"this host's KVM is a paravirtual one (kvm_pvm), which runs only kernels "
-			"made for it");
-	if (!processor_virtualises())
-		return error_set(
-			err, EOPNOTSUPP,
-			"this host's processor offers no virtualisation (neither vmx nor svm)");
-	return 0;
-}
-
 int kvm_check(struct error *err)
 {
 	struct kvm kvm;
@@ -195,5 +192,5 @@ int kvm_check(struct error *err)
 	if (r < 0)
 		return r;
 	kvm_close(&kvm);
-	return kvm_runs_kernels(err);
+	return kvm.unfit.code ? error_set(err, kvm.unfit.code, "%s", kvm.unfit.text) : 0;
 }

@@ -16,6 +16,11 @@ struct kvm {
 	int dev;         /* /dev/kvm */
 	int vm;          /* the machine; -EBADF before kvm_create_vm() */
 	size_t run_size; /* bytes of a vCPU's shared structure */
+	/*
+	 * Why ordinary kernels do not run in it; code 0 where they do. A paravirtual one (kvm_pvm), which needs no
+	 * virtualisation in the processor, runs only kernels that were made for it. A jail cannot find out any more.
+	 */
+	struct error unfit;
 };
 
 /* Opens /dev/kvm, and sees that it is of the known version and has what the monitor uses; one clear line where not. */
@@ -33,13 +38,7 @@ int kvm_irqfd(const struct kvm *kvm, unsigned gsi, int fd, struct error *err);
 int kvm_ioeventfd(const struct kvm *kvm, uint64_t address, uint32_t value, int fd,
 		  struct error *err);
 
-/*
- * Whether ordinary kernels run in this KVM: 0, or -EOPNOTSUPP with the reason. A paravirtual one (kvm_pvm), which needs no
- * virtualisation in the processor, runs only kernels that were made for it.
- */
-int kvm_runs_kernels(struct error *err);
-
-/* All of the above: 0 where microVMs can run here, else a negative errno with the reason, one line. */
+/* Opens it, and sees that ordinary kernels run in it: 0 where microVMs can run here, else a negative errno with the reason, one line. */
 int kvm_check(struct error *err);
 
 #endif

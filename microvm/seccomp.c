@@ -24,7 +24,7 @@
 
 #define PROGRAM_MAX 512 /* instructions */
 
-static const unsigned vcpu_ioctls[] = { KVM_RUN, KVM_KVMCLOCK_CTRL, TUNSETOFFLOAD };
+static const unsigned vcpu_ioctls[] = { KVM_RUN, KVM_KVMCLOCK_CTRL, KVM_GET_REGS, TUNSETOFFLOAD };
 static const unsigned device_ioctls[] = {
 	TIOCGWINSZ, FIONREAD, TUNGETIFF, TUNSETVNETHDRSZ, TUNSETOFFLOAD, KVM_SET_USER_MEMORY_REGION
 };

@@ -245,13 +245,13 @@ static void find_panic(struct vmm *vmm, struct vmm_ending *ending)
 }
 
 /* Where KVM gave up, the reason may be what it is. */
-static void find_cause(struct vmm_ending *ending)
+static void find_cause(const struct vmm *vmm, struct vmm_ending *ending)
 {
+	const struct kvm *kvm = vmm->config.kvm ? vmm->config.kvm : &vmm->kvm;
 	size_t len = strlen(ending->text);
-	struct error err = { 0 };
 
-	if (kvm_runs_kernels(&err) < 0)
-		snprintf(ending->text + len, sizeof(ending->text) - len, "; %s", err.text);
+	if (kvm->unfit.code)
+		snprintf(ending->text + len, sizeof(ending->text) - len, "; %s", kvm->unfit.text);
 }
 
 static void tell_ending(struct vmm *vmm, struct vmm_ending *ending)
@@ -260,7 +260,7 @@ static void tell_ending(struct vmm *vmm, struct vmm_ending *ending)
 	*ending = vmm->ending;
 	pthread_mutex_unlock(&vmm->lock);
 	if (ending->reason == VMM_END_CRASH)
-		find_cause(ending);
+		find_cause(vmm, ending);
 	if (ending->reason == VMM_END_RESET)
 		find_panic(vmm, ending);
 	serial_last_lines(&vmm->serial, ending->lines, sizeof(ending->lines));

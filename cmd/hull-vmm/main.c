@@ -102,6 +102,17 @@ static void signalled(void *data, const struct signalfd_siginfo *info)
 
 /* ---- the end ------------------------------------------------------------------------------------------- */
 
+static void report_lines(const char *lines)
+{
+	log_error("the last that the guest wrote to its serial port:");
+	while (*lines) {
+		int len = (int)strcspn(lines, "\n");
+
+		log_error("| %.*s", len, lines);
+		lines += len + (lines[len] == '\n');
+	}
+}
+
 static int report_ending(const struct program *p, const struct vmm_ending *ending)
 {
 	bool shown = p->options.config.serial >= 0;
@@ -115,8 +126,7 @@ static int report_ending(const struct program *p, const struct vmm_ending *endin
 	case VMM_END_CRASH:
 		log_error("%s", ending->text);
 		if (!shown && ending->lines[0])
-			log_error("the last that the guest wrote to its serial port:\n%s",
-				  ending->lines);
+			report_lines(ending->lines);
 		return p->options.workload ? 255 : EXIT_FAILURE;
 	default:
 		if (!p->options.workload)
@@ -170,6 +180,8 @@ static int make_and_run(struct program *p, struct error *err)
 
 	if (r < 0)
 		return r;
+	if (p->options.debug && p->kvm.unfit.code)
+		log_warning("%s", p->kvm.unfit.text);
 	p->options.config.kvm = &p->kvm;
 	p->options.config.hooks = (struct vmm_hooks){
 		.enter_thread = enter_thread,
@@ -216,9 +228,6 @@ int main(int argc, char **argv)
 	if (p.options.debug) {
 		log.level = LOG_LEVEL_DEBUG;
 		log_configure(&log);
-		if (kvm_runs_kernels(&err) < 0)
-			log_warning("%s", err.text);
-		error_clear(&err);
 	}
 	status = make_and_run(&p, &err);
 	if (status < 0) {

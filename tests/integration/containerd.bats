@@ -38,14 +38,15 @@ setup()
 	[ "${HULL_TEST_MODE:-}" != systemd ] || CGROUP=(--runc-systemd-cgroup --cgroup "system.slice:ctr:$ID")
 }
 
+# bats heeds only the status of the whole.
 teardown()
 {
 	[ -n "${TEST_DIR:-}" ] || return 0
 	c task delete --force "$ID" >/dev/null 2>&1 || true
 	c container delete "$ID" >/dev/null 2>&1 || true
-	expect_nothing_left
 	[ -n "${BATS_TEST_COMPLETED:-}" ] || { containerd_log; cat "$OUT"; } 2>/dev/null || true
 	rm -rf "$TEST_DIR"
+	expect_nothing_left
 }
 
 # ctr run with hull as the runtime: container_run [OPTION...] -- [COMMAND...]

@@ -77,6 +77,29 @@ join()
 	done
 }
 
+# Its number is in use as long as there is somebody in the session that it led.
+@test "processes that are left when the first one of a joined pid namespace ends are listed, killed and deleted" {
+	start_sleeper
+	join pid
+	for end in kill delete; do
+		set_args sh -c "sleep 1003 & exec sleep 1002"
+		create_container "$ID-b"
+		h start "$ID-b"
+		wait_until 10 '[ "$(h ps --format json "$ID-b" | jq length)" -eq 2 ]'
+		kill -KILL "$(container_pid "$ID-b")"
+		wait_stopped "$ID-b"
+		[ "$(h ps --format json "$ID-b" | jq length)" -eq 1 ]
+		run h kill "$ID-b" TERM
+		expect_error 'container not running'
+		if [ "$end" = kill ]; then
+			h kill --all "$ID-b" KILL
+			wait_until 10 '[ "$(h ps --format json "$ID-b" | jq length)" -eq 0 ]'
+		fi
+		h delete "$ID-b"
+	done
+	[ "$(container_status)" = running ]
+}
+
 @test "a pid namespace of another user namespace than the container's is an error" {
 	start_sleeper
 	join pid

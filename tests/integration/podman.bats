@@ -36,9 +36,8 @@ teardown()
 		p pod rm --all --force --time 0 >/dev/null 2>&1 || true
 		p rm --all --force --time 0 >/dev/null 2>&1 || true
 	fi
-	wait_until 10 '[ -z "$(engine_left)" ]' || engine_left
-	[ -z "$(engine_left)" ]
 	rm -rf "$TEST_DIR"
+	wait_until 10 '[ -z "$(engine_left)" ]' || fail "left behind:" "$(engine_left)" # bats heeds only the status of the whole
 }
 
 # What hull or podman left of a container.

@@ -213,8 +213,8 @@ with_dev()
 	expect_match "^hull-vmm: the guest's kernel panicked: this is a test$"
 	run "$VMM" --kernel "$GUESTS/guest-pvh" --cmdline hk
 	expect_status 1
-	expect_match '^hello$'
-	expect_match '^CPU: 0$'
+	expect_match '^hull-vmm: \| hello$'
+	expect_match '^hull-vmm: \| CPU: 0$'
 }
 
 @test "the crash on a KVM that does not run Linux says so" {

@@ -472,6 +472,37 @@ static void process_is_named_by_its_start_time(void **state)
 	assert_int_equal(process_wait(pid, &status), -ECHILD);
 }
 
+/* The number stays in use for the session, whose leader is gone. */
+static void process_that_led_a_session_is_gone(void **state)
+{
+	struct process_stat st;
+	struct error err = { 0 };
+	int pair[2], status;
+	pid_t leader;
+	char byte;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	leader = fork();
+	if (leader == 0) {
+		close(pair[0]);
+		setsid();
+		if (fork() == 0)
+			_exit(write(pair[1], "", 1) != 1 || read(pair[1], &byte, 1) != 0);
+		close(pair[1]);
+		pause();
+		_exit(0);
+	}
+	close(pair[1]);
+	assert_int_equal(read(pair[0], &byte, 1), 1);
+	assert_int_equal(process_read_stat(leader, &st, &err), 0);
+	assert_int_equal(kill(leader, SIGKILL), 0);
+	assert_int_equal(process_wait(leader, &status), 0);
+	assert_int_equal(kill(-leader, 0), 0);
+	assert_int_equal(process_open(leader, st.start_time, &err), -ESRCH);
+	close(pair[0]);
+}
+
 static void process_name_may_hold_anything(void **state)
 {
 	struct process_stat st;
@@ -638,6 +669,7 @@ int main(void)
 		dir_test(file_read_does_not_hang_on_a_fifo),
 		dir_test(file_write_existing_makes_nothing),
 		cmocka_unit_test(process_is_named_by_its_start_time),
+		cmocka_unit_test(process_that_led_a_session_is_gone),
 		cmocka_unit_test(process_name_may_hold_anything),
 		cmocka_unit_test(exit_status_is_as_a_shell_shows_it),
 		dir_test(log_records_are_json_lines),
