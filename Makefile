@@ -306,7 +306,7 @@ format: ## apply .clang-format to every C file
 
 # ---- installing -------------------------------------------------------------------------------
 
-INSTALLED = $(BINDIR)/hull $(LIBEXECDIR)/hull-image $(LIBEXECDIR)/hull-systemd $(LIBEXECDIR)/hull-vmm $(LIBEXECDIR)/guest.cpio.gz $(LIBEXECDIR)/vmlinux $(COMPLETIONDIR)/hull \
+INSTALLED = $(BINDIR)/hull $(BINDIR)/hull-vm $(LIBEXECDIR)/hull-image $(LIBEXECDIR)/hull-systemd $(LIBEXECDIR)/hull-vmm $(LIBEXECDIR)/guest.cpio.gz $(LIBEXECDIR)/vmlinux $(COMPLETIONDIR)/hull \
 	$(foreach p,$(MAN_PAGES),$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)))
 
 .PHONY: install
@@ -316,6 +316,7 @@ install: all install-files ## install to DESTDIR and PREFIX=/usr/local
 .PHONY: install-files
 install-files:
 	install -Dm755 $(HULL) $(DESTDIR)$(BINDIR)/hull
+	ln -sf hull $(DESTDIR)$(BINDIR)/hull-vm
 	install -Dm755 $(HULL_IMAGE) $(DESTDIR)$(LIBEXECDIR)/hull-image
 	install -Dm755 $(HULL_SYSTEMD) $(DESTDIR)$(LIBEXECDIR)/hull-systemd
 	install -Dm755 $(HULL_VMM) $(DESTDIR)$(LIBEXECDIR)/hull-vmm

@@ -162,5 +162,7 @@ struct virtio_device *virtio_vsock_new(uint64_t guest_cid, int listener, int dir
 				       struct error *err);
 struct virtio_device *virtio_fs_new(int server, const char *tag, const struct guest_memory *memory,
 				    struct loop *loop, struct error *err);
+/* Calls lost, in whatever thread learns it, once the server is gone: a guest would wait for its files for ever. Before the guest runs. */
+void virtio_fs_watch(struct virtio_device *dev, void (*lost)(void *data), void *data);
 
 #endif

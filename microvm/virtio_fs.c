@@ -27,16 +27,25 @@ struct fs_device {
 	int server; /* -EBADF: it is gone */
 	struct loop_source source;
 	bool started;
+	void (*lost)(void *data);
+	void *lost_data;
 };
 
 /* ---- the server ------------------------------------------------------------------------------ */
 
-static void lose_server(struct fs_device *fs)
+static void close_server(struct fs_device *fs)
 {
 	if (fs->source.events)
 		loop_watch(fs->dev.loop, &fs->source, 0, NULL);
 	close_fd(&fs->server);
 	fs->started = false;
+}
+
+static void lose_server(struct fs_device *fs)
+{
+	close_server(fs);
+	if (fs->lost)
+		fs->lost(fs->lost_data);
 }
 
 /* Waits for the answer, whatever else the server says before it. What follows the type is left in answer. */
@@ -153,7 +162,7 @@ static void destroy(struct virtio_device *dev)
 {
 	struct fs_device *fs = (struct fs_device *)dev;
 
-	lose_server(fs);
+	close_server(fs);
 	free(fs);
 }
 
@@ -200,4 +209,12 @@ struct virtio_device *virtio_fs_new(int server, const char *tag, const struct gu
 		return NULL;
 	}
 	return &fs->dev;
+}
+
+void virtio_fs_watch(struct virtio_device *dev, void (*lost)(void *data), void *data)
+{
+	struct fs_device *fs = (struct fs_device *)dev;
+
+	fs->lost = lost;
+	fs->lost_data = data;
 }

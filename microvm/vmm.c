@@ -170,6 +170,24 @@ static int add_cards(struct vmm *vmm, struct error *err)
 	return r;
 }
 
+static void file_server_lost(void *data)
+{
+	vmm_end(data, VMM_END_CRASH, 0, "the file server ended");
+}
+
+static int add_files(struct vmm *vmm, struct error *err)
+{
+	struct vmm_config *config = &vmm->config;
+	int r = add_device(vmm,
+			   virtio_fs_new(take_fd(&config->file_server), config->fs_tag,
+					 &vmm->memory, &vmm->loop, err),
+			   err);
+
+	if (r == 0)
+		virtio_fs_watch(vmm->devices[vmm->device_count - 1], file_server_lost, vmm);
+	return r;
+}
+
 /* What connects guest and host beyond disks and wires. */
 static int add_links(struct vmm *vmm, struct error *err)
 {
@@ -177,10 +195,7 @@ static int add_links(struct vmm *vmm, struct error *err)
 	int r = add_cards(vmm, err);
 
 	if (r == 0 && config->file_server >= 0)
-		r = add_device(vmm,
-			       virtio_fs_new(take_fd(&config->file_server), config->fs_tag,
-					     &vmm->memory, &vmm->loop, err),
-			       err);
+		r = add_files(vmm, err);
 	if (r == 0 && config->vsock) {
 		r = add_device(vmm,
 			       virtio_vsock_new(VMM_GUEST_CID, take_fd(&config->vsock_listener),

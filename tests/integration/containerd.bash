@@ -42,7 +42,7 @@ containerd_configure()
 # Also after containerd_stop. It has a network of its own, for what a CNI plugin does there.
 containerd_start()
 {
-	unshare --net containerd --config "$DIR/config.toml" </dev/null >>"$DIR/log" 2>&1 3>&- &
+	unshare --net containerd --config "$DIR/config.toml" </dev/null >>"$DIR/log" 2>&1 3>&- 4>&- &
 	echo $! >"$DIR/pid"
 	wait_until 20 'ctr --address "$DIR/c.sock" version' || fail "$(cat "$DIR/log")"
 }

@@ -266,6 +266,17 @@ setup()
 	expect_nothing_left
 }
 
+@test "a killed file server ends the microVM with the reason" {
+	set_args sleep 1000
+	h run --sandbox microvm --bundle "$BUNDLE" "$ID" >"$TEST_DIR/end" 2>&1 3>&- &
+	running=$!
+	wait_until 60 '[ "$(container_status)" = running ]'
+	kill -KILL "$(grep -vx "$(container_pid)" "$(cgroup_of memory)/cgroup.procs")"
+	run wait "$running"
+	expect_status 255
+	grep -q 'the file server ended' "$TEST_DIR/end"
+}
+
 @test "create, killed at some points, leaves nothing that delete does not" {
 	for ms in 5 20 60 150 400 1000 2500; do
 		"$HULL" --root "$ROOT" create --bundle "$BUNDLE" "$ID" </dev/null >"$OUT" 2>&1 3>&- &

@@ -249,6 +249,44 @@ a line"
 	expect_match '^catatonit|podman-init'
 }
 
+@test "a paused container: copy, kill and rm; a checkpoint is refused, and nothing happens" {
+	podman_start
+	run p container checkpoint "$ID"
+	[ "$status" -ne 0 ]
+	expect_match 'does not support checkpoint'
+	[ "$(podman_status)" = running ]
+	# (podman pauses a container while it copies)
+	echo copied >"$TEST_DIR/file"
+	p cp "$TEST_DIR/file" "$ID:/tmp/file"
+	run p exec "$ID" cat /tmp/file
+	expect_output copied
+	p pause "$ID"
+	run p exec "$ID" true
+	[ "$status" -ne 0 ]
+	p rm --force --time 0 "$ID"
+	[ -z "$(engine_containers)" ]
+}
+
+@test "little memory is enough to start, and too little is told; much output through a terminal is whole" {
+	require_controller memory
+	run podman_run --memory 6m "$IMAGE" echo enough
+	expect_status 0
+	expect_output enough
+	[ "$(p run --rm --tty --network none "$IMAGE" sh -c 'head -c 300000 /dev/zero | tr "\0" x' | wc -c)" = 300000 ]
+}
+
+@test "volumes whose ids are mapped, and tmpfs with its size" {
+	mkdir "$TEST_DIR/data"
+	echo "from the host" >"$TEST_DIR/data/file"
+	run podman_run --uidmap 0:200000:65536 --gidmap 0:200000:65536 --volume "$TEST_DIR/data:/data:idmap" \
+		--mount type=tmpfs,destination=/small,tmpfs-size=1m "$IMAGE" \
+		sh -c 'stat -c %u /data/file; touch /data/new && df -k /small | tail -n 1'
+	expect_status 0
+	expect_match '^0$'
+	expect_match ' 1024 .*/small$'
+	[ "$(stat -c %u "$TEST_DIR/data/new")" = 0 ]
+}
+
 # The bridge and its rules go with a network namespace that is made for this test.
 @test "a bridge network connects containers with the host" {
 	require_cmd unshare ip
@@ -453,9 +491,8 @@ make_system()
 	chown -R "$OWNER_ID:$OWNER_ID" "$dir"
 }
 
-# bats test_tags=systemd
+# bats test_tags=everyday
 @test "systemd as a container's init: its services have cgroups with limits, and it ends in order" {
-	[ "$HULL_TEST_MODE" = systemd ] || skip "only tried with systemd's cgroups and root so far"
 	[ -x /lib/systemd/systemd ] && [ -x /lib/systemd/systemd-shutdown ] || skip "systemd is not installed"
 	require_controller memory
 	make_system "$TEST_DIR/system"
@@ -479,6 +516,31 @@ systemd"
 		3<<<"through descriptor 3" 4>&-
 	expect_status 0
 	expect_output "through descriptor 3"
+	podman_start
+	run timeout 180 "${PODMAN[@]}" exec --preserve-fds 1 "$ID" sh -c 'cat <&3' 3<<<"the same for exec" 4>&-
+	expect_output "the same for exec"
+	# Environment and home of a process are those of its user.
+	run p exec --user user "$ID" sh -c 'echo "$HOME"'
+	expect_output /home
+}
+
+# bats test_tags=systemd
+@test "in a unit of systemd's a container tells that it is ready" {
+	[ "$HULL_TEST_MODE" = systemd ] || skip "for systemd and root"
+	[ -x "$HELPERS/probe" ] || skip "the helper programs are not built"
+	unit=unit-$ID
+	mkdir "$TEST_DIR/data"
+	systemd-run --quiet --collect --no-block --unit "$unit" --service-type notify -p NotifyAccess=all \
+		-E CONTAINERS_CONF="$CONTAINERS_CONF" "${PODMAN[@]}" run --rm --name "$ID" --network none --sdnotify container \
+		--volume "$TEST_DIR/data:/data" "$IMAGE" sh -c 'trap "exit 0" TERM
+			touch /data/asked; while [ ! -e /data/go ]; do sleep 0.1; done; probe notify READY=1; while :; do sleep 0.1; done'
+	wait_until 60 '[ -e "$TEST_DIR/data/asked" ]'
+	[ "$(systemctl show --value --property ActiveState "$unit")" = activating ]
+	touch "$TEST_DIR/data/go"
+	wait_until 60 '[ "$(systemctl show --value --property ActiveState "$unit")" = active ]'
+	[ "$(podman_status)" = running ]
+	p stop "$ID"
+	wait_until 60 '[ "$(systemctl show --value --property LoadState "$unit")" = not-found ]'
 }
 
 @test "podman finds its containers again after its own end, and cleans up after theirs" {

@@ -172,6 +172,19 @@ script_delegated()
 	expect_match '^all is well$'
 }
 
+@test "in a delegated cgroup an ordinary user's container has one of its own: with many ids, by newuidmap" {
+	cgroup_is_v2 || skip "not a pure cgroup v2 host"
+	require_cmd newuidmap newgidmap
+	require_manager
+	update_config '.linux.uidMappings += [{containerID: 1, hostID: $first, size: 2000}]
+		| .linux.gidMappings = .linux.uidMappings | .process.user = {uid: 1000, gid: 8}' --argjson first "$(first_subid)"
+	script_delegated
+	run as_delegated bash -x "$TEST_DIR/script"
+	expect_status 0
+	expect_match '^uid=1000\(user\) gid=8'
+	expect_match '^all is well$'
+}
+
 @test "limits of an ordinary user: in force beside the caller's cgroup, which passes none on, and where the path says" {
 	cgroup_is_v2 || skip "not a pure cgroup v2 host"
 	require_manager

@@ -315,16 +315,23 @@ static void nonsense_in_a_queue_breaks_the_device(void **state)
 	assert_true(lookup(f, "file") != 0);
 }
 
+static void count_lost(void *data)
+{
+	++*(int *)data;
+}
+
 static void a_device_without_its_server_is_broken(void **state)
 {
 	struct fixture *f = *state;
-	int status;
+	int status, lost = 0;
 
 	init(f);
+	virtio_fs_watch(f->d.dev, count_lost, &lost);
 	assert_int_equal(kill(f->server, SIGKILL), 0);
 	assert_int_equal(waitpid(f->server, &status, 0), f->server);
 	f->server = -1;
 	await_broken(f);
+	assert_int_equal(lost, 1);
 	/* And cannot be started again. */
 	driver_set(&f->d, VIRTIO_MMIO_STATUS, 0);
 	assert_int_equal(driver_get(&f->d, VIRTIO_MMIO_STATUS), 0);
