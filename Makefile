@@ -194,9 +194,9 @@ deps: ## install what is missing with apt-get (or say what that is)
 	@scripts/deps.sh all
 
 .PHONY: demo
-demo: ## from an OCI image of another tool to a running container, step by step
-	@scripts/deps.sh build test
-	@$(MAKE) --no-print-directory all
+demo: ## from an OCI image of another tool to a running container and a microVM, step by step (minutes, once)
+	@scripts/deps.sh build test kernel lab
+	@$(MAKE) --no-print-directory all kernel
 	@HULL=$(abspath $(HULL)) scripts/demo.sh
 
 # What the tests are given: the programs of this very build, and which build that is.
