@@ -194,6 +194,37 @@ setup()
 	expect_status 137
 }
 
+@test "the machine of /vm: kernel, initrd, parameters, processors and memory" {
+	libexec=$(dirname "$(readlink -f "$HULL")")/../libexec/hull
+	cp "$libexec/vmlinux" "$TEST_DIR/kernel"
+	cp "$libexec/guest.cpio.gz" "$TEST_DIR/initrd"
+	update_config --arg dir "$TEST_DIR" '.vm = {kernel: {path: ($dir + "/kernel"), initrd: ($dir + "/initrd"),
+		parameters: ["first=1", "second=2"]}, hwConfig: {vcpus: 2, memory: 209715200}}'
+	set_args sh -c 'cat /proc/cmdline; nproc; awk "/MemTotal/ { print \$2 }" /proc/meminfo'
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_status 0
+	expect_match ' first=1 second=2'
+	expect_match '^2$'
+	memory=${lines[-1]}
+	[ "$memory" -gt 150000 ] && [ "$memory" -le 204800 ]
+	# Both files are the ones that are named.
+	for file in kernel initrd; do
+		mv "$TEST_DIR/$file" "$TEST_DIR/good"
+		echo "neither kernel nor archive" >"$TEST_DIR/$file"
+		run h run --bundle "$BUNDLE" "$ID"
+		[ "$status" -ne 0 ]
+		expect_match "$([ $file = kernel ] && echo 'the kernel: ' || echo 'panic')"
+		mv "$TEST_DIR/good" "$TEST_DIR/$file"
+	done
+	# The annotations, too.
+	update_config 'del(.vm) | .annotations += {"run.hull.vm.cpus": "2", "run.hull.vm.memory": "200", "run.hull.vm.kernel": $kernel}' \
+		--arg kernel "$TEST_DIR/kernel"
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_status 0
+	expect_match '^2$'
+	[ "${lines[-1]}" -eq "$memory" ]
+}
+
 @test "the jail: nobody, no capability, an empty root, filters in every thread" {
 	start_sleeper
 	pid=$(container_pid)
