@@ -158,6 +158,7 @@ static const struct jail_rule file_server_rules[] = {
 	{ SYS_symlinkat, ANY, "making" },
 	{ SYS_linkat, ANY, "making" },
 	{ SYS_unlinkat, ANY, "removing" },
+	{ SYS_renameat, ANY, "renaming, as the C library does it without flags" },
 	{ SYS_renameat2, ANY, "renaming" },
 	{ SYS_fchmodat, ANY, "mode" },
 	{ SYS_fchownat, ANY, "owner" },

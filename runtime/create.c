@@ -258,6 +258,7 @@ static int create(const struct store *store, const char *id, const struct runtim
 	c->dir = store_add(store, id, err);
 	if (c->dir < 0)
 		return c->dir;
+	c->sandbox.state_dir = c->dir;
 	r = save_config(c, json, len, err);
 	if (r == 0)
 		r = systemd_notify_offer(c, err);

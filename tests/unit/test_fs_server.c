@@ -18,7 +18,9 @@
 
 #include "base/message.h"
 #include "microvm/fs_protocol.h"
+#include "microvm/fs_request.h"
 #include "microvm/fs_server.h"
+#include "microvm/jail.h"
 
 #define FEATURES (BIT64(VIRTIO_RING_F_INDIRECT_DESC) | BIT64(VIRTIO_RING_F_EVENT_IDX))
 #define WAIT_MS  20000
@@ -28,8 +30,15 @@ struct fixture {
 	char path[64];
 	int base, monitor; /* monitor: our end of the socket, where no device has it */
 	pid_t server;
-	uint64_t unique;
+	uint64_t unique, answer;
 };
+
+/* The filter of the real one; its other confinement takes root. */
+static int confine(void *data, struct error *err)
+{
+	(void)data;
+	return jail_enter_thread(JAIL_FILE_SERVER, err);
+}
 
 static void start_server(struct fixture *f, bool read_only)
 {
@@ -39,9 +48,11 @@ static void start_server(struct fixture *f, bool read_only)
 	assert_int_equal(message_pair(pair, &err), 0);
 	f->server = fork();
 	if (f->server == 0) {
-		struct fs_server_config config = {
-			.socket = pair[1], .root = f->base, .proc = -1, .read_only = read_only
-		};
+		struct fs_server_config config = { .socket = pair[1],
+						   .root = f->base,
+						   .proc = -1,
+						   .read_only = read_only,
+						   .confine = confine };
 
 		close(pair[0]);
 		_exit(fs_server_main(&config, &err) < 0);
@@ -148,18 +159,21 @@ static uint32_t exchange(struct fixture *f, unsigned queue, uint32_t opcode, uin
 					 .nodeid = node,
 					 .unique = ++f->unique,
 					 .len = (uint32_t)sizeof(header) + len };
-	struct driver_buffer buffers[3] = {
-		{ driver_copy(&f->d, &header, sizeof(header)), sizeof(header), false },
-		{ driver_copy(&f->d, arg, len), len, false },
-		{ out, room, true },
-	};
+	struct driver_buffer buffers[3] = { { driver_copy(&f->d, &header, sizeof(header)),
+					      sizeof(header), false } };
+	unsigned count = 1;
 	uint16_t head, used;
 	uint32_t written;
 
+	if (len)
+		buffers[count++] =
+			(struct driver_buffer){ driver_copy(&f->d, arg, len), len, false };
+	if (room)
+		buffers[count++] = (struct driver_buffer){ out, room, true };
 	if (f->unique % 2)
-		head = driver_describe(&f->d, queue, buffers, room ? 3 : 2);
+		head = driver_describe(&f->d, queue, buffers, count);
 	else
-		head = driver_describe_indirect(&f->d, queue, buffers, room ? 3 : 2);
+		head = driver_describe_indirect(&f->d, queue, buffers, count);
 	want_interrupt(f, queue);
 	driver_offer(&f->d, queue, head);
 	driver_notify(&f->d, queue);
@@ -239,6 +253,132 @@ static void requests_are_served(void **state)
 	assert_int_equal(n, 0);
 	n = exchange(f, FS_QUEUE_REQUEST, FUSE_GETATTR, node, &get, sizeof(get), out, 4096);
 	check_answer(f, out, n, -ESTALE, 0);
+}
+
+/* A request with up to two names behind its argument: the answer's error, and its data in f->answer. */
+static int request(struct fixture *f, uint32_t opcode, uint64_t node, const void *arg, size_t size,
+		   const char *name, const char *second)
+{
+	char text[1024];
+	size_t len = size;
+	uint32_t n;
+
+	if (arg)
+		memcpy(text, arg, size);
+	for (int i = 0; i < 2; i++) {
+		const char *s = i ? second : name;
+
+		if (s)
+			memcpy(text + len, s, strlen(s) + 1);
+		len += s ? strlen(s) + 1 : 0;
+	}
+	n = exchange(f, FS_QUEUE_REQUEST, opcode, node, text, (uint32_t)len, f->answer, 4096);
+	assert_true(n >= sizeof(struct fuse_out_header));
+	return ((struct fuse_out_header *)driver_at(&f->d, f->answer, 16))->error;
+}
+
+#define REQUEST(f, opcode, node, arg, name, second) \
+	request((f), (opcode), (node), &(arg), sizeof(arg), (name), (second))
+
+static uint64_t answered_node(struct fixture *f)
+{
+	return ((struct fuse_entry_out *)driver_at(&f->d, f->answer + 16, 16))->nodeid;
+}
+
+/* Each system call that a request takes is in the filter, or the server ends. */
+static void the_filter_has_what_requests_take(void **state)
+{
+	const uint64_t root = FUSE_ROOT_ID;
+	struct fixture *f = *state;
+	struct fuse_mknod_in mknod_in = { .mode = S_IFREG | 0644, .umask = 022 };
+	struct fuse_mkdir_in mkdir_in = { .mode = 0755, .umask = 022 };
+	struct fuse_create_in create = { .flags = O_RDWR, .mode = 0644, .umask = 022 };
+	struct fuse_rename_in rename_in = { .newdir = root };
+	struct fuse_rename2_in rename2_in = { .newdir = root, .flags = RENAME_NOREPLACE };
+	struct fuse_setattr_in set = { .mode = S_IFREG | 0600, .size = 3 };
+	struct fuse_getattr_in get = { 0 };
+	struct fs_statx_in statx_in = { .sx_mask = STATX_ALL };
+	struct fuse_setxattr_in setxattr_in = { .size = 1 };
+	struct fuse_getxattr_in getxattr_in = { .size = 100 };
+	struct fuse_open_in open_in = { .flags = O_RDONLY };
+	struct fuse_access_in access_in = { .mask = R_OK };
+	struct fuse_syncfs_in syncfs_in = { 0 };
+	struct fuse_fallocate_in fallocate_in = { .length = 4096 };
+	struct fuse_lseek_in lseek_in = { .whence = SEEK_DATA };
+	struct fuse_copy_file_range_in copy = { .off_out = 100, .len = 2 };
+	struct fuse_fsync_in fsync_in = { 0 };
+	struct fuse_flush_in flush = { 0 };
+	struct fuse_release_in release = { 0 };
+	struct fuse_read_in read_in = { .size = 1000 };
+	struct fuse_link_in link_in = { 0 };
+	struct {
+		struct fuse_write_in in;
+		char data[4];
+	} write_in = { { .size = 4 }, "text" };
+	uint64_t file, dir;
+
+	f->answer = driver_alloc(&f->d, 4096, 8);
+	init(f);
+	assert_int_equal(REQUEST(f, FUSE_MKNOD, root, mknod_in, "node", NULL), 0);
+	assert_int_equal(REQUEST(f, FUSE_MKDIR, root, mkdir_in, "dir", NULL), 0);
+	dir = answered_node(f);
+	assert_int_equal(request(f, FUSE_SYMLINK, root, NULL, 0, "link", "file"), 0);
+	assert_int_equal(request(f, FUSE_READLINK, answered_node(f), NULL, 0, NULL, NULL), 0);
+	assert_int_equal(REQUEST(f, FUSE_RENAME, root, rename_in, "node", "moved"), 0);
+	assert_int_equal(REQUEST(f, FUSE_RENAME2, root, rename2_in, "moved", "again"), 0);
+	assert_int_equal(REQUEST(f, FUSE_CREATE, root, create, "new", NULL), 0);
+	file = link_in.oldnodeid = copy.nodeid_out = answered_node(f);
+	write_in.in.fh = ((struct fuse_open_out *)driver_at(
+				  &f->d, f->answer + 16 + sizeof(struct fuse_entry_out), 16))
+				 ->fh;
+	read_in.fh = fsync_in.fh = flush.fh = release.fh = lseek_in.fh = fallocate_in.fh =
+		copy.fh_in = copy.fh_out = write_in.in.fh;
+	assert_int_equal(
+		request(f, FUSE_WRITE, file, &write_in, sizeof(write_in.in) + 4, NULL, NULL), 0);
+	assert_int_equal(REQUEST(f, FUSE_READ, file, read_in, NULL, NULL), 0);
+	assert_int_equal(REQUEST(f, FUSE_LSEEK, file, lseek_in, NULL, NULL), 0);
+	(void)REQUEST(f, FUSE_FALLOCATE, file, fallocate_in, NULL,
+		      NULL); /* not every file system can */
+	assert_int_equal(REQUEST(f, FUSE_COPY_FILE_RANGE, file, copy, NULL, NULL), 0);
+	assert_int_equal(REQUEST(f, FUSE_FSYNC, file, fsync_in, NULL, NULL), 0);
+	fsync_in.fsync_flags = FUSE_FSYNC_FDATASYNC;
+	assert_int_equal(REQUEST(f, FUSE_FSYNC, file, fsync_in, NULL, NULL), 0);
+	assert_int_equal(REQUEST(f, FUSE_FLUSH, file, flush, NULL, NULL), 0);
+	set.valid = FATTR_MODE | FATTR_SIZE | FATTR_UID | FATTR_GID | FATTR_ATIME | FATTR_MTIME_NOW;
+	set.uid = geteuid();
+	set.gid = getegid();
+	assert_int_equal(REQUEST(f, FUSE_SETATTR, file, set, NULL, NULL), 0);
+	set.valid = FATTR_SIZE | FATTR_FH;
+	set.fh = write_in.in.fh;
+	assert_int_equal(REQUEST(f, FUSE_SETATTR, file, set, NULL, NULL), 0);
+	assert_int_equal(REQUEST(f, FUSE_RELEASE, file, release, NULL, NULL), 0);
+	assert_int_equal(REQUEST(f, FUSE_GETATTR, file, get, NULL, NULL), 0);
+	(void)REQUEST(f, FS_FUSE_STATX, file, statx_in, NULL, NULL);
+	assert_int_equal(REQUEST(f, FUSE_ACCESS, file, access_in, NULL, NULL), 0);
+	/* Nor has every one extended attributes. */
+	(void)REQUEST(f, FUSE_SETXATTR, file, setxattr_in, "user.a", "");
+	(void)REQUEST(f, FUSE_GETXATTR, file, getxattr_in, "user.a", NULL);
+	(void)REQUEST(f, FUSE_LISTXATTR, file, getxattr_in, NULL, NULL);
+	(void)request(f, FUSE_REMOVEXATTR, file, NULL, 0, "user.a", NULL);
+	assert_int_equal(REQUEST(f, FUSE_LINK, root, link_in, "second", NULL), 0);
+	(void)REQUEST(f, FUSE_TMPFILE, root, create, "/", NULL);
+	assert_int_equal(REQUEST(f, FUSE_OPENDIR, root, open_in, NULL, NULL), 0);
+	read_in.fh = release.fh = fsync_in.fh =
+		((struct fuse_open_out *)driver_at(&f->d, f->answer + 16, 16))->fh;
+	assert_int_equal(REQUEST(f, FUSE_READDIR, root, read_in, NULL, NULL), 0);
+	assert_int_equal(REQUEST(f, FUSE_READDIRPLUS, root, read_in, NULL, NULL), 0);
+	assert_int_equal(REQUEST(f, FUSE_FSYNCDIR, root, fsync_in, NULL, NULL), 0);
+	assert_int_equal(REQUEST(f, FUSE_RELEASEDIR, root, release, NULL, NULL), 0);
+	assert_int_equal(request(f, FUSE_STATFS, root, NULL, 0, NULL, NULL), 0);
+	assert_int_equal(REQUEST(f, FUSE_SYNCFS, root, syncfs_in, NULL, NULL), 0);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(request(f, FUSE_UNLINK, root, NULL, 0,
+					 (const char *[]){ "again", "new", "second", "link" }[i],
+					 NULL),
+				 0);
+	assert_true(dir != 0);
+	assert_int_equal(request(f, FUSE_RMDIR, root, NULL, 0, "dir", NULL), 0);
+	assert_true(lookup(f, "file") != 0);
 }
 
 static void a_reset_begins_anew(void **state)
@@ -446,6 +586,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		device_test(the_driver_finds_a_file_system),
 		device_test(requests_are_served),
+		device_test(the_filter_has_what_requests_take),
 		device_test(a_reset_begins_anew),
 		device_test(many_requests_wait_at_once),
 		device_test(nonsense_in_a_queue_breaks_the_device),
