@@ -252,6 +252,12 @@ fuzz: $(FUZZERS) ## run each fuzzer for FUZZ_SECONDS=60
 		sed -n 's/^stat::/  /p' $$f.log; \
 	done
 
+HAMMER_SECONDS ?= 600
+.PHONY: hammer
+hammer: all $(HELPERS) $(GUESTS) ## have a guest write to hull-vmm's devices at random for HAMMER_SECONDS=600 (try SANITIZE=1)
+	@$(TEST_ENV) HULL_TEST_TIMEOUT=$$(($(HAMMER_SECONDS) + 300)) HULL_HAMMER_SECONDS=$(HAMMER_SECONDS) \
+		tests/run --view native --only 'at random, in any order' tests/integration/vmm.bats
+
 # ---- lint, format -----------------------------------------------------------------------------
 
 C_FILES = $(shell find . -path ./.git -prune -o -path ./build -prune -o -name '*.[ch]' -print | sed 's,^\./,,' | sort)

@@ -10,6 +10,7 @@
 //   v  writes the first register of the first virtio-mmio device, and its device id: "virt N"
 //   x  writes what is read where nothing is: port and address
 //   n  writes how many ACPI tables the XSDT names
+//   wN,M.  hammers registers, rings and buffers of all virtio devices at random, M thousand times, by the seed N: "hammered N"
 //   b  writes "0" to "9" for ever, a line each
 //   f  floods the serial port for ever
 //   k  writes what a kernel writes when it panics, and resets the machine
@@ -204,6 +205,179 @@ static void show_tables(uintptr_t rsdp)
 	put_line("tables ", (peek32(xsdt + 4) - 36) / 8, 10);
 }
 
+// ---- at random --------------------------------------------------------------------------------------
+
+#define DEVICES    10         // pages of devices, some of them empty
+#define AREA       0x1000000u // rings and buffers: 256 KiB at 16 MiB
+#define AREA_SIZE  0x40000u
+#define RING_DESC  AREA
+#define RING_AVAIL (AREA + 0x8000)
+#define RING_USED  (AREA + 0xc000)
+#define BUFFERS    (AREA + 0x10000)
+
+static uint32_t seed;
+
+static uint32_t any(uint32_t below)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 17;
+	seed ^= seed << 5;
+	return below ? seed % below : seed;
+}
+
+static void poke32(uintptr_t address, uint32_t value)
+{
+	__asm__ volatile("movl %0, (%1)" : : "r"(value), "r"(address) : "memory");
+}
+
+static void poke(uintptr_t address, uint32_t value, uint32_t size)
+{
+	if (size == 1)
+		__asm__ volatile("movb %b0, (%1)" : : "q"(value), "r"(address) : "memory");
+	else if (size == 2)
+		__asm__ volatile("movw %w0, (%1)" : : "r"(value), "r"(address) : "memory");
+	else
+		poke32(address, value);
+}
+
+// What may mean something somewhere.
+static uint32_t any_value(void)
+{
+	switch (any(7)) {
+	case 0:
+		return 0;
+	case 1:
+		return 1u << any(32);
+	case 2:
+		return 0xffffffffu >> any(32);
+	case 3:
+		return AREA + any(AREA_SIZE);
+	case 4:
+		return any(0x100);
+	case 5:
+		return 0xd0000000u + any(0x10000);
+	default:
+		return any(0);
+	}
+}
+
+// As a driver does it (virtio 1.2, 3.1.1), but for what is wrong now and then.
+static void begin_device(uintptr_t at)
+{
+	uint32_t size = any(8) ? 16 : any(0x10000), features;
+
+	poke32(at + 0x70, 0);
+	poke32(at + 0x70, 1);
+	poke32(at + 0x70, 3);
+	for (uint32_t half = 0; half < 2; half++) {
+		poke32(at + 0x14, half);
+		features = peek32(at + 0x10);
+		poke32(at + 0x24, half);
+		poke32(at + 0x20, any(4) ? features & (half ? 1 : any(0)) : any(0));
+	}
+	poke32(at + 0x70, 11);
+	for (uint32_t queue = 0; queue < 6; queue++) {
+		poke32(at + 0x30, queue);
+		poke32(at + 0x38, size);
+		poke32(at + 0x80, any(16) ? RING_DESC + queue * 0x1000 : any_value());
+		poke32(at + 0x84, any(16) ? 0 : any_value());
+		poke32(at + 0x90, any(16) ? RING_AVAIL + queue * 0x800 : any_value());
+		poke32(at + 0x94, 0);
+		poke32(at + 0xa0, any(16) ? RING_USED + queue * 0x800 : any_value());
+		poke32(at + 0xa4, 0);
+		poke32(at + 0x44, 1);
+	}
+	poke32(at + 0x70, 15);
+}
+
+static void write_descriptor(uint32_t queue)
+{
+	uintptr_t at = RING_DESC + queue * 0x1000 + any(16) * 16;
+
+	poke32(at, any(8) ? BUFFERS + any(0x20000) : any_value());
+	poke32(at + 4, any(16) ? 0 : any_value());
+	poke32(at + 8, any(8) ? any(0x4000) : any_value());
+	poke32(at + 12, any(8) | any(16) << 16);
+}
+
+// Requests of block devices, files, consoles, … begin with small numbers.
+static void write_buffers(void)
+{
+	for (uint32_t i = 0; i < 16; i++)
+		poke32(BUFFERS + any(0x20000 / 4) * 4, any(3) ? any(64) : any_value());
+}
+
+static void offer(uintptr_t at, uint32_t queue)
+{
+	uintptr_t avail = RING_AVAIL + queue * 0x800;
+	uint32_t index = peek32(avail) >> 16;
+
+	for (uint32_t n = any(4); n; n--)
+		poke(avail + 4 + 2 * (index++ % 16), any(32) ? any(16) : any(0), 2);
+	poke(avail + 2, any(16) ? index : any(0), 2);
+	poke32(at + 0x50, any(32) ? queue : any_value());
+}
+
+static void hammer_once(void)
+{
+	uintptr_t at = 0xd0000000u + any(DEVICES) * 0x1000;
+	uint32_t queue = any(4), size = 1u << any(3);
+
+	switch (any(16)) {
+	case 0:
+		begin_device(at);
+		break;
+	case 1:
+		poke(at + any(0x200 / size) * size, any_value(), size);
+		break;
+	case 2:
+		poke32(at + any(0x40) * 4, any_value());
+		break;
+	case 3:
+		(void)peek32(at + any(0x80) * 4);
+		break;
+	case 4:
+		poke(RING_DESC + any(0x10000), any_value(), size);
+		break;
+	case 5:
+		poke32(at + 0x64, any(4)); // InterruptACK
+		break;
+	case 6:
+	case 7:
+		write_buffers();
+		break;
+	case 8:
+	case 9:
+	case 10:
+		write_descriptor(queue);
+		break;
+	default:
+		offer(at, queue);
+	}
+}
+
+static uint32_t number(uintptr_t *at)
+{
+	uint32_t n = 0;
+
+	for (char c; (c = (char)peek32(*at)) >= '0' && c <= '9'; ++*at)
+		n = n * 10 + (uint32_t)(c - '0');
+	++*at;
+	return n;
+}
+
+static void hammer(uintptr_t words)
+{
+	uint32_t first = seed = number(&words), rounds = number(&words);
+
+	map_devices();
+	seed = seed * 2654435761u | 1; // a generator of this kind does not leave 0
+	for (uint32_t i = 0; i < rounds; i++)
+		for (uint32_t k = 0; k < 1000; k++)
+			hammer_once();
+	put_line("hammered ", first, 10);
+}
+
 static void act(const struct told *told, char what, uintptr_t rest)
 {
 	switch (what) {
@@ -230,6 +404,9 @@ static void act(const struct told *told, char what, uintptr_t rest)
 		break;
 	case 'n':
 		show_tables(told->rsdp);
+		break;
+	case 'w':
+		hammer(rest);
 		break;
 	case 'b':
 		for (uint32_t i = 0;; i++)

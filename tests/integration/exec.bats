@@ -18,6 +18,7 @@ load helpers
 
 # bats test_tags=quick
 @test "exec is in the container's namespaces" {
+	container_only "the namespaces are those of the guest's kernel"
 	start_sleeper
 	pid=$(container_pid)
 	for ns in pid net mnt ipc uts cgroup; do
@@ -130,6 +131,7 @@ w
 }
 
 @test "exec --detach returns at once and writes the pid" {
+	container_only "the process is the guest's; on the host another stands for it"
 	start_sleeper
 	h exec --detach --pid-file "$TEST_DIR/pid" "$ID" sleep 100 </dev/null >/dev/null 2>&1
 	run cat "/proc/$(cat "$TEST_DIR/pid")/comm"
@@ -139,6 +141,7 @@ w
 }
 
 @test "exec with --preserve-fds hands over a descriptor, without it none" {
+	container_only "no descriptor of the host's can be used"
 	start_sleeper
 	echo three >"$TEST_DIR/three"
 	run sh -c 'exec "$0" --root "$1" exec --preserve-fds 1 "$2" sh -c "cat <&3" 3<"$3"' \

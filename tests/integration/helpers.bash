@@ -41,6 +41,12 @@ cgroup_is_v2()
 	[ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]
 }
 
+# A test of what a microVM has not, or has in another way: container_only REASON. The reasons are hull-microvm(7)'s.
+container_only()
+{
+	[ "${HULL_SANDBOX:-}" != microvm ] || skip "in a microVM $1"
+}
+
 # Whether a controller can be used in the view that the test sees.
 has_controller()
 {
@@ -176,6 +182,7 @@ make_bundle()
 	h spec --bundle "$bundle"
 	BUNDLE=$bundle update_config '.process.terminal = false | .root.readonly = false
 		| .process.env += ["HULL_TEST=" + env.ID]'
+	[ "${HULL_SANDBOX:-}" != microvm ] || BUNDLE=$bundle update_config '.annotations["run.hull.sandbox"] = "microvm"'
 	# To try a test against another runtime: what its default configuration needs to run here.
 	[ -z "${HULL_TEST_CONFIG:-}" ] || BUNDLE=$bundle update_config "$HULL_TEST_CONFIG"
 }

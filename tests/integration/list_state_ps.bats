@@ -63,6 +63,7 @@ $ID-b"
 
 # bats test_tags=quick
 @test "ps lists the processes of the container" {
+	container_only "the processes are the guest's"
 	set_args sh -c 'sleep 1000 & sleep 1000 & trap "exit 0" TERM; echo ready; while :; do sleep 0.05; done'
 	start_container
 	wait_until 5 'grep -q ready "$OUT"'
@@ -99,6 +100,7 @@ $ID-b"
 }
 
 @test "what a stopped container without a pid namespace left behind is shown" {
+	container_only "there is no host's pid namespace"
 	update_config '.linux.namespaces |= map(select(.type != "pid"))'
 	set_args sh -c 'sleep 1000 & exit 0'
 	start_container

@@ -113,6 +113,7 @@ load helpers
 }
 
 @test "--preserve-fds hands over as many as it says" {
+	container_only "no descriptor of the host's can be used"
 	echo "from three" >"$TEST_DIR/three"
 	set_args sh -c 'cat <&3; [ ! -e /proc/self/fd/4 ] || echo four'
 	run sh -c 'exec "$0" --root "$1" run --preserve-fds 1 --bundle "$2" "$3" 3<"$4" 4<"$4"' \

@@ -217,6 +217,40 @@ with_dev()
 	expect_match '^hull-vmm: \| CPU: 0$'
 }
 
+# A machine with a device of each kind and the kernel that hammers them: hammer SEED THOUSANDS
+hammer()
+{
+	local dir=$TEST_DIR/hammer
+
+	rm -rf "$dir"
+	mkdir -p "$dir/tree" "$dir/vsock"
+	echo hello >"$dir/tree/file"
+	truncate -s 4M "$dir/disk"
+	timeout 120 "$HELPERS/sockets" listener "$dir/vsock/vsock.sock" \
+		"$HELPERS/sockets" pair "$VMM" --file-server fd:9 --root fd:6 -- \
+		"$VMM" --kernel "$GUESTS/guest-${entry:-pvh}" --cmdline "w$1,$2.p" --serial fd:7 --console - \
+		--disk "$dir/disk" --disk "$dir/disk,ro,id=second" --net mac=02:00:00:00:00:01,mtu=1400 \
+		--fs fd:9,tag=hull --vsock fd:8 --vsock-dir "$dir/vsock" \
+		6<"$dir/tree" 7>"$dir/serial" </dev/null >"$dir/console" 2>"$dir/err" 3>&- 4>&- || fail "seed $1: status $?" "$(cat "$dir/err")"
+	[ "$(tr -d '\r' <"$dir/serial")" = "hammered $1" ] || fail "seed $1:" "$(cat "$dir/serial" "$dir/err")"
+	! grep -vE '^hull-vmm: warning: virtio-[a-z]*: ' "$dir/err" || fail "seed $1"
+}
+
+# HULL_HAMMER_SECONDS: how long (make hammer).
+@test "a guest that writes to all devices at random, in any order, harms nobody" {
+	require_kvm
+	end=$((SECONDS + ${HULL_HAMMER_SECONDS:-0}))
+	seed=${HULL_HAMMER_SEED:-$(date +%s)}
+	for entry in pvh linux; do
+		hammer "$seed" 5
+	done
+	while [ $SECONDS -lt $end ]; do
+		seed=$((seed + 1))
+		hammer "$seed" 20
+		echo "# seed $seed: $((end - SECONDS)) s left" >&3
+	done
+}
+
 @test "the crash on a KVM that does not run Linux says so" {
 	require_kvm
 	[ -e /sys/module/kvm_pvm ] || skip "not such a KVM"

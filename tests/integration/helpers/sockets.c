@@ -9,6 +9,8 @@
  *   sockets pair COMMAND -- COMMAND
  *                            runs both with the ends of a connected pair of SOCK_SEQPACKET sockets as descriptor 9, and ends
  *                            like the second, or with 1 where only the first failed
+ *   sockets listener PATH COMMAND
+ *                            becomes COMMAND, with a socket that listens at PATH as descriptor 8
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -155,6 +157,15 @@ static int run_pair(char **first)
 	return status_of(pids[0]) && !status ? 1 : status;
 }
 
+static int run_listener(const char *path, char **command)
+{
+	if (dup2(bound(path, SOCK_STREAM), 8) < 0)
+		die("dup2");
+	execvp(command[0], command);
+	die(command[0]);
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "pidfd"))
@@ -163,6 +174,9 @@ int main(int argc, char **argv)
 		return print_datagrams(argv[2]);
 	if (argc > 4 && !strcmp(argv[1], "pair"))
 		return run_pair(argv + 2);
-	fprintf(stderr, "usage: sockets pidfd|datagrams PATH, sockets pair COMMAND -- COMMAND\n");
+	if (argc > 3 && !strcmp(argv[1], "listener"))
+		return run_listener(argv[2], argv + 3);
+	fprintf(stderr, "usage: sockets pidfd|datagrams PATH, sockets pair COMMAND -- COMMAND, "
+			"sockets listener PATH COMMAND\n");
 	return 2;
 }
