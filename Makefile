@@ -108,7 +108,7 @@ say = @printf '  %-6s %s\n' $(1) $(2);
 endif
 
 .PHONY: all
-all: $(PROGRAMS) $(INITRAMFS) ## build the programs (default)
+all: $(PROGRAMS) $(HULL)-vm $(INITRAMFS) ## build the programs (default)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -151,6 +151,10 @@ $(HULL_VMM): $(call obj,$(HULL_VMM_SRCS)) $(LIB)
 $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB_SRCS)) $(IMAGE_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(MODE_LDFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) -o $@
+
+# hull by the name by which it makes microVMs.
+$(HULL)-vm: | $(HULL)
+	@ln -sf hull $@
 
 # Benchmarks and the integration tests' helpers run inside containers, too: static, on their own.
 $(BUILD)/bench/%: tests/bench/%.c Makefile

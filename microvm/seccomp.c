@@ -250,6 +250,23 @@ static void add_rule(struct program *p, const struct jail_rule *rule)
 	finish(p, SECCOMP_RET_KILL_PROCESS);
 }
 
+#ifdef HULL_SANITIZE
+/* What sanitizers do beside the program, and to print what they find. */
+static const struct jail_rule sanitizers_rules[] = {
+	{ SYS_sigaltstack, ANY, "the end of a thread" },
+	{ SYS_getrandom, ANY, "the heap" },
+	{ SYS_sched_yield, ANY, "locks" },
+	{ SYS_write, ANY, "a report" },
+	{ SYS_readlink, ANY, "a report: the program's name" },
+	{ SYS_open, ANY, "a report: /proc/self/maps" },
+	{ SYS_openat, ANY, "the same" },
+	{ SYS_newfstatat, ANY, "the same" },
+	{ SYS_getpid, ANY, "the same" },
+	{ SYS_gettid, ANY, "the same" },
+	{ SYS_getuid, ANY, "the same" },
+};
+#endif
+
 int jail_enter_thread(enum jail_thread kind, struct error *err)
 {
 	struct program p = { .len = 0 };
@@ -265,6 +282,10 @@ int jail_enter_thread(enum jail_thread kind, struct error *err)
 	load(&p, offsetof(struct seccomp_data, nr));
 	for (size_t i = 0; i < count; i++)
 		add_rule(&p, &rules[i]);
+#ifdef HULL_SANITIZE
+	for (size_t i = 0; i < ARRAY_SIZE(sanitizers_rules); i++)
+		add_rule(&p, &sanitizers_rules[i]);
+#endif
 	finish(&p, SECCOMP_RET_KILL_PROCESS);
 	if (p.len > PROGRAM_MAX)
 		return error_errno(err, E2BIG, "jail: the filter of system calls");

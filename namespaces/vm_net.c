@@ -187,7 +187,7 @@ static int read_all(int sock, struct vm_net *net, struct error *err)
 
 /* ---- wiring -------------------------------------------------------------------------------------------- */
 
-static int make_tap(unsigned number, char *name, struct error *err)
+static int make_tap(uint8_t number, char *name, struct error *err)
 {
 	_cleanup_close_ int tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
@@ -308,7 +308,7 @@ static int connect_all(struct vm_net *net, struct error *err)
 		return sock;
 	r = read_all(sock, net, err);
 	for (uint32_t i = 0; r == 0 && i < net->count; i++) {
-		net->taps[i] = make_tap(i, name, err);
+		net->taps[i] = make_tap((uint8_t)i, name, err);
 		r = net->taps[i] < 0 ? net->taps[i] : wire(sock, &net->interfaces[i], name, err);
 	}
 	return r;

@@ -201,9 +201,13 @@ struct oci_resources *microvm_guest_resources(const struct oci_resources *res, s
 	guest->cpu = arena_new(arena, struct oci_cpu);
 	if (!guest->cpu)
 		return NULL;
-	/* How much processor time there is, the host says; inside only how it is shared. */
-	if (res->cpu)
+	/* How much processor time there is, the host enforces; programs look for it inside. */
+	if (res->cpu) {
 		guest->cpu->shares = res->cpu->shares;
+		guest->cpu->quota = res->cpu->quota;
+		guest->cpu->period = res->cpu->period;
+		guest->cpu->burst = res->cpu->burst;
+	}
 	if (!res->memory)
 		return guest;
 	memory = arena_new(arena, struct oci_memory);

@@ -4,7 +4,7 @@
 # runtime, an image of busybox made here, no network. Load it after helpers. ENGINE is a directory.
 #
 # HULL_TEST_MODE says who calls the engine, and who makes the cgroups: root and the runtime itself (`cgroupfs`, the
-# default), root and systemd (`systemd`), an ordinary user (`rootless`), or one and systemd's manager of that user
+# default) or in microVMs (`microvm`), root and systemd (`systemd`), an ordinary user (`rootless`), or one and systemd's manager of that user
 # (`rootless-systemd`).
 
 : "${HULL_TEST_MODE:=cgroupfs}"
@@ -50,6 +50,7 @@ engine_create()
 	export ENGINE
 	mkdir -p "$ENGINE/home" "$ENGINE/bin" "$ENGINE/libexec"
 	cp "$HULL" "$ENGINE/bin/hull"
+	ln -s hull "$ENGINE/bin/hull-vm"
 	cp -a "$(dirname "$HULL")/../libexec/hull" "$ENGINE/libexec/hull"
 	cat >"$ENGINE/containers.conf" <<-CONF
 		[containers]
@@ -62,7 +63,7 @@ engine_create()
 		runtime_supports_json = ["crun", "runc", "hull"]
 		runtime_supports_nocgroup = ["crun", "hull"]
 		[engine.runtimes]
-		hull = ["$ENGINE/bin/hull"]
+		hull = ["$ENGINE/bin/$([ "$HULL_TEST_MODE" = microvm ] && echo hull-vm || echo hull)"]
 	CONF
 	[ ! -x /usr/bin/catatonit ] || sed -i '/^events_logger/i init_path = "/usr/bin/catatonit"' "$ENGINE/containers.conf"
 	chown -R "$OWNER_ID:$OWNER_ID" "$ENGINE"

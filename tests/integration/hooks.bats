@@ -17,6 +17,7 @@ add_hook()
 
 # bats test_tags=quick
 @test "all hooks run once, in order, with the state on standard input" {
+	container_only "there are no createContainer hooks"
 	log=$TEST_DIR/log
 	mkdir "$TEST_DIR/shared"
 	touch "$log"
@@ -73,6 +74,7 @@ add_hook()
 
 # Network plug-ins work this way: they enter the namespace of the pid.
 @test "createRuntime finds the namespaces made" {
+	container_only "the namespaces are those of the guest's kernel"
 	add_hook createRuntime "readlink /proc/\$(jq -r .pid)/ns/net >$TEST_DIR/net; readlink /proc/self/ns/net >>$TEST_DIR/net"
 	set_args readlink /proc/self/ns/net
 	run h run --bundle "$BUNDLE" "$ID"
@@ -82,6 +84,7 @@ add_hook()
 
 # bats test_tags=quick
 @test "a failing hook before start fails create, and poststop still runs" {
+	container_only "there are no createContainer hooks"
 	for when in prestart createRuntime createContainer; do
 		update_config 'del(.hooks)'
 		rm -f "$TEST_DIR/log"
@@ -129,6 +132,7 @@ add_hook()
 }
 
 @test "a poststart hook sees the workload running, and those behind a failed one do not run" {
+	container_only "the process on the host is hull-vmm"
 	state="$HULL --root $ROOT state $ID"
 	add_hook poststart "$state >$TEST_DIR/seen; cat /proc/\$(jq .pid $TEST_DIR/seen)/comm >$TEST_DIR/comm"
 	add_hook poststart "exit 1"
