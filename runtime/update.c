@@ -85,14 +85,16 @@ static int update_sandbox(struct container *c, const struct oci_resources *chang
 			  const struct oci_resources *merged, struct error *err)
 {
 	bool may_freeze = changes->devices.len && c->status != OCI_PAUSED;
-	int r = may_freeze ? container_record_pause(c, err) : 0;
+	int r = may_freeze ? container_record_pause(c, err) : 0, second;
 
-	if (r == 0)
-		r = c->sandbox.ops->update(&c->sandbox, changes, merged, err);
-	if (r < 0 || !may_freeze)
+	if (r < 0)
+		return r;
+	r = c->sandbox.ops->update(&c->sandbox, changes, merged, err);
+	if (!may_freeze)
 		return r;
 	c->record.paused = false;
-	return record_write(c->dir, &c->record, err);
+	second = record_write(c->dir, &c->record, r == 0 ? err : NULL);
+	return r < 0 ? r : second;
 }
 
 /* Changes what resources names, and in c->config. */
