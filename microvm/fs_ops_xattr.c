@@ -45,32 +45,32 @@ static size_t value_room(const struct fs_request *req, uint32_t size)
 	return size < room ? size : room;
 }
 
-int fs_do_getxattr(struct fs_request *req)
+/* The value of one, or the list of all names. */
+static int read_xattr(struct fs_request *req, bool list)
 {
 	const struct fuse_getxattr_in *in = req->arg;
+	size_t room = value_room(req, in->size);
 	struct fs_fd_name name;
 	int r = name_of(req, &name);
+	ssize_t n;
 
 	if (r < 0)
 		return r;
-	if (in->size && !value_room(req, in->size))
+	if (in->size && !room)
 		return -ERANGE;
-	return answer_value(req, in->size,
-			    getxattr(name.s, req->name, req->fs->out, value_room(req, in->size)));
+	n = list ? listxattr(name.s, (char *)req->fs->out, room)
+		 : getxattr(name.s, req->name, req->fs->out, room);
+	return answer_value(req, in->size, n);
+}
+
+int fs_do_getxattr(struct fs_request *req)
+{
+	return read_xattr(req, false);
 }
 
 int fs_do_listxattr(struct fs_request *req)
 {
-	const struct fuse_getxattr_in *in = req->arg;
-	struct fs_fd_name name;
-	int r = name_of(req, &name);
-
-	if (r < 0)
-		return r;
-	if (in->size && !value_room(req, in->size))
-		return -ERANGE;
-	return answer_value(req, in->size,
-			    listxattr(name.s, (char *)req->fs->out, value_room(req, in->size)));
+	return read_xattr(req, true);
 }
 
 /* A new ACL takes S_ISGID from a file whose group the sender is not in, which only the guest knows. */

@@ -23,6 +23,7 @@
 //
 // Compiled with -m32 it has the note that makes it PVH, with -m64 it has Linux' 64-bit entry point and runs wherever it is loaded (at
 // a multiple of the page size).
+#include <stdbool.h>
 #include <stdint.h>
 
 #define COM1          0x3f8
@@ -261,6 +262,19 @@ static uint32_t any_value(void)
 	}
 }
 
+// Where a device may write: not over this kernel, which is below 8 MiB.
+static uint32_t any_address(void)
+{
+	return any_value() | 0x800000;
+}
+
+static void poke_register(uintptr_t device, uint32_t offset, uint32_t size)
+{
+	bool address = offset >= 0x80 && offset < 0xa8;
+
+	poke(device + offset, address ? any_address() : any_value(), address ? 4 : size);
+}
+
 // As a driver does it (virtio 1.2, 3.1.1), but for what is wrong now and then.
 static void begin_device(uintptr_t at)
 {
@@ -279,11 +293,11 @@ static void begin_device(uintptr_t at)
 	for (uint32_t queue = 0; queue < 6; queue++) {
 		poke32(at + 0x30, queue);
 		poke32(at + 0x38, size);
-		poke32(at + 0x80, any(16) ? RING_DESC + queue * 0x1000 : any_value());
+		poke32(at + 0x80, any(16) ? RING_DESC + queue * 0x1000 : any_address());
 		poke32(at + 0x84, any(16) ? 0 : any_value());
-		poke32(at + 0x90, any(16) ? RING_AVAIL + queue * 0x800 : any_value());
+		poke32(at + 0x90, any(16) ? RING_AVAIL + queue * 0x800 : any_address());
 		poke32(at + 0x94, 0);
-		poke32(at + 0xa0, any(16) ? RING_USED + queue * 0x800 : any_value());
+		poke32(at + 0xa0, any(16) ? RING_USED + queue * 0x800 : any_address());
 		poke32(at + 0xa4, 0);
 		poke32(at + 0x44, 1);
 	}
@@ -294,7 +308,7 @@ static void write_descriptor(uint32_t queue)
 {
 	uintptr_t at = RING_DESC + queue * 0x1000 + any(16) * 16;
 
-	poke32(at, any(8) ? BUFFERS + any(0x20000) : any_value());
+	poke32(at, any(8) ? BUFFERS + any(0x20000) : any_address());
 	poke32(at + 4, any(16) ? 0 : any_value());
 	poke32(at + 8, any(8) ? any(0x4000) : any_value());
 	poke32(at + 12, any(8) | any(16) << 16);
@@ -328,16 +342,16 @@ static void hammer_once(void)
 		begin_device(at);
 		break;
 	case 1:
-		poke(at + any(0x200 / size) * size, any_value(), size);
+		poke_register(at, any(0x200 / size) * size, size);
 		break;
 	case 2:
-		poke32(at + any(0x40) * 4, any_value());
+		poke_register(at, any(0x40) * 4, 4);
 		break;
 	case 3:
 		(void)peek32(at + any(0x80) * 4);
 		break;
 	case 4:
-		poke(RING_DESC + any(0x10000), any_value(), size);
+		poke(RING_AVAIL + any(0x8000), any_value(), size);
 		break;
 	case 5:
 		poke32(at + 0x64, any(4)); // InterruptACK
