@@ -506,11 +506,15 @@ make_system()
 	wait_until 60 'grep -q test.service "$TEST_DIR/system/ready" || [ "$(podman_status)" != running ]'
 	run cat "$TEST_DIR/system/ready"
 	expect_output "0::/system.slice/test.service"
-	run p exec "$ID" sh -c 'cat /sys/fs/cgroup/system.slice/test.service/memory.max; systemctl is-active test.service; cat /proc/1/comm'
+	run p exec "$ID" sh -c 'systemctl is-active test.service; cat /proc/1/comm'
 	expect_status 0
-	expect_output "33554432
-active
+	expect_output "active
 systemd"
+	# An ordinary user's cgroup has the controllers that systemd passes on, if that made it.
+	[ "$HULL_TEST_MODE" = rootless ] || {
+		run p exec "$ID" cat /sys/fs/cgroup/system.slice/test.service/memory.max
+		expect_output 33554432
+	}
 	p stop --time 60 "$ID"
 	# 130: SIGINT, which is how the kernel ends the init process of a namespace that asks for a halt.
 	run p inspect --format '{{.State.Status}} {{.State.ExitCode}}' "$ID"
