@@ -114,6 +114,7 @@ static const struct jail_rule device_rules[] = {
 	{ SYS_mprotect, ONE_OF(2, data_only), "malloc" },
 	{ SYS_clock_gettime, ANY, "when something was logged last" },
 	{ SYS_clock_nanosleep, ANY, "rate limits" },
+	{ SYS_sysinfo, ANY, "qsort of what the balloon takes: how much memory there is" },
 	{ SYS_getpid, ANY, "wake a processor; abort" },
 	{ SYS_gettid, ANY, "abort" },
 	{ SYS_tgkill, ANY, "wake a processor; abort" },

@@ -194,6 +194,28 @@ setup()
 	expect_status 137
 }
 
+@test "update: memory and processor time change in the guest and on the host" {
+	update_config '.linux.resources.memory = {limit: 134217728}'
+	start_sleeper
+	for mib in 96 128; do
+		h update --memory ${mib}m "$ID"
+		run h exec "$ID" cat /sys/fs/cgroup/memory.max
+		expect_output $((mib << 20))
+		# What the machine may take of the host is what it was made with: the guest gives back in its own time.
+		[ "$(cat "$(cgroup_of memory)/memory.max")" = $(((128 + 96) << 20)) ]
+	done
+	run h update --memory 256m "$ID"
+	expect_error '/memory/limit: the microVM was made with'
+	h update --cpu-quota 25000 --cpu-period 100000 "$ID"
+	run h exec "$ID" cat /sys/fs/cgroup/cpu.max
+	expect_output '25000 100000'
+	[ "$(cat "$(cgroup_of cpu)/cpu.max")" = '25000 100000' ]
+	h update --pids-limit 5 "$ID"
+	run h exec "$ID" cat /sys/fs/cgroup/pids.max
+	expect_output 5
+	[ "$(container_status)" = running ]
+}
+
 @test "the machine of /vm: kernel, initrd, parameters, processors and memory" {
 	libexec=$(dirname "$(readlink -f "$HULL")")/../libexec/hull
 	cp "$libexec/vmlinux" "$TEST_DIR/kernel"
