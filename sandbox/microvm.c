@@ -512,6 +512,10 @@ static int microvm_update(struct sandbox *sb, const struct oci_resources *change
 	struct control_status status;
 	int r = get_status(sb, &status, err);
 
+	if (r == 0 && status.paused)
+		return error_set(
+			err, EBUSY,
+			"a microVM that is paused does not take new limits: resume it first");
 	if (r == 0)
 		r = update_memory(sb, changes, &status, err);
 	if (r < 0)

@@ -163,6 +163,8 @@ setup()
 	[ "$(wc -l <"$BUNDLE/rootfs/tmp/count")" = "$before" ]
 	run h exec "$ID" true
 	expect_error paused
+	run h update --pids-limit 5 "$ID"
+	expect_error 'paused does not take new limits: resume it first'
 	h resume "$ID"
 	[ "$(container_status)" = running ]
 	wait_until 30 '[ "$(wc -l <"$BUNDLE/rootfs/tmp/count")" -gt "$before" ]'
