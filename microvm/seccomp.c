@@ -251,22 +251,35 @@ static void add_rule(struct program *p, const struct jail_rule *rule)
 	finish(p, SECCOMP_RET_KILL_PROCESS);
 }
 
-#ifdef HULL_SANITIZE
+static void add_rules(struct program *p, const struct jail_rule *rules, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		add_rule(p, &rules[i]);
+}
+
 /* What sanitizers do beside the program, and to print what they find. */
-static const struct jail_rule sanitizers_rules[] = {
-	{ SYS_sigaltstack, ANY, "the end of a thread" },
-	{ SYS_getrandom, ANY, "the heap" },
-	{ SYS_sched_yield, ANY, "locks" },
-	{ SYS_write, ANY, "a report" },
-	{ SYS_readlink, ANY, "a report: the program's name" },
-	{ SYS_open, ANY, "a report: /proc/self/maps" },
-	{ SYS_openat, ANY, "the same" },
-	{ SYS_newfstatat, ANY, "the same" },
-	{ SYS_getpid, ANY, "the same" },
-	{ SYS_gettid, ANY, "the same" },
-	{ SYS_getuid, ANY, "the same" },
-};
+static void add_sanitizers_rules(struct program *p)
+{
+#ifdef HULL_SANITIZE
+	static const struct jail_rule rules[] = {
+		{ SYS_sigaltstack, ANY, "the end of a thread" },
+		{ SYS_getrandom, ANY, "the heap" },
+		{ SYS_sched_yield, ANY, "locks" },
+		{ SYS_write, ANY, "a report" },
+		{ SYS_readlink, ANY, "a report: the program's name" },
+		{ SYS_open, ANY, "a report: /proc/self/maps" },
+		{ SYS_openat, ANY, "the same" },
+		{ SYS_newfstatat, ANY, "the same" },
+		{ SYS_getpid, ANY, "the same" },
+		{ SYS_gettid, ANY, "the same" },
+		{ SYS_getuid, ANY, "the same" },
+	};
+
+	add_rules(p, rules, ARRAY_SIZE(rules));
+#else
+	(void)p;
 #endif
+}
 
 int jail_enter_thread(enum jail_thread kind, struct error *err)
 {
@@ -281,12 +294,8 @@ int jail_enter_thread(enum jail_thread kind, struct error *err)
 	emit(&p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JA, 1, 0, 0));
 	finish(&p, SECCOMP_RET_KILL_PROCESS);
 	load(&p, offsetof(struct seccomp_data, nr));
-	for (size_t i = 0; i < count; i++)
-		add_rule(&p, &rules[i]);
-#ifdef HULL_SANITIZE
-	for (size_t i = 0; i < ARRAY_SIZE(sanitizers_rules); i++)
-		add_rule(&p, &sanitizers_rules[i]);
-#endif
+	add_rules(&p, rules, count);
+	add_sanitizers_rules(&p);
 	finish(&p, SECCOMP_RET_KILL_PROCESS);
 	if (p.len > PROGRAM_MAX)
 		return error_errno(err, E2BIG, "jail: the filter of system calls");

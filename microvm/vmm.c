@@ -262,11 +262,11 @@ static void find_panic(struct vmm *vmm, struct vmm_ending *ending)
 /* Where KVM gave up, the reason may be what it is. */
 static void find_cause(const struct vmm *vmm, struct vmm_ending *ending)
 {
-	const struct kvm *kvm = vmm->config.kvm ? vmm->config.kvm : &vmm->kvm;
 	size_t len = strlen(ending->text);
 
-	if (kvm->unfit.code)
-		snprintf(ending->text + len, sizeof(ending->text) - len, "; %s", kvm->unfit.text);
+	if (vmm->kvm.unfit.code)
+		snprintf(ending->text + len, sizeof(ending->text) - len, "; %s",
+			 vmm->kvm.unfit.text);
 }
 
 static void tell_ending(struct vmm *vmm, struct vmm_ending *ending)

@@ -238,12 +238,6 @@ static int fill_create(const struct microvm_plan *plan, struct agent_create *cre
 	return 0;
 }
 
-/* Whether an error of a connection says that the machine is gone. */
-static bool means_end(int r)
-{
-	return r == -EPIPE || r == -ECONNRESET;
-}
-
 /* Has hull-guest make the container; it says how that went. */
 static int create_in_guest(struct microvm_plan *plan, struct error *err)
 {
@@ -262,12 +256,12 @@ static int create_in_guest(struct microvm_plan *plan, struct error *err)
 	parts[1] = (struct iovec){ json.data, json.len };
 	sock = microvm_connect(plan->dir, AGENT_PORT, MICROVM_BOOT_TIME, err);
 	if (sock < 0)
-		return sock == -ESRCH || means_end(sock) ? vmm_ended(sb, err) : sock;
+		return sock == -ESRCH || sock == -EPIPE ? vmm_ended(sb, err) : sock;
 	r = agent_sendv(sock, AGENT_CREATE, parts, ARRAY_SIZE(parts), err);
 	if (r == 0)
 		r = (int)agent_receive_answer(sock, NULL, NULL, AGENT_PAYLOAD_MAX, &sb->exec_failed,
 					      err);
-	return means_end(r) ? vmm_ended(sb, err) : r;
+	return r == -EPIPE ? vmm_ended(sb, err) : r;
 }
 
 static int make_machine(struct microvm_plan *plan, const struct sandbox_hooks *hooks,

@@ -52,7 +52,7 @@ static int read_answer(int sock, struct error *err)
 		do {
 			n = recv(sock, &line[len], 1, 0);
 		} while (n < 0 && errno == EINTR);
-		if (n < 0)
+		if (n < 0 && errno != ECONNRESET)
 			return errno == EAGAIN
 				       ? error_set(err, ETIMEDOUT, "the microVM does not answer")
 				       : error_errno(err, errno, "connect to the microVM");

@@ -268,9 +268,10 @@ static int request(struct fixture *f, uint32_t opcode, uint64_t node, const void
 	for (int i = 0; i < 2; i++) {
 		const char *s = i ? second : name;
 
-		if (s)
-			memcpy(text + len, s, strlen(s) + 1);
-		len += s ? strlen(s) + 1 : 0;
+		if (!s)
+			continue;
+		memcpy(text + len, s, strlen(s) + 1);
+		len += strlen(s) + 1;
 	}
 	n = exchange(f, FS_QUEUE_REQUEST, opcode, node, text, (uint32_t)len, f->answer, 4096);
 	assert_true(n >= sizeof(struct fuse_out_header));
