@@ -17,7 +17,10 @@ int libexec_path(const char *name, char *path, size_t size, struct error *err)
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 	if (n < 0)
-		return error_errno(err, errno, "find our own program");
+		return error_set(
+			err, errno,
+			"`/proc` is not mounted on this host: mount -t proc proc /proc (our own "
+			"program is found there)");
 	self[n] = '\0';
 	slash = strrchr(self, '/');
 	if (slash)

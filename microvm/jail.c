@@ -120,6 +120,10 @@ static int set_capabilities(uint64_t kept, struct error *err)
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2];
 
+	/* Of those that we do not have ourselves we go without. */
+	if (syscall(SYS_capget, &header, data) < 0)
+		return error_errno(err, errno, "jail: give up capabilities");
+	kept &= (uint64_t)data[1].permitted << 32 | data[0].permitted;
 	for (int cap = 0; cap < 64; cap++)
 		if (!(kept >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 &&
 		    errno != EINVAL && errno != EPERM)

@@ -220,6 +220,12 @@ static void apply_option(struct mount_options *opts, const struct option *o)
 	}
 }
 
+bool mount_option_is_idmap(const char *option)
+{
+	option += *option == 'r';
+	return !strcmp(option, "idmap") || !strncmp(option, "idmap=", 6);
+}
+
 /* "idmap=uids=…;gids=…", crun's way to give a mount its own mapping. */
 static bool apply_idmap_spec(struct mount_options *opts, const char *text)
 {

@@ -40,6 +40,9 @@ struct mount_options {
 	size_t data_count;
 };
 
+/* Whether an option is one that maps the ids of a mount: idmap, ridmap, and crun's idmap=…, ridmap=… */
+bool mount_option_is_idmap(const char *option);
+
 /* Sorts the options of one mount. index: its place in /mounts, for messages. */
 int mount_options_parse(struct mount_options *opts, const struct oci_mount *mount, size_t index,
 			struct error *err);

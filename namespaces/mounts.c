@@ -514,9 +514,10 @@ static int open_destination(const struct rootfs *rootfs, const struct oci_mount 
 }
 
 /* `copy-symlink`: the link behind source is made anew; what is there already must be the same link. */
-static int copy_link(const struct rootfs *rootfs, const struct oci_mount *m, int source,
-		     struct error *err)
+int mount_copy_link(const struct rootfs *rootfs, size_t index, struct error *err)
 {
+	const struct oci_mount *m = &rootfs->config->mounts.items[index];
+	int source = rootfs->sources[index];
 	char name[NAME_MAX + 1], target[PATH_MAX], there[PATH_MAX];
 	_cleanup_close_ int dir = -EBADF;
 	ssize_t n = readlinkat(source, "", target, sizeof(target) - 1), found;
@@ -640,7 +641,7 @@ static int mount_one(struct rootfs *rootfs, size_t index, struct error *err)
 				 "/mounts/%zu/type: a mount that is no bind mount needs a type",
 				 index);
 	if (opts.copy_symlink && source >= 0 && fstat(source, &st) == 0 && S_ISLNK(st.st_mode))
-		return copy_link(rootfs, m, source, err);
+		return mount_copy_link(rootfs, index, err);
 	target = open_destination(rootfs, m, source, opts.dest_nofollow, err);
 	if (target < 0)
 		return target;

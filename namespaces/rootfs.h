@@ -100,6 +100,12 @@ int rootfs_add_mounts(struct rootfs *rootfs, struct error *err);
 int rootfs_remove_mounts(const struct rootfs *rootfs, int proc, struct error *err);
 
 /*
+ * Makes the symbolic link that sources[index] is (a mount with `copy-symlink`) anew at the mount's destination beneath tree. -EEXIST
+ * where there is anything but the same link. What is in the root may be hostile.
+ */
+int mount_copy_link(const struct rootfs *rootfs, size_t index, struct error *err);
+
+/*
  * linux.mountLabel, where this host has SELinux enabled; else NULL, for there is nothing that it could mean: engines write it in any
  * case, and runc and crun ignore it there, too.
  */

@@ -91,8 +91,10 @@ static int make_dir(struct microvm_plan *plan, struct error *err)
 	return plan->dir < 0 ? plan->dir : 0;
 }
 
-int microvm_open_terminal(int *primary, int *secondary, struct error *err)
+int microvm_open_terminal(const struct oci_console_size *size, int *primary, int *secondary,
+			  struct error *err)
 {
+	struct winsize ws = { 0 };
 	_cleanup_close_ int ptm = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
 	_cleanup_close_ int pts = -EBADF;
 	struct termios raw;
@@ -105,11 +107,23 @@ int microvm_open_terminal(int *primary, int *secondary, struct error *err)
 		return error_errno(err, errno, "make a terminal");
 	/* The guest's terminal does the work of one. */
 	cfmakeraw(&raw);
-	if (tcsetattr(pts, TCSANOW, &raw) < 0)
+	if (size) {
+		ws.ws_row = (unsigned short)size->height;
+		ws.ws_col = (unsigned short)size->width;
+	}
+	if (tcsetattr(pts, TCSANOW, &raw) < 0 || (size && ioctl(pts, TIOCSWINSZ, &ws) < 0))
 		return error_errno(err, errno, "make a terminal");
 	*primary = take_fd(&ptm);
 	*secondary = take_fd(&pts);
 	return 0;
+}
+
+struct agent_size microvm_terminal_size(int terminal)
+{
+	struct winsize ws = { 0 };
+
+	ioctl(terminal, TIOCGWINSZ, &ws);
+	return (struct agent_size){ .rows = ws.ws_row, .columns = ws.ws_col };
 }
 
 static int plan_terminal(struct microvm_plan *plan, const struct sandbox_io *io, struct error *err)
@@ -119,14 +133,7 @@ static int plan_terminal(struct microvm_plan *plan, const struct sandbox_io *io,
 
 	if (!process->terminal.v)
 		return 0;
-	r = microvm_open_terminal(&plan->sb->terminal, &plan->terminal, err);
-	if (r == 0 && process->console_size) {
-		const struct winsize ws = { .ws_row = (unsigned short)process->console_size->height,
-					    .ws_col =
-						    (unsigned short)process->console_size->width };
-
-		ioctl(plan->terminal, TIOCSWINSZ, &ws);
-	}
+	r = microvm_open_terminal(process->console_size, &plan->sb->terminal, &plan->terminal, err);
 	return r < 0 ? r : process_hand_over_terminal(io->console_socket, &plan->sb->terminal, err);
 }
 
@@ -221,16 +228,14 @@ static int fill_create(const struct microvm_plan *plan, struct agent_create *cre
 		       struct error *err)
 {
 	const struct sandbox *sb = plan->sb;
-	const struct oci_console_size *size = sb->config->process->console_size;
 	struct timespec now;
 
 	*create = (struct agent_create){
 		.flags = sb->no_new_keyring ? AGENT_NO_NEW_KEYRING : 0,
 	};
 	snprintf(create->id, sizeof(create->id), "%s", sb->id);
-	if (size)
-		create->size = (struct agent_size){ .rows = (uint16_t)size->height,
-						    .columns = (uint16_t)size->width };
+	if (plan->terminal >= 0)
+		create->size = microvm_terminal_size(plan->terminal);
 	if (getrandom(create->seed, sizeof(create->seed), 0) != sizeof(create->seed))
 		return error_errno(err, errno, "getrandom");
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -463,23 +468,29 @@ static ssize_t microvm_pids(struct sandbox *sb, pid_t **pids, struct error *err)
 	return len / (ssize_t)sizeof(pid_t);
 }
 
-/*
- * The machine's memory stays as it was made. A workload that may use less than before has the rest taken by the balloon; more
- * than the machine has it cannot get.
- */
-static int update_memory(struct sandbox *sb, const struct oci_resources *changes,
-			 const struct control_status *status, struct error *err)
+/* The machine's memory stays as it was made: more than it has the workload cannot get. */
+static int check_memory(const struct oci_resources *changes, const struct control_status *status,
+			struct error *err)
 {
-	uint64_t wanted;
+	uint64_t wanted = changes->memory ? microvm_memory_for(changes->memory->limit.v) : 0;
 
-	if (!changes->memory || !changes->memory->limit.set)
-		return 0;
-	wanted = microvm_memory_for(changes->memory->limit.v);
 	if (wanted > status->memory_mib)
 		return error_set(err, ERANGE,
 				 "/memory/limit: the microVM was made with %u MiB of memory, and "
 				 "this takes %llu MiB",
 				 status->memory_mib, (unsigned long long)wanted);
+	return 0;
+}
+
+/* What a workload that may use less than before leaves of the machine's memory, the balloon takes. */
+static int update_memory(struct sandbox *sb, const struct oci_resources *changes,
+			 const struct control_status *status, struct error *err)
+{
+	uint64_t wanted;
+
+	if (!changes->memory || !changes->memory->limit.set || changes->memory->limit.v == 0)
+		return 0;
+	wanted = microvm_memory_for(changes->memory->limit.v);
 	if (!wanted)
 		wanted = status->memory_mib; /* no limit: all there is */
 	return (int)microvm_order(sb, CONTROL_MEMORY, &wanted, sizeof(wanted), -1, NULL, 0, err);
@@ -511,6 +522,11 @@ static int microvm_update(struct sandbox *sb, const struct oci_resources *change
 			err, EBUSY,
 			"a microVM that is paused does not take new limits: resume it first");
 	if (r == 0)
+		r = check_memory(changes, &status, err);
+	/* The guest first: it knows what the workload uses, and may refuse. */
+	if (r == 0)
+		r = update_guest(sb, changes, &arena, err);
+	if (r == 0)
 		r = update_memory(sb, changes, &status, err);
 	if (r < 0)
 		return r;
@@ -518,9 +534,7 @@ static int microvm_update(struct sandbox *sb, const struct oci_resources *change
 	all = microvm_host_resources(merged, status.memory_mib, &arena);
 	if (!host || !all)
 		return error_errno(err, ENOMEM, "update");
-	if (container_has_cgroup(sb))
-		r = container_update(sb, host, all, err);
-	return r < 0 ? r : update_guest(sb, changes, &arena, err);
+	return container_has_cgroup(sb) ? container_update(sb, host, all, err) : 0;
 }
 
 /* What the guest writes is for a terminal or a program: lines of what can be printed. */

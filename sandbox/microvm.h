@@ -116,8 +116,12 @@ ssize_t microvm_order(const struct sandbox *sb, uint32_t order, const void *payl
 
 int microvm_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *err);
 
-/* A terminal of the host's for a process in the guest, which passes everything on as it is. */
-int microvm_open_terminal(int *primary, int *secondary, struct error *err);
+/* A terminal of the host's for a process in the guest, which passes everything on as it is; of a size, if one is given. */
+int microvm_open_terminal(const struct oci_console_size *size, int *primary, int *secondary,
+			  struct error *err);
+
+/* The size that it has by now; 0: nobody has set one. */
+struct agent_size microvm_terminal_size(int terminal);
 
 extern const struct sandbox_ops microvm_ops;
 

@@ -7,7 +7,6 @@
 #include <sys/sysmacros.h>
 
 #include "microvm/kvm.h"
-#include "namespaces/mount_options.h"
 #include "sandbox/container.h"
 #include "sandbox/microvm.h"
 
@@ -82,25 +81,6 @@ static int check_linux(const struct oci_linux *l, struct error *err)
 	return 0;
 }
 
-static int check_mounts(const struct oci_config *config, struct error *err)
-{
-	for (size_t i = 0; i < config->mounts.len; i++) {
-		const struct oci_mount *m = &config->mounts.items[i];
-		struct mount_options opts;
-		int r = mount_options_parse(&opts, m, i, err);
-
-		if (r < 0)
-			return r;
-		if (opts.idmap || m->uid_mappings.len || m->gid_mappings.len)
-			return error_set(
-				err, ENOTSUP,
-				"/mounts/%zu: id-mapped mounts are not for microVMs yet; use "
-				"--sandbox container",
-				i);
-	}
-	return 0;
-}
-
 /* The machine is ours: nothing of the host's hardware is passed through. */
 static int check_hardware(const struct oci_vm *vm, struct error *err)
 {
@@ -158,7 +138,5 @@ int microvm_check(const struct oci_config *config, struct error *err)
 		r = check_namespaces(config, err);
 	if (r == 0)
 		r = check_linux(config->linux_, err);
-	if (r == 0)
-		r = check_mounts(config, err);
 	return r < 0 ? r : check_host(config, err);
 }

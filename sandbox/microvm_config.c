@@ -161,6 +161,26 @@ int microvm_plan_machine(const struct oci_config *config, struct arena *arena,
 
 /* ---- limits ------------------------------------------------------------------------------------------- */
 
+/* Whether a file of cgroup v2 limits what is the guest's: its processes, and its memory, of which the host knows no kinds. */
+static bool is_guest_limit(const char *file)
+{
+	if (!strncmp(file, "memory.swap.", strlen("memory.swap.")))
+		return false; /* the guest has none: swapped is the machine */
+	return !strncmp(file, "memory.", strlen("memory.")) ||
+	       !strncmp(file, "pids.", strlen("pids."));
+}
+
+/* The limits by their file that are the guest's, or the others. NULL items, where there are any: no memory. */
+static struct oci_map select_unified(const struct oci_map *all, bool of_guest, struct arena *arena)
+{
+	struct oci_map some = { arena_array(arena, all->len + 1, sizeof(*some.items)), 0 };
+
+	for (size_t i = 0; some.items && i < all->len; i++)
+		if (is_guest_limit(all->items[i].key) == of_guest)
+			some.items[some.len++] = all->items[i];
+	return some;
+}
+
 const struct oci_resources *microvm_host_resources(const struct oci_resources *res,
 						   uint64_t memory_mib, struct arena *arena)
 {
@@ -173,6 +193,9 @@ const struct oci_resources *microvm_host_resources(const struct oci_resources *r
 	/* The guest's processes are not the host's, and devices are opened before the jail is closed. */
 	host->pids = NULL;
 	host->devices = (struct oci_device_rules){ .len = 0 };
+	host->unified = select_unified(&res->unified, false, arena);
+	if (!host->unified.items)
+		return NULL;
 	if (!res->memory)
 		return host;
 	memory = arena_memdup(arena, res->memory, sizeof(*memory));
@@ -198,8 +221,9 @@ struct oci_resources *microvm_guest_resources(const struct oci_resources *res, s
 		return NULL;
 	guest->devices = res->devices;
 	guest->pids = res->pids;
+	guest->unified = select_unified(&res->unified, true, arena);
 	guest->cpu = arena_new(arena, struct oci_cpu);
-	if (!guest->cpu)
+	if (!guest->cpu || !guest->unified.items)
 		return NULL;
 	/* How much processor time there is, the host enforces; programs look for it inside. */
 	if (res->cpu) {
@@ -215,6 +239,7 @@ struct oci_resources *microvm_guest_resources(const struct oci_resources *res, s
 		return NULL;
 	memory->limit = res->memory->limit;
 	memory->reservation = res->memory->reservation;
+	memory->check_before_update = res->memory->check_before_update;
 	guest->memory = memory;
 	return guest;
 }
@@ -233,6 +258,22 @@ bool microvm_is_shared(const struct oci_mount *mount)
 	return mount_options_parse(&opts, mount, 0, NULL) == 0 && opts.bind && !opts.remount;
 }
 
+/* The host has mapped the ids of what it shares. */
+static int drop_idmap(struct oci_mount *mount, struct arena *arena)
+{
+	const struct oci_strings all = mount->options;
+	const char **kept = arena_array(arena, all.len + 1, sizeof(*kept));
+
+	if (!kept)
+		return -ENOMEM;
+	mount->options = (struct oci_strings){ .items = kept };
+	for (size_t i = 0; i < all.len; i++)
+		if (!mount_option_is_idmap(all.items[i]))
+			kept[mount->options.len++] = all.items[i];
+	mount->uid_mappings = mount->gid_mappings = (struct oci_id_mappings){ .len = 0 };
+	return 0;
+}
+
 static int adjust_mounts(struct oci_config *config, struct arena *arena)
 {
 	size_t len = config->mounts.len;
@@ -248,7 +289,7 @@ static int adjust_mounts(struct oci_config *config, struct arena *arena)
 			continue;
 		microvm_share_name(i, name, sizeof(name));
 		items[i].source = arena_printf(arena, MICROVM_SHARED "/%s", name);
-		if (!items[i].source)
+		if (!items[i].source || drop_idmap(&items[i], arena) < 0)
 			return -ENOMEM;
 	}
 	config->mounts.items = items;

@@ -114,7 +114,6 @@ static int watch_signals(struct stand_in *p, struct error *err)
 static int ask(const struct stand_in *p, const struct sandbox_exec *exec, const struct strbuf *json,
 	       struct error *err)
 {
-	const struct oci_console_size *size = exec->process->console_size;
 	struct agent_exec request = { .process_len = (uint32_t)json->len };
 	_cleanup_strbuf_ struct strbuf cgroups = { 0 };
 	struct iovec parts[3] = { { &request, sizeof(request) }, { json->data, json->len } };
@@ -123,9 +122,8 @@ static int ask(const struct stand_in *p, const struct sandbox_exec *exec, const 
 		strbuf_add(&cgroups, exec->cgroups[i], strlen(exec->cgroups[i]) + 1);
 	if (strbuf_failed(&cgroups))
 		return error_errno(err, ENOMEM, "exec");
-	if (size)
-		request.size = (struct agent_size){ .rows = (uint16_t)size->height,
-						    .columns = (uint16_t)size->width };
+	if (p->session.tty)
+		request.size = microvm_terminal_size(p->session.stdio[0]);
 	if (exec->status == OCI_PAUSED)
 		request.flags |= AGENT_IGNORE_PAUSED;
 	request.cgroups_len = (uint32_t)cgroups.len;
@@ -247,7 +245,7 @@ int microvm_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *er
 	process.apparmor_profile = process.selinux_label = NULL;
 	r = oci_process_print(&process, &json, err);
 	if (r == 0 && exec->process->terminal.v) {
-		r = microvm_open_terminal(&exec->terminal, &terminal, err);
+		r = microvm_open_terminal(process.console_size, &exec->terminal, &terminal, err);
 		if (r == 0)
 			r = process_hand_over_terminal(exec->io.console_socket, &exec->terminal,
 						       err);

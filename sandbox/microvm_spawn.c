@@ -7,11 +7,13 @@
  * configuration says so, whatever the guest asks for.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -113,6 +115,25 @@ static int share(int root, int tree, const char *name, bool readonly, bool recur
 	return 0;
 }
 
+static bool is_link(int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
+/* The source of `copy-symlink` is no mount: the link itself says all. */
+static int share_link(int root, int link, const char *name, struct error *err)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlinkat(link, "", target, sizeof(target) - 1);
+
+	if (n < 0)
+		return error_errno(err, errno, "read the link of `%s`", name);
+	target[n] = '\0';
+	return symlinkat(target, root, name) < 0 ? error_errno(err, errno, "share `%s`", name) : 0;
+}
+
 static int share_mounts(const struct microvm_plan *plan, int root, struct error *err)
 {
 	const struct oci_mounts *mounts = &plan->sb->config->mounts;
@@ -126,7 +147,9 @@ static int share_mounts(const struct microvm_plan *plan, int root, struct error 
 			continue;
 		r = mount_options_parse(&opts, &mounts->items[i], i, err);
 		microvm_share_name(i, name, sizeof(name));
-		if (r == 0)
+		if (r == 0 && opts.copy_symlink && is_link(plan->rootfs.sources[i]))
+			r = share_link(root, plan->rootfs.sources[i], name, err);
+		else if (r == 0)
 			r = share(root, plan->rootfs.sources[i], name,
 				  (opts.attr_set & MOUNT_ATTR_RDONLY) ||
 					  (opts.rattr_set & MOUNT_ATTR_RDONLY),
@@ -152,6 +175,27 @@ static bool is_covered(const struct oci_mounts *mounts, size_t i)
 	return false;
 }
 
+static int make_mount_point(const struct microvm_plan *plan, size_t i, struct error *err)
+{
+	const struct oci_mount *m = &plan->sb->config->mounts.items[i];
+	int source = plan->rootfs.sources[i];
+	_cleanup_close_ int place = -EBADF;
+	struct stat st = { .st_mode = S_IFDIR };
+	struct mount_options opts;
+	int r = mount_options_parse(&opts, m, i, err);
+
+	if (r == 0 && opts.copy_symlink && is_link(source))
+		return mount_copy_link(&plan->rootfs, i, err);
+	if (r == 0 && source >= 0 && fstat(source, &st) < 0)
+		return error_errno(err, errno, "look at the source");
+	if (r < 0)
+		return r;
+	place = S_ISDIR(st.st_mode)
+			? path_make_dir_in_root(plan->rootfs.tree, m->destination, 0755, err)
+			: path_make_file_in_root(plan->rootfs.tree, m->destination, 0644, err);
+	return place < 0 ? place : 0;
+}
+
 /*
  * The guest cannot make in a read-only root what is missing for its mounts, so it is made here, as for a container it is before
  * its root becomes read-only.
@@ -163,19 +207,10 @@ static int make_mount_points(const struct microvm_plan *plan, struct error *err)
 	_cleanup_close_ int cwd = -EBADF;
 
 	for (size_t i = 0; i < mounts->len; i++) {
-		const char *at = mounts->items[i].destination;
-		_cleanup_close_ int place = -EBADF;
-		struct stat st = { .st_mode = S_IFDIR };
+		int r = is_covered(mounts, i) ? 0 : make_mount_point(plan, i, err);
 
-		if (is_covered(mounts, i))
-			continue;
-		if (plan->rootfs.sources[i] >= 0 && fstat(plan->rootfs.sources[i], &st) < 0)
-			return error_errno(err, errno, "/mounts/%zu/source", i);
-		place = S_ISDIR(st.st_mode)
-				? path_make_dir_in_root(plan->rootfs.tree, at, 0755, err)
-				: path_make_file_in_root(plan->rootfs.tree, at, 0644, err);
-		if (place < 0)
-			return error_wrap(err, "/mounts/%zu/destination", i);
+		if (r < 0)
+			return error_wrap(err, "/mounts/%zu", i);
 	}
 	cwd = path_make_dir_in_root(plan->rootfs.tree, config->process->cwd, 0755, err);
 	return cwd < 0 ? error_wrap(err, "/process/cwd") : 0;
@@ -217,8 +252,27 @@ static int make_tree(const struct microvm_plan *plan, struct error *err)
 
 /* ---- making the processes ----------------------------------------------------------------------------- */
 
+/*
+ * What a caller limits for itself and its children would end the machine, or not let it have its memory. It cannot hold for the
+ * workload, which is no child of its.
+ */
+static int lift_limits(struct error *err)
+{
+	static const int resources[] = { RLIMIT_FSIZE, RLIMIT_CPU, RLIMIT_AS, RLIMIT_DATA };
+	const struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
+
+	for (size_t i = 0; i < ARRAY_SIZE(resources); i++)
+		if (setrlimit(resources[i], &none) < 0 && errno != EPERM)
+			return error_errno(err, errno, "setrlimit");
+	return 0;
+}
+
 static int begin_child(struct microvm_plan *plan, bool in_cgroup, struct error *err)
 {
+	int r = lift_limits(err);
+
+	if (r < 0)
+		return r;
 	process_reset_signals();
 	if (plan->cgroup.host)
 		return cgroup_enter(&plan->cgroup, 0, in_cgroup, err);

@@ -20,6 +20,13 @@ static void finish(struct relay *relay)
 		relay->on_end(relay);
 }
 
+/* The output took no more, or nobody reads it: what is in the buffer is lost, and the writer gets EPIPE in its turn. */
+static void refuse(struct relay *relay)
+{
+	relay->refused = true;
+	finish(relay);
+}
+
 static bool is_writable(int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLOUT };
@@ -62,12 +69,6 @@ static ssize_t read_some(struct relay *relay)
 	return n;
 }
 
-/* The output took no more, or nobody reads it: what is in the buffer is lost, and the writer gets EPIPE in its turn. */
-static bool output_failed(ssize_t n)
-{
-	return n < 0 && errno != EAGAIN;
-}
-
 static void wait_for(struct relay *relay, bool input, bool output)
 {
 	/* Without an output that is waited for, hear of its end all the same: the input's writer must learn of it. */
@@ -84,8 +85,8 @@ static bool flush(struct relay *relay)
 	while (relay->start < relay->end) {
 		ssize_t n = write_some(relay);
 
-		if (output_failed(n)) {
-			finish(relay);
+		if (n < 0 && errno != EAGAIN) {
+			refuse(relay);
 			return false;
 		}
 		if (n <= 0) {
@@ -138,7 +139,7 @@ static void on_output(struct loop_source *source, uint32_t events)
 	struct relay *relay = source->data;
 
 	if ((events & (EPOLLERR | EPOLLHUP)) && !(events & EPOLLOUT)) {
-		finish(relay);
+		refuse(relay);
 		return;
 	}
 	if (!flush(relay))

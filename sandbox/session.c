@@ -3,6 +3,7 @@
 #include "sandbox/session.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -111,6 +112,8 @@ static void on_streams(struct session *s, const struct agent_streams *streams)
 	r = s->tty ? start_terminal(s, streams, &err) : start_pipes(s, streams, &err);
 	if (r < 0)
 		finish(s, -1, &err);
+	else
+		session_resize(s); /* whoever set it before could not be heard by us */
 }
 
 /* ---- the guest's words -------------------------------------------------------------------------------- */
@@ -202,11 +205,19 @@ int session_begin(struct session *session, struct error *err)
 	return loop_watch(session->loop, &session->control, EPOLLIN, err);
 }
 
+static bool asks_to_end(int sig)
+{
+	return sig == SIGTERM || sig == SIGINT || sig == SIGQUIT || sig == SIGHUP;
+}
+
 void session_signal(struct session *session, int sig)
 {
 	uint32_t number = (uint32_t)sig;
 
-	if (!session->ended)
+	/* All that is left is output that nobody has read yet. */
+	if (session->exited && asks_to_end(sig))
+		finish(session, (int)session->exit.status, NULL);
+	else if (!session->ended)
 		agent_send(session->control.fd, AGENT_SIGNAL, &number, sizeof(number), NULL);
 }
 
@@ -217,6 +228,8 @@ void session_resize(struct session *session)
 
 	if (session->ended || !session->tty || ioctl(session->stdio[0], TIOCGWINSZ, &ws) < 0)
 		return;
+	if (!ws.ws_row && !ws.ws_col)
+		return; /* nobody has set it */
 	size = (struct agent_size){ .rows = ws.ws_row, .columns = ws.ws_col };
 	agent_send(session->control.fd, AGENT_RESIZE, &size, sizeof(size), NULL);
 }

@@ -42,8 +42,12 @@ struct session {
 
 int session_begin(struct session *session, struct error *err);
 
-/* Passes a signal on to the process; the size of the host's terminal to that of the process. */
+/*
+ * Passes a signal on to the process; where that has ended already and its output is waited for, one that asks to end gives that up.
+ */
 void session_signal(struct session *session, int sig);
+
+/* Passes the size of the host's terminal, where it has one, on to that of the process. */
 void session_resize(struct session *session);
 
 /* Closes everything. */

@@ -223,6 +223,18 @@ static void on_progress(struct relay *relay)
 		end_if_done(relay->data);
 }
 
+/* The host's terminal has hung up: so does the guest's, for those who have it open. */
+static void on_terminal_end(struct relay *relay)
+{
+	struct carrier *c = relay->data;
+
+	if (relay->refused) {
+		relay_stop(&c->in);
+		close_fd(&c->session->ends[0]);
+	}
+	end_if_done(c);
+}
+
 static void on_child(struct loop_source *source, uint32_t events)
 {
 	struct carrier *c = source->data;
@@ -262,6 +274,7 @@ static int start_relays(struct carrier *c, struct error *err)
 	if (r < 0)
 		return r;
 	c->out[0].on_progress = on_progress;
+	c->out[0].on_end = on_terminal_end;
 	c->out[0].data = c;
 	return relay_start(&c->out[0], &c->loop, fcntl(s->ends[0], F_DUPFD_CLOEXEC, 0),
 			   fcntl(c->in.from.fd, F_DUPFD_CLOEXEC, 0), err);

@@ -292,11 +292,17 @@ cgroup_of()
 	return 1
 }
 
-# Reads a limit by its v1 or its v2 file: limit CONTROLLER V1FILE V2FILE
+# Reads a limit by its v1 or its v2 file: limit CONTROLLER V1FILE V2FILE. In a microVM those of processes and memory are the
+# guest's.
 limit()
 {
 	local dir
 
+	case ${HULL_SANDBOX:-}:$1 in
+	microvm:memory | microvm:pids)
+		h exec "$ID" cat "/sys/fs/cgroup/$3"
+		return ;;
+	esac
 	dir=$(cgroup_of "$1")
 	if [ -e "$dir/$2" ]; then cat "$dir/$2"; else cat "$dir/$3"; fi
 }

@@ -58,6 +58,7 @@ add_mount()
 }
 
 @test "rro makes mounts below read-only, too; ro only the one" {
+	container_only "what the host has mounted below a bind mount has the options of that"
 	mkdir -p "$TEST_DIR/tree/sub"
 	mount -t tmpfs none "$TEST_DIR/tree/sub"
 	add_mount '{"destination": "/all", "source": "'"$TEST_DIR"'/tree", "options": ["rbind", "rro"]}'
@@ -124,6 +125,7 @@ add_mount()
 }
 
 @test "devices of each type, and what is in their place already" {
+	container_only "the devices are the guest's, which has no block devices"
 	update_config '.linux.devices = [{path: "/dev/block", type: "b", major: 7, minor: 9, fileMode: 25008, uid: 1, gid: 2},
 		{path: "/dev/unbuffered", type: "u", major: 1, minor: 5}, {path: "/outside/of/dev", type: "c", major: 10, minor: 1048575},
 		{path: "/dev/null", type: "c", major: 1, minor: 3}, {path: "/dev/pipe", type: "p", fileMode: 384, uid: 3, gid: 4}]'
