@@ -125,7 +125,9 @@ int console_mount(int root, int secondary, struct error *err);
  */
 int rootfs_check_sysctl(const struct oci_config *config, unsigned long own_namespaces,
 			struct error *err);
-int rootfs_write_sysctl(const struct oci_config *config, int proc, struct error *err);
+enum rootfs_sysctl { SYSCTL_ALL, SYSCTL_NETWORK, SYSCTL_OTHERS };
+int rootfs_write_sysctl(const struct oci_config *config, int proc, enum rootfs_sysctl which,
+			struct error *err);
 
 /* Checks that the kernel has device numbers as large as those of linux.devices: mknod(2) would cut them. -EINVAL. */
 int rootfs_check_devices(const struct oci_config *config, struct error *err);

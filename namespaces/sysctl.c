@@ -102,7 +102,13 @@ static int open_own_procfs(void)
 		       MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 }
 
-int rootfs_write_sysctl(const struct oci_config *config, int proc, struct error *err)
+static bool is_network(const char *path)
+{
+	return !strncmp(path, "net/", 4);
+}
+
+int rootfs_write_sysctl(const struct oci_config *config, int proc, enum rootfs_sysctl which,
+			struct error *err)
 {
 	_cleanup_close_ int own = -EBADF, sys = -EBADF;
 	char path[SYSCTL_PATH_MAX];
@@ -120,6 +126,8 @@ int rootfs_write_sysctl(const struct oci_config *config, int proc, struct error 
 			return error_set(err, EINVAL,
 					 "/linux/sysctl/%s: is not the name of a sysctl",
 					 entry->key);
+		if (which != SYSCTL_ALL && is_network(path) != (which == SYSCTL_NETWORK))
+			continue;
 		if (file_write_existing(sys, path, entry->value, err) < 0)
 			return error_wrap(err, "/linux/sysctl/%s", entry->key);
 	}

@@ -139,6 +139,20 @@ int oci_resources_print(const struct oci_resources *resources, struct strbuf *ou
 	return print_line(&oci_resources_schema, resources, out, err);
 }
 
+int oci_mounts_print(const struct oci_mounts *mounts, struct strbuf *out, struct error *err)
+{
+	struct oci_config config = { .mounts = *mounts };
+	_cleanup_strbuf_ struct strbuf object = { 0 };
+	int r = print_line(&oci_mounts_schema, &config, &object, err);
+	const char *list = r == 0 ? memchr(object.data, '[', object.len) : NULL;
+	const char *end = r == 0 ? memrchr(object.data, ']', object.len) : NULL;
+
+	/* As it is read: without the object around it. */
+	if (r == 0)
+		strbuf_add(out, list ? list : "[]", list ? (size_t)(end - list) + 1 : 2);
+	return r == 0 && strbuf_failed(out) ? error_errno(err, ENOMEM, "print the mounts") : r;
+}
+
 const char *oci_annotation(const struct oci_config *config, const char *key)
 {
 	const struct oci_map *map = &config->annotations;

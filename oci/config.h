@@ -479,6 +479,9 @@ int oci_process_print(const struct oci_process *process, struct strbuf *out, str
 int oci_resources_print(const struct oci_resources *resources, struct strbuf *out,
 			struct error *err);
 
+/* The same of mounts, as oci_mounts_parse() reads them. */
+int oci_mounts_print(const struct oci_mounts *mounts, struct strbuf *out, struct error *err);
+
 /* Finds the value of an annotation; NULL where it is absent. */
 const char *oci_annotation(const struct oci_config *config, const char *key);
 

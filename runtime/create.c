@@ -190,6 +190,8 @@ static int make(struct container *c, const struct runtime_create *o, bool detach
 	if (r < 0)
 		return r;
 	c->sandbox.no_pivot = o->no_pivot;
+	c->sandbox.notify = c->notify;
+	c->sandbox.owns_network = o->owns_network;
 	c->status = OCI_CREATING;
 	r = c->sandbox.ops->create(&c->sandbox, &hooks, io, detach_later, err);
 	if (r < 0)

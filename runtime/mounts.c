@@ -2,6 +2,7 @@
 /* mounts add and mounts remove. */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 
 #include "base/file.h"
 #include "runtime/runtime.h"
@@ -35,7 +36,7 @@ int runtime_mount(const struct store *store, const char *id, const char *file, b
 	if (r < 0)
 		return r;
 	/* What follows may wait for a file system that the container serves: it must stay possible to delete it. */
-	close_fd(&c.dir);
-	c.sandbox.state_dir = -EBADF;
+	if (flock(c.dir, LOCK_UN) < 0)
+		return error_errno(err, errno, "unlock container `%s`", id);
 	return c.sandbox.ops->mount(&c.sandbox, &mounts, add, err);
 }

@@ -28,6 +28,7 @@ struct runtime_create {
 	const char *sandbox; /* "container", "microvm"; NULL: as the bundle says */
 	bool prefer_microvm; /* the program was called by the name that means microvm */
 	bool no_pivot, no_new_keyring;
+	bool owns_network;    /* see struct sandbox */
 	bool without_cgroups; /* make no cgroup; limits are refused then */
 	bool systemd_cgroup;  /* systemd makes it */
 	unsigned preserve_fds;
@@ -58,6 +59,7 @@ struct container {
 	struct arena arena;
 	struct record record;
 	struct oci_config *config; /* NULL until container_load_config() */
+	bool notify; /* being created: the workload shall be able to say that it is ready */
 	enum oci_status status;
 	struct sandbox sandbox;
 	struct cgroup_host cgroups; /* the sandbox' */

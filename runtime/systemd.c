@@ -149,45 +149,43 @@ int systemd_notify_offer(struct container *c, struct error *err)
 
 	if (!host_socket())
 		return 0;
-	/* No message of a workload's leaves its machine; that it runs has to do. */
-	if (c->sandbox.ops->kind == SANDBOX_MICROVM) {
-		log_warning("NOTIFY_SOCKET: a workload in a microVM cannot say that it is ready");
-		return 0;
-	}
 	if (!mount_ns || mount_ns->path || has_variable(&c->config->process->env, "NOTIFY_SOCKET"))
 		return 0;
 	dir = make_notify_dir(c, err);
 	if (!dir)
 		return -err->code;
+	c->notify = true;
+	if (c->sandbox.ops->notify_socket)
+		return 0;
 	r = add_mount(c, dir, err);
 	return r < 0 ? r : add_variable(c, err);
 }
 
 int systemd_notify_listen(const struct container *c, int *sock, struct error *err)
 {
+	const char *name = c->sandbox.ops->notify_socket;
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int type = name ? SOCK_STREAM : SOCK_DGRAM, r;
 	_cleanup_close_ int fd = -EBADF;
 	mode_t mask;
-	int r;
 
 	*sock = -1;
-	if (!host_socket())
-		return 0;
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/" NOTIFY_DIR "/" NOTIFY_NAME,
-		 path_of_fd(c->dir).s);
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (!host_socket() || faccessat(c->dir, NOTIFY_DIR, F_OK, 0) < 0)
+		return 0; /* or created without NOTIFY_SOCKET */
+	if (!name)
+		name = NOTIFY_DIR "/" NOTIFY_NAME;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s", path_of_fd(c->dir).s, name);
+	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_errno(err, errno, "socket");
 	/* That of a start which was killed. */
-	if (unlinkat(c->dir, NOTIFY_DIR "/" NOTIFY_NAME, 0) < 0 && errno != ENOENT)
+	if (unlinkat(c->dir, name, 0) < 0 && errno != ENOENT)
 		return error_errno(err, errno, "remove the old readiness socket");
 	/* For every user of the container to write to; by the mask, not by a chmod that a link could lead astray. */
 	mask = umask(0);
 	r = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
 	umask(mask);
-	if (r < 0 && errno == ENOENT)
-		return 0; /* created without NOTIFY_SOCKET */
-	if (r < 0)
+	if (r < 0 || (type == SOCK_STREAM && listen(fd, 1) < 0))
 		return error_errno(err, errno, "make the readiness socket");
 	*sock = take_fd(&fd);
 	return 0;
@@ -264,25 +262,45 @@ static int tell_host(pid_t main_pid, struct error *err)
 	return 0;
 }
 
-bool systemd_notify_forward(int sock, pid_t main_pid)
+/* Whoever connects says so by that. */
+static bool is_connected(int listener)
+{
+	_cleanup_close_ int sock = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+	return sock >= 0;
+}
+
+bool systemd_notify_is_ready(int sock)
 {
 	char text[DATAGRAM_MAX + 1];
-	struct error err = { 0 };
+	int listens = 0;
 	ssize_t n;
 
+	if (getsockopt(sock, SOL_SOCKET, SO_ACCEPTCONN, &listens, &(socklen_t){ sizeof(int) }) ==
+		    0 &&
+	    listens)
+		return is_connected(sock);
 	/* Descriptors that come along are closed by the kernel, as nobody asks for them: that also answers a barrier. */
 	for (int i = 0; i < DATAGRAMS_MAX; i++) {
 		n = recv(sock, text, DATAGRAM_MAX, MSG_DONTWAIT);
 		if (n < 0)
 			return false;
 		text[n] = '\0';
-		if (!says_ready(text))
-			continue;
-		if (tell_host(main_pid, &err) < 0)
-			log_warning("NOTIFY_SOCKET `%s`: %s", host_socket(), err.text);
-		return true;
+		if (says_ready(text))
+			return true;
 	}
 	return false;
+}
+
+bool systemd_notify_forward(int sock, pid_t main_pid)
+{
+	struct error err = { 0 };
+
+	if (!systemd_notify_is_ready(sock))
+		return false;
+	if (tell_host(main_pid, &err) < 0)
+		log_warning("NOTIFY_SOCKET `%s`: %s", host_socket(), err.text);
+	return true;
 }
 
 void systemd_notify_wait(int sock, pid_t pid, uint64_t start_time)

@@ -6,7 +6,7 @@
  * The readiness socket of the host is not shown to the container, whose messages could then name
  * another main process or store descriptors. The container gets a socket of hull's own, in a
  * directory that only it sees (/run/notify, read-only), and hull passes on that it is ready, nothing
- * else. hull has no daemon, so somebody must wait for that: `run` in the foreground does beside all
+ * else. In a microVM hull-guest does that, and connects to a port of the host's once it has heard so. hull has no daemon, so somebody must wait for that: `run` in the foreground does beside all
  * else, `start` and `run --detach` return once the workload is ready or has ended. runc and crun do
  * the same.
  *
@@ -42,8 +42,11 @@ int systemd_notify_offer(struct container *c, struct error *err);
  */
 int systemd_notify_listen(const struct container *c, int *sock, struct error *err);
 
+/* Reads what the workload sent, without waiting. Whether it says that it is ready. */
+bool systemd_notify_is_ready(int sock);
+
 /*
- * Reads what the workload sent, without waiting. Once it says that it is ready, tells systemd, with main_pid (0: we stay
+ * As systemd_notify_is_ready(). Once it says that it is ready, tells systemd, with main_pid (0: we stay
  * the main process) as the service's process, and returns true. That systemd cannot be reached is a warning.
  */
 bool systemd_notify_forward(int sock, pid_t main_pid);

@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "base/log.h"
+
 #define PARTS_MAX 5
 
 struct frame {
@@ -155,19 +157,27 @@ int agent_error_of(const char *payload, size_t len, struct error *err)
 	if (len >= sizeof(theirs.text))
 		len = sizeof(theirs.text) - 1;
 	memcpy(theirs.text, payload + sizeof(code), len);
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)theirs.text[i] < ' ' || theirs.text[i] == 0x7f)
-			theirs.text[i] = '?';
 	return error_set(err, code, "%s", theirs.text);
+}
+
+void agent_log_warning(const char *payload, size_t len)
+{
+	log_warning("%.*s", (int)(len < ERROR_TEXT_MAX ? len : ERROR_TEXT_MAX), payload);
 }
 
 ssize_t agent_receive_answer(int fd, uint32_t *type, char **payload, size_t max, bool *exec_failed,
 			     struct error *err)
 {
+	size_t limit = max > ERROR_TEXT_MAX + sizeof(int32_t) ? max : ERROR_TEXT_MAX + sizeof(int32_t);
 	_cleanup_free_ char *data = NULL;
 	uint32_t got;
-	ssize_t len = agent_receive(fd, &got, &data, max, err);
+	ssize_t len = agent_receive(fd, &got, &data, limit, err);
 
+	for (int i = 0; len >= 0 && got == AGENT_WARNING && i < AGENT_WARNINGS_MAX; i++) {
+		agent_log_warning(data, (size_t)len);
+		free(take_ptr(data));
+		len = agent_receive(fd, &got, &data, limit, err);
+	}
 	if (payload)
 		*payload = NULL;
 	if (len < 0)
@@ -177,6 +187,9 @@ ssize_t agent_receive_answer(int fd, uint32_t *type, char **payload, size_t max,
 			*exec_failed = got == AGENT_EXEC_ERROR;
 		return agent_error_of(data, (size_t)len, err);
 	}
+	if ((size_t)len > max)
+		return error_set(err, EMSGSIZE, "the microVM says %zd bytes where %zu are allowed",
+				 len, max);
 	if (type)
 		*type = got;
 	else if (got != (payload ? AGENT_DATA : AGENT_OK))

@@ -10,8 +10,8 @@
  * (AGENT_STREAMS), and the host sends one byte, which of the streams it is, and after it only the stream's bytes.
  * Ends are half-closed, as those of pipes are.
  *
- * Who reads bounds every length; the host takes all that the guest says for hostile, its texts, too
- * (agent_receive_error() leaves nothing in them that a terminal would obey).
+ * Who reads bounds every length; the host takes all that the guest says for hostile. Its texts become errors and warnings, which the
+ * log prints such that no terminal obeys them.
  */
 #ifndef HULL_SANDBOX_AGENT_H
 #define HULL_SANDBOX_AGENT_H
@@ -23,12 +23,14 @@
 
 #include "base/error.h"
 
-#define AGENT_PORT    1
-#define AGENT_VERSION 1
-#define AGENT_MAGIC   0x6c6c7568u /* "hull" */
+#define AGENT_PORT       1
+#define AGENT_READY_PORT 2 /* of the host */
+#define AGENT_VERSION    1
+#define AGENT_MAGIC      0x6c6c7568u /* "hull" */
 #define AGENT_PAYLOAD_MAX \
 	((size_t)17 << 20) /* bytes: a configuration of OCI_CONFIG_MAX and what is with it */
-#define AGENT_STREAMS_MAX 3
+#define AGENT_STREAMS_MAX  3
+#define AGENT_WARNINGS_MAX 64 /* before an answer; more of them are no answer */
 
 enum agent_type {
 	/* From the guest. */
@@ -40,6 +42,7 @@ enum agent_type {
 	AGENT_STARTED,    /* the process runs */
 	AGENT_EXITED,     /* struct agent_exited */
 	AGENT_DATA,       /* the answer's bytes */
+	AGENT_WARNING,    /* a text, before an answer */
 
 	/* Requests; the answer is AGENT_OK or AGENT_ERROR unless it says otherwise. */
 	AGENT_CREATE =
@@ -48,10 +51,10 @@ enum agent_type {
 	AGENT_EXEC, /* struct agent_exec, a process object, cgroups. Answers: AGENT_STREAMS, AGENT_STARTED, AGENT_EXITED, or an error */
 	AGENT_KILL, /* struct agent_kill */
 	AGENT_STATE,  /* AGENT_DATA: the status' name */
-	AGENT_PIDS,   /* AGENT_DATA: uint32_t each */
 	AGENT_PS,     /* AGENT_DATA: a table for people */
 	AGENT_EVENTS, /* uint64_t, milliseconds. AGENT_DATA: an event as JSON, once (0) or again and again until the container ends: AGENT_OK */
 	AGENT_UPDATE, /* resources as JSON */
+	AGENT_MOUNT,  /* uint32_t: 1 add, 0 remove; then mounts as JSON */
 
 	/* To a session: the main connection, or that of an AGENT_EXEC. No answer. */
 	AGENT_SIGNAL = 64, /* uint32_t: to its process */
@@ -86,6 +89,8 @@ struct agent_create {
 	char id[256];
 };
 #define AGENT_NO_NEW_KEYRING (1u << 0)
+#define AGENT_NOTIFY \
+	(1u << 1) /* connect to AGENT_READY_PORT once the workload says that it is ready */
 
 struct agent_exec {
 	uint32_t process_len; /* a process object follows; */
@@ -114,7 +119,7 @@ ssize_t agent_receive(int fd, uint32_t *type, char **payload, size_t max, struct
 
 /*
  * An answer to a request: 0 for AGENT_OK, the length for AGENT_DATA, or the guest's error, as our own. *exec_failed (may be NULL) tells
- * AGENT_EXEC_ERROR from AGENT_ERROR. Other types are -EPROTO, unless type is given, to which they then go.
+ * AGENT_EXEC_ERROR from AGENT_ERROR. Warnings before it are logged. Other types are -EPROTO, unless type is given, to which they then go.
  */
 ssize_t agent_receive_answer(int fd, uint32_t *type, char **payload, size_t max, bool *exec_failed,
 			     struct error *err);
@@ -127,7 +132,13 @@ bool agent_take_frames(char *buffer, size_t size, size_t *received,
 		       bool (*on_frame)(void *data, uint32_t type, const char *payload, size_t len),
 		       void *data);
 
-/* Makes of a frame's payload an error of ours: bounded, printable. Returns its negative code. */
+/* Logs what a frame of AGENT_WARNING says. */
+void agent_log_warning(const char *payload, size_t len);
+
+/*
+ * Makes of a frame's payload an error of ours, bounded; what is in it that moves a terminal's cursor the log escapes, as it does with
+ * names of the configuration. Returns its negative code.
+ */
 int agent_error_of(const char *payload, size_t len, struct error *err);
 
 #endif

@@ -4,6 +4,7 @@
  * making the init process, answering it while it sets itself up, and ending it.
  */
 #include "sandbox/container.h"
+#include "sandbox/net_devices.h"
 
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -17,7 +18,6 @@
 #include "base/path.h"
 #include "base/process.h"
 #include "base/syscalls.h"
-#include "namespaces/link.h"
 #include "sandbox/microvm.h"
 #include "sandbox/resctrl.h"
 #include "sandbox/scheduling.h"
@@ -105,8 +105,11 @@ static int plan_open(struct container_plan *plan, bool detach_later, struct erro
 		return plan->proc;
 	r = ns_plan_open(&plan->namespaces, sb->config, err);
 	if (r == 0)
-		r = container_check_shared(
-			sb->config, plan->namespaces.new_flags | plan->namespaces.join_flags, err);
+		r = container_check_shared(sb->config,
+					   plan->namespaces.new_flags |
+						   plan->namespaces.join_flags |
+						   (sb->owns_network ? CLONE_NEWNET : 0),
+					   err);
 	if (r == 0)
 		r = process_plan(&plan->process, sb->config->process, l, plan->io.preserve_fds,
 				 err);
@@ -151,24 +154,6 @@ int container_privileged(int channel, pid_t pid, const struct oci_process *proce
 	return r < 0 ? r : message_send(channel, MSG_GO, NULL, 0, NULL, 0, err);
 }
 
-/* Moves linux.netDevices, and keeps the namespace open, so that they can be moved back. */
-static int move_net_devices(struct container_plan *plan, struct error *err)
-{
-	const struct oci_linux *l = plan->sb->config->linux_;
-	struct sandbox *sb = plan->sb;
-	char path[32];
-	int r;
-
-	if (!l || !l->net_devices.len || sb->net_namespace >= 0)
-		return error_errno(err, EPROTO, "talk to the container's process");
-	snprintf(path, sizeof(path), "%d/ns/net", sb->pid);
-	sb->net_namespace = openat(plan->proc, path, O_RDONLY | O_CLOEXEC);
-	if (sb->net_namespace < 0)
-		return error_errno(err, errno, "open the container's network namespace");
-	r = link_move_devices(&l->net_devices, sb->net_namespace, sb->state_dir, err);
-	return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
-}
-
 static int answer(struct container_plan *plan, const struct message *message,
 		  const struct spawned *spawned, struct error *err)
 {
@@ -195,7 +180,10 @@ static int answer(struct container_plan *plan, const struct message *message,
 		r = plan->hooks->run(plan->hooks->data, SANDBOX_STAGE_CREATE_RUNTIME, sb->pid, err);
 		return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
 	case MSG_NET_DEVICES:
-		return move_net_devices(plan, err);
+		if (!sb->config->linux_ || sb->net_namespace >= 0)
+			break;
+		r = net_devices_move(sb, plan->proc, err);
+		return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
 	case MSG_READY:
 		if (plan->staged)
 			break; /* it may be of a process that others took over, and we do not even know which */
@@ -274,26 +262,6 @@ static int make_init(struct container_plan *plan, struct error *err)
 	return r;
 }
 
-/* Whether the container has a network namespace that ends with it, unlike one that it joined. */
-static bool owns_net_namespace(const struct sandbox *sb)
-{
-	const struct oci_namespace *net =
-		sb->config ? oci_namespace_find(sb->config, OCI_NS_NETWORK) : NULL;
-
-	return net && !net->path;
-}
-
-/* After a creation that failed nothing of the container ran: devices return as they were. Those in another's namespace stay there. */
-static void settle_net_devices(struct sandbox *sb, bool failed)
-{
-	struct error err = { 0 };
-
-	if (failed && link_return_devices(sb->net_namespace, sb->state_dir, true, &err) < 0)
-		log_warning("move network devices back: %s", err.text);
-	if (failed || !owns_net_namespace(sb))
-		close_fd(&sb->net_namespace);
-}
-
 static int container_create(struct sandbox *sb, const struct sandbox_hooks *hooks,
 			    const struct sandbox_io *io, bool detach_later, struct error *err)
 {
@@ -314,8 +282,7 @@ static int container_create(struct sandbox *sb, const struct sandbox_hooks *hook
 	r = plan_open(&plan, detach_later, err);
 	if (r == 0)
 		r = make_init(&plan, err);
-	if (sb->net_namespace >= 0)
-		settle_net_devices(sb, r < 0);
+	net_devices_settle(sb, r < 0);
 	plan_close(&plan);
 	return r;
 }
@@ -454,30 +421,6 @@ static bool all_end_with_init(const struct sandbox *sb)
 	return pid_ns && !pid_ns->path;
 }
 
-/* While somebody is in the container's network namespace it can be opened, and its devices be moved back when all are dead. */
-static void hold_net_namespace(struct sandbox *sb, int pidfd)
-{
-	char path[48];
-
-	if (sb->net_namespace >= 0 || !sb->config || !sb->config->linux_ ||
-	    !sb->config->linux_->net_devices.len || !owns_net_namespace(sb))
-		return;
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", sb->pid);
-	sb->net_namespace = open(path, O_RDONLY | O_CLOEXEC);
-	/* If the process is gone by now, the id may be another's, and so the namespace. */
-	if (sb->net_namespace >= 0 && sys_pidfd_send_signal(pidfd, 0, NULL, 0) < 0)
-		close_fd(&sb->net_namespace);
-}
-
-static void return_net_devices(struct sandbox *sb)
-{
-	struct error err = { 0 };
-
-	if (link_return_devices(sb->net_namespace, sb->state_dir, false, &err) < 0)
-		log_warning("move network devices back: %s", err.text);
-	close_fd(&sb->net_namespace);
-}
-
 /* An update may have made a class for which nothing was configured. Where resctrl is mounted no more, nothing is left in it. */
 static int destroy_resctrl(const struct sandbox *sb, struct error *err)
 {
@@ -498,13 +441,13 @@ static int container_destroy(struct sandbox *sb, struct error *err)
 
 	close_fd(&sb->channel);
 	if (init >= 0) {
-		hold_net_namespace(sb, init);
+		net_devices_hold(sb, init);
 		r = kill_init(sb, init, err);
 	}
 	if (r == 0 && container_has_cgroup(sb))
 		r = container_destroy_cgroup(sb, kill_first, err);
-	if (r == 0 && sb->net_namespace >= 0)
-		return_net_devices(sb);
+	if (r == 0)
+		net_devices_return(sb);
 	return r < 0 ? r : destroy_resctrl(sb, err);
 }
 

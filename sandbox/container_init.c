@@ -46,7 +46,10 @@ static int set_up_kernel_objects(struct container_plan *plan, struct error *err)
 		r = spawn_ask(plan->sync, MSG_NET_DEVICES, err);
 	if (r == 0)
 		r = set_names(config, err);
-	return r < 0 ? r : rootfs_write_sysctl(config, plan->proc, err);
+	if (r < 0)
+		return r;
+	return rootfs_write_sysctl(config, plan->proc,
+				   plan->sb->owns_network ? SYSCTL_OTHERS : SYSCTL_ALL, err);
 }
 
 static int run_hooks(struct container_plan *plan, enum sandbox_stage stage, struct error *err)

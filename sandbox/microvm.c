@@ -25,9 +25,11 @@
 #include "base/remove.h"
 #include "base/syscalls.h"
 #include "microvm/control.h"
+#include "namespaces/plan.h"
 #include "namespaces/vm_net.h"
 #include "oci/json.h"
 #include "sandbox/container.h"
+#include "sandbox/net_devices.h"
 
 #define KILL_ANSWER \
 	2000 /* that the guest gets to end by itself, and write what it has, when it is killed */
@@ -52,17 +54,28 @@ static void plan_close(struct microvm_plan *plan)
 static int plan_network(struct microvm_plan *plan, struct error *err)
 {
 	const struct oci_namespace *ns = oci_namespace_find(plan->sb->config, OCI_NS_NETWORK);
-	int count = 0;
+	_cleanup_ns_plan_ struct ns_plan namespaces;
+	int count = ns_plan_open(&namespaces, plan->sb->config, err);
 
+	if (count < 0)
+		return count;
 	if (ns->path) {
-		plan->netns = open(ns->path, O_RDONLY | O_CLOEXEC);
+		plan->netns = take_fd(&namespaces.join_fds[OCI_NS_NETWORK]);
 		if (plan->netns < 0)
-			return error_errno(err, errno, "/linux/namespaces: open `%s`", ns->path);
+			return error_set(err, ENOTSUP,
+					 "/linux/namespaces: a microVM cannot share the network "
+					 "namespace `%s`, in which we are ourselves: use another "
+					 "one, or --sandbox container",
+					 ns->path);
 		count = vm_net_count(plan->netns, err);
 	}
+	if (count < 0)
+		return count;
+	if (plan->sb->config->linux_)
+		count += (int)plan->sb->config->linux_->net_devices.len;
 	/* One that is empty may still get an interface before the workload starts. */
 	plan->cards = count > 1 ? (unsigned)count : 1;
-	return count < 0 ? count : 0;
+	return 0;
 }
 
 static int plan_rootfs(struct microvm_plan *plan, struct error *err)
@@ -74,6 +87,7 @@ static int plan_rootfs(struct microvm_plan *plan, struct error *err)
 	plan->rootfs.path = plan->sb->rootfs;
 	plan->rootfs.bundle = plan->bundle;
 	plan->rootfs.user_ns = -EBADF;
+	plan->rootfs.user_namespace = oci_namespace_find(plan->sb->config, OCI_NS_USER) != NULL;
 	r = rootfs_open(&plan->rootfs, err);
 	if (r == 0 && plan->rootfs.deferred)
 		return error_set(err, EPERM,
@@ -231,7 +245,8 @@ static int fill_create(const struct microvm_plan *plan, struct agent_create *cre
 	struct timespec now;
 
 	*create = (struct agent_create){
-		.flags = sb->no_new_keyring ? AGENT_NO_NEW_KEYRING : 0,
+		.flags = (sb->no_new_keyring ? AGENT_NO_NEW_KEYRING : 0) |
+			 (sb->notify ? AGENT_NOTIFY : 0),
 	};
 	snprintf(create->id, sizeof(create->id), "%s", sb->id);
 	if (plan->terminal >= 0)
@@ -269,6 +284,14 @@ static int create_in_guest(struct microvm_plan *plan, struct error *err)
 	return r == -EPIPE ? vmm_ended(sb, err) : r;
 }
 
+/* They are hull-vmm's, and connected with the machine when the workload starts. */
+static int move_net_devices(struct sandbox *sb, struct error *err)
+{
+	_cleanup_close_ int proc = process_open_procfs(err);
+
+	return proc < 0 ? proc : net_devices_move(sb, proc, err);
+}
+
 static int make_machine(struct microvm_plan *plan, const struct sandbox_hooks *hooks,
 			struct error *err)
 {
@@ -283,7 +306,11 @@ static int make_machine(struct microvm_plan *plan, const struct sandbox_hooks *h
 	r = microvm_spawn(plan, err);
 	close_fd(&plan->sync); /* so that the end of hull-vmm is the end of the channel */
 	if (r == 0)
+		r = microvm_record_file_server(plan, err);
+	if (r == 0)
 		r = await_ready(sb, err);
+	if (r == 0)
+		r = move_net_devices(sb, err);
 	if (r == 0 && hooks->wanted[SANDBOX_STAGE_CREATE_RUNTIME])
 		r = hooks->run(hooks->data, SANDBOX_STAGE_CREATE_RUNTIME, sb->pid, err);
 	if (r == 0)
@@ -319,6 +346,7 @@ static int microvm_create(struct sandbox *sb, const struct sandbox_hooks *hooks,
 	/* The file server ends with hull-vmm, whose socket it holds. Whoever starts us may wait for it, as for any orphan. */
 	if (r < 0)
 		spawn_discard(&plan.file_server);
+	net_devices_settle(sb, r < 0);
 	plan_close(&plan);
 	return r;
 }
@@ -383,7 +411,7 @@ static int get_status(const struct sandbox *sb, struct control_status *status, s
 	return len == sizeof(*status) ? 0 : error_errno(err, EPROTO, "talk to hull-vmm");
 }
 
-static int is_paused(struct sandbox *sb, struct error *err)
+int microvm_paused(struct sandbox *sb, struct error *err)
 {
 	struct control_status status;
 	int r = get_status(sb, &status, err);
@@ -394,7 +422,7 @@ static int is_paused(struct sandbox *sb, struct error *err)
 static int microvm_started(struct sandbox *sb, struct error *err)
 {
 	_cleanup_free_ char *name = NULL;
-	int paused = is_paused(sb, err);
+	int paused = microvm_paused(sb, err);
 	ssize_t len;
 
 	/* One that is paused cannot answer; who paused it recorded what it was. */
@@ -427,7 +455,7 @@ static int microvm_signal(struct sandbox *sb, int sig, bool all, struct error *e
 
 	if (!all && sig != SIGKILL && sig != SIGSTOP)
 		return process_signal(sb->pid, sb->start_time, sig, err);
-	r = is_paused(sb, NULL) ? -EAGAIN : order_kill(sb, sig, all, err);
+	r = microvm_paused(sb, NULL) ? -EAGAIN : order_kill(sb, sig, all, err);
 	if (sig != SIGKILL)
 		return r;
 	end.fd = process_open(sb->pid, sb->start_time, NULL);
@@ -453,19 +481,11 @@ static int microvm_resume(struct sandbox *sb, struct error *err)
 	return (int)microvm_order(sb, CONTROL_RESUME, NULL, 0, -1, NULL, 0, err);
 }
 
+/* Of the host's processes, as whoever asks for ids will look for them there. */
 static ssize_t microvm_pids(struct sandbox *sb, pid_t **pids, struct error *err)
 {
-	_cleanup_free_ char *answer = NULL;
-	ssize_t len;
-
 	*pids = NULL;
-	if (!sb->pid)
-		return 0; /* with the machine all have ended */
-	len = microvm_request(sb, AGENT_PIDS, NULL, 0, &answer, (size_t)4 << 20, err);
-	if (len < 0)
-		return len;
-	*pids = (pid_t *)(void *)take_ptr(answer);
-	return len / (ssize_t)sizeof(pid_t);
+	return sb->pid ? container_pids(sb, pids, err) : 0; /* with the machine all have ended */
 }
 
 /* The machine's memory stays as it was made: more than it has the workload cannot get. */
@@ -609,28 +629,24 @@ static int microvm_events(struct sandbox *sb, uint64_t interval_ms, bool once, s
 static int microvm_destroy(struct sandbox *sb, struct error *err)
 {
 	_cleanup_close_ int vmm = sb->pid > 0 ? process_open(sb->pid, sb->start_time, NULL) : -1;
-	int r = vmm >= 0 ? process_kill(vmm, sb->pid, err) : 0;
+	int r = 0;
 
+	if (vmm >= 0) {
+		net_devices_hold(sb, vmm);
+		r = process_kill(vmm, sb->pid, err);
+	}
 	if (r == 0 && vmm >= 0)
 		r = process_await_end(vmm, sb->pid, err);
 	close_fd(&sb->channel);
 	/* The file server and processes that stand for execs are in it, too. */
 	if (r == 0 && container_has_cgroup(sb))
 		r = container_destroy_cgroup(sb, true, err);
+	if (r == 0)
+		net_devices_return(sb);
 	return r < 0 ? r : path_remove_tree(sb->state_dir, MICROVM_DIR, err);
 }
 
 /* ---- not in a microVM --------------------------------------------------------------------------------- */
-
-static int microvm_mount(struct sandbox *sb, const struct oci_mounts *mounts, bool add,
-			 struct error *err)
-{
-	(void)sb;
-	(void)mounts;
-	(void)add;
-	return error_set(err, ENOTSUP,
-			 "mounts: what a microVM sees of the host is fixed when it starts");
-}
 
 static int microvm_update_class(struct sandbox *sb, const struct oci_intel_rdt *class, bool make,
 				struct error *err)
@@ -643,6 +659,7 @@ static int microvm_update_class(struct sandbox *sb, const struct oci_intel_rdt *
 
 const struct sandbox_ops microvm_ops = {
 	.kind = SANDBOX_MICROVM,
+	.notify_socket = MICROVM_DIR "/vsock.sock_2", /* AGENT_READY_PORT */
 	.check = microvm_check,
 	.create = microvm_create,
 	.commit = microvm_commit,
@@ -652,7 +669,7 @@ const struct sandbox_ops microvm_ops = {
 	.exec = microvm_exec,
 	.pause = microvm_pause,
 	.resume = microvm_resume,
-	.paused = is_paused,
+	.paused = microvm_paused,
 	.update = microvm_update,
 	.update_class = microvm_update_class,
 	.stats = container_stats,

@@ -7,6 +7,7 @@
  *	microvm_check.c		what a microVM cannot be asked for
  *	microvm_config.c	the configuration as the guest gets it; how large the machine is
  *	microvm_spawn.c		hull-vmm and its file server
+ *	microvm_share.c		what the file server has
  *	microvm_client.c	requests to hull-guest and to hull-vmm
  *	microvm_exec.c		exec, and the process that stands for it on the host
  *
@@ -14,6 +15,7 @@
  *
  *	vm/			the root directory of hull-vmm's jail, with
  *	vm/vsock.sock		where connections to the guest are asked for ("CONNECT PORT")
+ *	vm/file-server		process id and start time of the file server
  *	vm/control.sock		where hull-vmm is told to pause, and so on (microvm/control.h)
  */
 #ifndef HULL_SANDBOX_MICROVM_H
@@ -68,6 +70,9 @@ void microvm_share_name(size_t i, char *name, size_t size);
 /* Whether the mount's source is the host's: it is shared with the guest. */
 bool microvm_is_shared(const struct oci_mount *mount);
 
+/* Makes of a mount, whose source the file server has as name, one of the guest's. -ENOMEM. */
+int microvm_adjust_mount(struct oci_mount *mount, const char *name, struct arena *arena);
+
 /* ---- microvm_spawn.c ---------------------------------------------------------------------------------- */
 
 struct microvm_plan {
@@ -87,11 +92,25 @@ struct microvm_plan {
 	pid_t file_server;
 };
 
+/* Whether hull-vmm has paused the machine: then the guest answers nothing. 1, 0, or a negative errno. */
+int microvm_paused(struct sandbox *sb, struct error *err);
+
 /* The machine's cgroup on the host, for own_cgroup_make() and what follows. */
 struct own_cgroup microvm_own_cgroup(struct microvm_plan *plan);
 
 /* Starts the file server and hull-vmm, which is sb->pid then, and says on sb->channel when its guest runs. */
 int microvm_spawn(struct microvm_plan *plan, struct error *err);
+
+/* ---- microvm_share.c ---------------------------------------------------------------------------------- */
+
+/* In the file server's process: makes its root directory, with nothing of the host's in it but what is shared, and enters it. */
+int microvm_make_tree(const struct microvm_plan *plan, struct error *err);
+
+/* Notes, in vm/, which process the file server is. */
+int microvm_record_file_server(const struct microvm_plan *plan, struct error *err);
+
+/* struct sandbox_ops mount. */
+int microvm_mount(struct sandbox *sb, const struct oci_mounts *mounts, bool add, struct error *err);
 
 /* ---- microvm_client.c --------------------------------------------------------------------------------- */
 

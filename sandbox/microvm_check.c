@@ -71,10 +71,11 @@ static int check_linux(const struct oci_linux *l, struct error *err)
 				"/linux/devices/%zu: `%s` is a device of the host's, which a "
 				"microVM does not have; use --sandbox container",
 				i, l->devices.items[i].path);
-	if (l->net_devices.len)
-		return refuse(err, "/linux/netDevices", "a microVM has a kernel of its own");
 	if (l->intel_rdt)
 		return refuse(err, "/linux/intelRdt", "a microVM has no resctrl");
+	if (l->memory_policy)
+		return refuse(err, "/linux/memoryPolicy",
+			      "all memory of a microVM is one node of its kernel");
 	if (l->seccomp && l->seccomp->listener_path)
 		return refuse(err, "/linux/seccomp/listenerPath",
 			      "an agent of the host's cannot look into a microVM");

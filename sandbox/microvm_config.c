@@ -7,6 +7,7 @@
  */
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 
 #include "base/libexec.h"
 #include "base/number.h"
@@ -274,6 +275,12 @@ static int drop_idmap(struct oci_mount *mount, struct arena *arena)
 	return 0;
 }
 
+int microvm_adjust_mount(struct oci_mount *mount, const char *name, struct arena *arena)
+{
+	mount->source = arena_printf(arena, MICROVM_SHARED "/%s", name);
+	return mount->source ? drop_idmap(mount, arena) : -ENOMEM;
+}
+
 static int adjust_mounts(struct oci_config *config, struct arena *arena)
 {
 	size_t len = config->mounts.len;
@@ -288,8 +295,7 @@ static int adjust_mounts(struct oci_config *config, struct arena *arena)
 		if (!microvm_is_shared(&items[i]))
 			continue;
 		microvm_share_name(i, name, sizeof(name));
-		items[i].source = arena_printf(arena, MICROVM_SHARED "/%s", name);
-		if (!items[i].source || drop_idmap(&items[i], arena) < 0)
+		if (microvm_adjust_mount(&items[i], name, arena) < 0)
 			return -ENOMEM;
 	}
 	config->mounts.items = items;
@@ -325,6 +331,17 @@ static int adjust_hooks(struct oci_config *config, struct arena *arena)
 	return 0;
 }
 
+/* One without a name of its own begins with the host's, as a new uts namespace does. */
+static int adjust_hostname(struct oci_config *config, struct arena *arena)
+{
+	struct utsname host;
+
+	if ((config->hostname && *config->hostname) || uname(&host) < 0)
+		return 0;
+	config->hostname = arena_strdup(arena, host.nodename);
+	return config->hostname ? 0 : -ENOMEM;
+}
+
 static int adjust(struct oci_config *config, struct arena *arena)
 {
 	struct oci_linux *l = arena_memdup(arena, config->linux_, sizeof(*l));
@@ -344,6 +361,7 @@ static int adjust(struct oci_config *config, struct arena *arena)
 	process->apparmor_profile = process->selinux_label = NULL;
 	l->mount_label = NULL;
 	l->cgroups_path = NULL;
+	l->net_devices.len = 0; /* they are connected as all that is in the network namespace */
 	if (l->resources) {
 		l->resources = microvm_guest_resources(l->resources, arena);
 		if (!l->resources)
@@ -352,6 +370,8 @@ static int adjust(struct oci_config *config, struct arena *arena)
 	r = adjust_mounts(config, arena);
 	if (r == 0)
 		r = adjust_namespaces(l, arena);
+	if (r == 0)
+		r = adjust_hostname(config, arena);
 	return r < 0 ? r : adjust_hooks(config, arena);
 }
 

@@ -2,9 +2,6 @@
 /*
  * Starting the two processes of a microVM. Both are executed by a descriptor of the program, in the container's cgroup and in
  * a pid namespace of their own; what else confines them hull-vmm does itself once it has opened what it needs (microvm/jail.h).
- *
- * The file server's root is made here: a tmpfs that has nothing but the mounts that the guest is to see, each read-only where the
- * configuration says so, whatever the guest asks for.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -80,176 +77,6 @@ static int execute(int program, struct command *c, struct error *err)
 	return error_errno(err, errno, "execute hull-vmm");
 }
 
-/* ---- the file server ---------------------------------------------------------------------------------- */
-
-static int make_place(int at, const char *name, bool directory, struct error *err)
-{
-	int fd;
-
-	if (directory)
-		return mkdirat(at, name, 0700) < 0 ? error_errno(err, errno, "make `%s`", name) : 0;
-	fd = openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return error_errno(err, errno, "make `%s`", name);
-	close(fd);
-	return 0;
-}
-
-static int share(int root, int tree, const char *name, bool readonly, bool recursively,
-		 struct error *err)
-{
-	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
-	struct stat st;
-	int r;
-
-	if (fstat(tree, &st) < 0)
-		return error_errno(err, errno, "share `%s`", name);
-	r = make_place(root, name, S_ISDIR(st.st_mode), err);
-	if (r < 0)
-		return r;
-	if (readonly && mount_setattr(tree, "", AT_EMPTY_PATH | (recursively ? AT_RECURSIVE : 0),
-				      &attr, sizeof(attr)) < 0)
-		return error_errno(err, errno, "make `%s` read-only", name);
-	if (move_mount(tree, "", root, name, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		return error_errno(err, errno, "share `%s`", name);
-	return 0;
-}
-
-static bool is_link(int fd)
-{
-	struct stat st;
-
-	return fd >= 0 && fstat(fd, &st) == 0 && S_ISLNK(st.st_mode);
-}
-
-/* The source of `copy-symlink` is no mount: the link itself says all. */
-static int share_link(int root, int link, const char *name, struct error *err)
-{
-	char target[PATH_MAX];
-	ssize_t n = readlinkat(link, "", target, sizeof(target) - 1);
-
-	if (n < 0)
-		return error_errno(err, errno, "read the link of `%s`", name);
-	target[n] = '\0';
-	return symlinkat(target, root, name) < 0 ? error_errno(err, errno, "share `%s`", name) : 0;
-}
-
-static int share_mounts(const struct microvm_plan *plan, int root, struct error *err)
-{
-	const struct oci_mounts *mounts = &plan->sb->config->mounts;
-
-	for (size_t i = 0; i < mounts->len; i++) {
-		struct mount_options opts;
-		char name[24];
-		int r;
-
-		if (!microvm_is_shared(&mounts->items[i]))
-			continue;
-		r = mount_options_parse(&opts, &mounts->items[i], i, err);
-		microvm_share_name(i, name, sizeof(name));
-		if (r == 0 && opts.copy_symlink && is_link(plan->rootfs.sources[i]))
-			r = share_link(root, plan->rootfs.sources[i], name, err);
-		else if (r == 0)
-			r = share(root, plan->rootfs.sources[i], name,
-				  (opts.attr_set & MOUNT_ATTR_RDONLY) ||
-					  (opts.rattr_set & MOUNT_ATTR_RDONLY),
-				  (opts.rattr_set & MOUNT_ATTR_RDONLY) != 0, err);
-		if (r < 0)
-			return error_wrap(err, "/mounts/%zu", i);
-	}
-	return 0;
-}
-
-/* Whether an earlier mount covers the place: what is missing there is made in that. */
-static bool is_covered(const struct oci_mounts *mounts, size_t i)
-{
-	const char *at = mounts->items[i].destination;
-
-	for (size_t k = 0; k < i; k++) {
-		const char *over = mounts->items[k].destination;
-		size_t len = strlen(over);
-
-		if (!strncmp(at, over, len) && at[len] == '/')
-			return true;
-	}
-	return false;
-}
-
-static int make_mount_point(const struct microvm_plan *plan, size_t i, struct error *err)
-{
-	const struct oci_mount *m = &plan->sb->config->mounts.items[i];
-	int source = plan->rootfs.sources[i];
-	_cleanup_close_ int place = -EBADF;
-	struct stat st = { .st_mode = S_IFDIR };
-	struct mount_options opts;
-	int r = mount_options_parse(&opts, m, i, err);
-
-	if (r == 0 && opts.copy_symlink && is_link(source))
-		return mount_copy_link(&plan->rootfs, i, err);
-	if (r == 0 && source >= 0 && fstat(source, &st) < 0)
-		return error_errno(err, errno, "look at the source");
-	if (r < 0)
-		return r;
-	place = S_ISDIR(st.st_mode)
-			? path_make_dir_in_root(plan->rootfs.tree, m->destination, 0755, err)
-			: path_make_file_in_root(plan->rootfs.tree, m->destination, 0644, err);
-	return place < 0 ? place : 0;
-}
-
-/*
- * The guest cannot make in a read-only root what is missing for its mounts, so it is made here, as for a container it is before
- * its root becomes read-only.
- */
-static int make_mount_points(const struct microvm_plan *plan, struct error *err)
-{
-	const struct oci_config *config = plan->sb->config;
-	const struct oci_mounts *mounts = &config->mounts;
-	_cleanup_close_ int cwd = -EBADF;
-
-	for (size_t i = 0; i < mounts->len; i++) {
-		int r = is_covered(mounts, i) ? 0 : make_mount_point(plan, i, err);
-
-		if (r < 0)
-			return error_wrap(err, "/mounts/%zu", i);
-	}
-	cwd = path_make_dir_in_root(plan->rootfs.tree, config->process->cwd, 0755, err);
-	return cwd < 0 ? error_wrap(err, "/process/cwd") : 0;
-}
-
-/* A root directory with nothing of the host's in it but what is shared. */
-static int make_tree(const struct microvm_plan *plan, struct error *err)
-{
-	struct mount_attr readonly = { .attr_set = MOUNT_ATTR_RDONLY };
-	_cleanup_close_ int fs = -EBADF, root = -EBADF;
-	int r;
-
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return error_errno(err, errno, "make the mounts private");
-	fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
-	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_SET_STRING, "size", "1m", 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return error_errno(err, errno, "make the file server's root");
-	root = fsmount(fs, FSMOUNT_CLOEXEC,
-		       MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-	if (root < 0 || move_mount(root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		return error_errno(err, errno, "mount the file server's root");
-	r = plan->sb->config->root->readonly.v ? make_mount_points(plan, err) : 0;
-	if (r == 0)
-		r = share(root, plan->rootfs.tree, "root", plan->sb->config->root->readonly.v,
-			  false, err);
-	if (r == 0)
-		r = share_mounts(plan, root, err);
-	if (r < 0)
-		return r;
-	if (mount_setattr(root, "", AT_EMPTY_PATH, &readonly, sizeof(readonly)) < 0)
-		return error_errno(err, errno, "make the file server's root read-only");
-	if (fchdir(root) < 0 || sys_pivot_root(".", ".") < 0 || umount2(".", MNT_DETACH) < 0 ||
-	    chdir("/") < 0)
-		return error_errno(err, errno, "enter the file server's root");
-	return 0;
-}
-
 /* ---- making the processes ----------------------------------------------------------------------------- */
 
 /*
@@ -300,7 +127,7 @@ file_server_main(struct microvm_plan *plan, int program, int socket_end, bool in
 	if (r == 0)
 		r = open_null_streams(&err);
 	if (r == 0)
-		r = make_tree(plan, &err);
+		r = microvm_make_tree(plan, &err);
 	add(&c, "hull-vmm");
 	add_fd(&c, "--file-server", socket_end, "");
 	if (r == 0)

@@ -21,7 +21,7 @@ struct relay {
 	char *buffer;
 	uint32_t start, end;     /* what of the buffer is still to be written */
 	uint64_t taken, carried; /* bytes read and written so far */
-	bool refused; /* ended because the output takes no more */
+	bool refused;            /* ended because the output takes no more */
 	bool ended; /* nothing more will come, and all that came was written or cannot be */
 	void (*on_end)(struct relay *relay);      /* may be NULL; called once */
 	void (*on_progress)(struct relay *relay); /* may be NULL; bytes were written */

@@ -72,6 +72,8 @@ typedef int sandbox_print(void *data, const struct strbuf *line, struct error *e
 
 struct sandbox_ops {
 	enum sandbox_kind kind;
+	/* In the state directory: a stream socket that is connected to once the workload is ready. NULL: it is to be shown the caller's own. */
+	const char *notify_socket;
 	/* Checks that everything the configuration asks for can be done; changes nothing. */
 	int (*check)(const struct oci_config *config, struct error *err);
 	/* Makes the isolation and the init process, which then waits. Sets pid, start_time and terminal. */
@@ -143,6 +145,8 @@ struct sandbox {
 		*scope; /* systemd makes the cgroup, as this scope; NULL: hull does */
 	int state_dir;  /* descriptor of the state directory */
 	bool no_pivot, no_new_keyring;
+	bool notify;       /* the workload shall be able to say that it is ready */
+	bool owns_network; /* our network namespace is for the container alone, which has the machine for itself: we set its sysctls, at the start */
 
 	pid_t pid;           /* of the init process, on the host; 0: none yet */
 	uint64_t start_time; /* its start, in clock ticks since boot (proc(5)) */

@@ -150,6 +150,9 @@ static bool on_frame(void *data, uint32_t type, const char *payload, size_t len)
 			return false;
 		on_streams(s, &streams);
 		return true;
+	case AGENT_WARNING:
+		agent_log_warning(payload, len);
+		return true;
 	case AGENT_STARTED:
 		if (s->on_started)
 			s->on_started(s->data);

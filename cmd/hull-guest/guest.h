@@ -55,6 +55,7 @@ struct session {
 	int ends[AGENT_STREAMS_MAX];    /* our ends of pipes; [0] of a terminal: its primary side */
 	int theirs[AGENT_STREAMS_MAX];  /* the process' ends, until it has them */
 	pid_t pid;                      /* a child of ours */
+	int readiness; /* on which it may say that it is ready (runtime/systemd.h), or -1; the caller's */
 };
 
 /* All closed. */

@@ -15,10 +15,14 @@
 #include <sys/un.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/path.h"
+#include "base/process.h"
 #include "cmd/hull-guest/guest.h"
+#include "namespaces/rootfs.h"
 #include "namespaces/vm_net.h"
 #include "runtime/runtime.h"
+#include "runtime/systemd.h"
 
 #define REQUEST_TIMEOUT 30 /* seconds in which the host must have said what it wants */
 #define BUNDLE          GUEST_RUN "/bundle"
@@ -27,6 +31,7 @@
 struct request {
 	struct guest *guest;
 	int connection;
+	int log[2]; /* a record a message: where we write them, and where we read them to pass them on */
 	char *payload;
 	size_t len;
 	bool exec_failed;
@@ -35,6 +40,39 @@ struct request {
 };
 
 /* ---- helpers ------------------------------------------------------------------------------------------ */
+
+/* Our warnings, and those of processes that we make, are the host's to log: standard error is the workload's. */
+static int catch_warnings(struct request *request, struct error *err)
+{
+	struct log_config log = { .kind = LOG_TO_SYSLOG,
+				  .identifier = "hull-guest",
+				  .level = LOG_LEVEL_WARNING,
+				  .quiet = true,
+				  .program = "hull-guest" };
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, request->log) < 0)
+		return error_errno(err, errno, "socketpair");
+	log.fd = request->log[0];
+	log_configure(&log);
+	return 0;
+}
+
+/* Says to the host what was warned of so far. */
+static void pass_warnings_on(const struct request *request)
+{
+	char record[ERROR_TEXT_MAX + 128];
+	ssize_t len;
+
+	while ((len = recv(request->log[1], record, sizeof(record) - 1, 0)) > 0) {
+		const char *text;
+
+		record[len] = '\0';
+		text = strstr(record, "]: "); /* behind priority, time and name */
+		if (text)
+			agent_send(request->connection, AGENT_WARNING, text + 3, strlen(text + 3),
+				   NULL);
+	}
+}
 
 /* The container's id: the directory of the store cannot be trusted to hold just one while it is being made. */
 static int load_id(struct guest *guest, char *id, size_t size, struct error *err)
@@ -149,6 +187,7 @@ struct creation {
 	struct guest *guest;
 	const char *config; /* path */
 	uint32_t flags;
+	int *readiness; /* see struct session */
 	bool exec_failed;
 };
 
@@ -160,6 +199,7 @@ static int create_container(void *data, const char *console, pid_t *pid, struct 
 		.config = creation->config,
 		.console_socket = console,
 		.sandbox = "container",
+		.owns_network = true,
 		.no_new_keyring = (creation->flags & AGENT_NO_NEW_KEYRING) != 0,
 	};
 	_cleanup_container_ struct container c = { .dir = -EBADF };
@@ -169,6 +209,8 @@ static int create_container(void *data, const char *console, pid_t *pid, struct 
 	if (r == 0)
 		r = container_open(&creation->guest->store, creation->guest->id, CONTAINER_READ, &c,
 				   err);
+	if (r == 0 && (creation->flags & AGENT_NOTIFY))
+		r = systemd_notify_listen(&c, creation->readiness, err);
 	if (r == 0)
 		*pid = c.record.pid;
 	return r;
@@ -226,17 +268,23 @@ static int serve_create(struct request *request, struct error *err)
 		return config;
 	creation.config = path.s;
 	session_init(&session, guest->main_connection, tty);
+	creation.readiness = &session.readiness;
+	/* As a service of a systemd has it: what is at the address does not matter, for we are who hears the workload. */
+	if ((create.flags & AGENT_NOTIFY) && setenv("NOTIFY_SOCKET", "@host", 1) < 0)
+		return error_errno(err, errno, "NOTIFY_SOCKET");
 	r = make_with_streams(&session, &create.size, create_container, &creation, err);
 	request->exec_failed = creation.exec_failed;
 	if (r == 0)
 		r = file_replace(AT_FDCWD, ID_FILE, create.id, strlen(create.id), 0600, err);
 	if (r == 0) {
+		pass_warnings_on(request);
 		r = agent_send(request->connection, AGENT_OK, NULL, 0, err);
 		request->answered = true;
 		close_fd(&request->connection);
 		session_run(&session, err);
 		request->session_ended = true;
 	}
+	close_fd(&session.readiness);
 	session_close(&session);
 	return r;
 }
@@ -321,6 +369,7 @@ static int serve_exec(struct request *request, struct error *err)
 	request->exec_failed = execution.exec.exec_failed;
 	if (r == 0) {
 		request->answered = true;
+		pass_warnings_on(request);
 		r = agent_send(request->connection, AGENT_STARTED, NULL, 0, err);
 		if (r == 0)
 			session_run(&session, err);
@@ -331,10 +380,26 @@ static int serve_exec(struct request *request, struct error *err)
 
 /* ---- the others --------------------------------------------------------------------------------------- */
 
+/* Those of the network, which is the machine's: now that it is there, by us, for the container's root may be nobody here. */
+static int write_sysctls(const struct guest *guest, struct error *err)
+{
+	_cleanup_container_ struct container c = { .dir = -EBADF };
+	_cleanup_close_ int proc = process_open_procfs(err);
+	int r = proc;
+
+	if (r >= 0)
+		r = container_open(&guest->store, guest->id, CONTAINER_READ, &c, err);
+	if (r >= 0)
+		r = container_load_config(&c, err);
+	return r < 0 ? r : rootfs_write_sysctl(c.config, proc, SYSCTL_NETWORK, err);
+}
+
 static int serve_start(struct request *request, struct error *err)
 {
 	int r = request->len ? vm_net_apply(request->payload, request->len, err) : 0;
 
+	if (r == 0)
+		r = write_sysctls(request->guest, err);
 	if (r < 0)
 		return r;
 	return runtime_start(&request->guest->store, request->guest->id, &request->exec_failed,
@@ -355,6 +420,7 @@ static int serve_kill(struct request *request, struct error *err)
 static int answer(struct request *request, const void *data, size_t len, struct error *err)
 {
 	request->answered = true;
+	pass_warnings_on(request);
 	return agent_send(request->connection, AGENT_DATA, data, len, err);
 }
 
@@ -368,14 +434,6 @@ static int serve_state(struct request *request, struct error *err)
 		return r;
 	name = oci_status_name(c.status);
 	return answer(request, name, strlen(name), err);
-}
-
-static int serve_pids(struct request *request, struct error *err)
-{
-	_cleanup_free_ pid_t *pids = NULL;
-	ssize_t count = runtime_pids(&request->guest->store, request->guest->id, &pids, NULL, err);
-
-	return count < 0 ? (int)count : answer(request, pids, (size_t)count * sizeof(*pids), err);
 }
 
 static int serve_ps(struct request *request, struct error *err)
@@ -402,6 +460,21 @@ static int serve_update(struct request *request, struct error *err)
 		return r;
 	update.resources = resources;
 	return runtime_update(&request->guest->store, request->guest->id, &update, err);
+}
+
+static int serve_mount(struct request *request, struct error *err)
+{
+	_cleanup_close_ int list = -EBADF;
+	struct path_of_fd path;
+	uint32_t add;
+
+	if (request->len < sizeof(add))
+		return error_errno(err, EPROTO, "mounts");
+	memcpy(&add, request->payload, sizeof(add));
+	list = as_file(request->payload + sizeof(add), request->len - sizeof(add), &path, err);
+	return list < 0 ? list
+			: runtime_mount(&request->guest->store, request->guest->id, path.s,
+					add != 0, err);
 }
 
 static int send_event(void *data, const struct strbuf *line, struct error *err)
@@ -431,9 +504,9 @@ static const struct {
 } requests[] = {
 	{ AGENT_CREATE, false, serve_create }, { AGENT_START, true, serve_start },
 	{ AGENT_EXEC, true, serve_exec },      { AGENT_KILL, true, serve_kill },
-	{ AGENT_STATE, true, serve_state },    { AGENT_PIDS, true, serve_pids },
-	{ AGENT_PS, true, serve_ps },          { AGENT_EVENTS, true, serve_events },
-	{ AGENT_UPDATE, true, serve_update },
+	{ AGENT_STATE, true, serve_state },    { AGENT_PS, true, serve_ps },
+	{ AGENT_EVENTS, true, serve_events },  { AGENT_UPDATE, true, serve_update },
+	{ AGENT_MOUNT, true, serve_mount },
 };
 
 static int dispatch(struct request *request, uint32_t type, struct error *err)
@@ -453,7 +526,9 @@ static int dispatch(struct request *request, uint32_t type, struct error *err)
 bool request_serve(struct guest *guest, int connection)
 {
 	const struct timeval timeout = { .tv_sec = REQUEST_TIMEOUT }, none = { 0 };
-	struct request request = { .guest = guest, .connection = connection };
+	struct request request = { .guest = guest,
+				   .connection = connection,
+				   .log = { -EBADF, -EBADF } };
 	struct error err = { 0 };
 	uint32_t type;
 	ssize_t len;
@@ -467,8 +542,12 @@ bool request_serve(struct guest *guest, int connection)
 	request.len = (size_t)len;
 	if (type != AGENT_CREATE)
 		close_fd(&guest->main_connection);
-	r = dispatch(&request, type, &err);
+	r = catch_warnings(&request, &err);
+	if (r == 0)
+		r = dispatch(&request, type, &err);
 	free(request.payload);
+	if (!request.answered)
+		pass_warnings_on(&request);
 	if (!request.answered && r < 0)
 		agent_send_error(request.connection, &err, request.exec_failed, NULL);
 	else if (!request.answered)

@@ -20,13 +20,14 @@
 #include "base/process.h"
 #include "cmd/hull-guest/guest.h"
 #include "microvm/loop.h"
+#include "runtime/systemd.h"
 #include "sandbox/relay.h"
 
 #define CONNECT_TIMEOUT 30 /* seconds in which the host must have made the connections */
 
 void session_init(struct session *session, int control, bool tty)
 {
-	*session = (struct session){ .control = control, .tty = tty };
+	*session = (struct session){ .control = control, .tty = tty, .readiness = -1 };
 	for (int i = 0; i < AGENT_STREAMS_MAX; i++)
 		session->streams[i] = session->ends[i] = session->theirs[i] = -EBADF;
 }
@@ -141,7 +142,7 @@ void session_leave(struct session *session)
 struct carrier {
 	struct session *session;
 	struct loop loop;
-	struct loop_source control, signals;
+	struct loop_source control, signals, readiness;
 	struct relay in, out[2];
 	bool running;
 	bool draining; /* in end_if_done(), whose own progress is no news */
@@ -280,6 +281,28 @@ static int start_relays(struct carrier *c, struct error *err)
 			   fcntl(c->in.from.fd, F_DUPFD_CLOEXEC, 0), err);
 }
 
+static void tell_ready(void)
+{
+	_cleanup_close_ int sock = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const struct sockaddr_vm host = { .svm_family = AF_VSOCK,
+					  .svm_cid = VMADDR_CID_HOST,
+					  .svm_port = AGENT_READY_PORT };
+
+	if (sock < 0 || connect(sock, (const struct sockaddr *)&host, sizeof(host)) < 0)
+		return; /* nobody waits for it any more */
+}
+
+static void on_readiness(struct loop_source *source, uint32_t events)
+{
+	struct carrier *c = source->data;
+
+	(void)events;
+	if (!systemd_notify_is_ready(source->fd))
+		return;
+	loop_watch(&c->loop, source, 0, NULL);
+	tell_ready();
+}
+
 static int watch_child(struct carrier *c, struct error *err)
 {
 	sigset_t set;
@@ -304,6 +327,9 @@ int session_run(struct session *session, struct error *err)
 		return r;
 	c.control =
 		(struct loop_source){ .fd = session->control, .callback = on_control, .data = &c };
+	c.readiness = (struct loop_source){ .fd = session->readiness,
+					    .callback = on_readiness,
+					    .data = &c };
 	c.signals.fd = -EBADF;
 	if (session->tty)
 		fcntl(session->ends[0], F_SETFL, O_NONBLOCK);
@@ -312,10 +338,14 @@ int session_run(struct session *session, struct error *err)
 		r = loop_watch(&c.loop, &c.control, EPOLLIN, err);
 	if (r == 0)
 		r = watch_child(&c, err);
+	if (r == 0 && session->readiness >= 0)
+		r = loop_watch(&c.loop, &c.readiness, EPOLLIN, err);
 	if (r == 0) {
 		on_child(&c.signals, 0); /* it may have ended already */
 		r = loop_run(&c.loop, err);
 	}
+	if (c.readiness.events)
+		on_readiness(&c.readiness, 0); /* it may have said so just before its end */
 	if (c.in.loop)
 		relay_stop(&c.in);
 	for (int i = 0; i < 2; i++)

@@ -173,6 +173,24 @@ static int run(struct program *p, struct vmm_ending *ending, struct error *err)
 	return r;
 }
 
+static int enter_jail(struct options *options, struct error *err)
+{
+	int *sockets = &options->config.vsock_directory;
+	bool reopen = options->jail >= 0 && *sockets >= 0;
+	int r = jail_enter(options->jail, options->sync >= 0, DESCRIPTORS, err);
+
+	/* A descriptor from before the jail would lead out of it. (Both may be the same one.) */
+	if (reopen && *sockets != options->jail)
+		close(*sockets);
+	close_fd(&options->jail);
+	if (!reopen)
+		return r;
+	*sockets = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (r == 0 && *sockets < 0)
+		r = error_errno(err, errno, "open the directory of the vsock's sockets");
+	return r;
+}
+
 static int make_and_run(struct program *p, struct error *err)
 {
 	struct vmm_ending ending = { 0 };
@@ -190,8 +208,7 @@ static int make_and_run(struct program *p, struct error *err)
 		.data = p,
 	};
 	if (!p->options.no_jail)
-		r = jail_enter(p->options.jail, p->options.sync >= 0, DESCRIPTORS, err);
-	close_fd(&p->options.jail);
+		r = enter_jail(&p->options, err);
 	if (r < 0)
 		return r;
 	p->vmm = vmm_new(&p->options.config, err);

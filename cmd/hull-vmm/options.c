@@ -70,7 +70,7 @@ static const struct {
 	  "a listening Unix socket for connections to the guest (CONNECT PORT)" },
 	{ { "vsock-dir", required_argument, NULL, OPTION_VSOCK_DIR },
 	  "PATH",
-	  "where the guest's connections go: to the Unix sockets vsock.sock_PORT" },
+	  "where the guest's connections go: to the Unix sockets vsock.sock_PORT (with --jail: in that)" },
 	{ { "workload", required_argument, NULL, OPTION_WORKLOAD },
 	  "pipes|terminal",
 	  "hull-guest runs in the guest: standard streams, signals and the end are its container's" },

@@ -42,6 +42,7 @@ teardown()
 READ='cat /proc/self/attr/current /tmp/first /tmp/second; true'
 
 @test "the profile is the process' own, and in force" {
+	container_only "profiles of the host's mean nothing"
 	run_script "$READ"
 	expect_match "^$ID-first \(enforce\)$"
 	expect_match "can't open '/tmp/first': Permission denied"
@@ -51,6 +52,7 @@ READ='cat /proc/self/attr/current /tmp/first /tmp/second; true'
 }
 
 @test "without the profile nothing is denied" {
+	container_only "profiles of the host's mean nothing"
 	update_config 'del(.process.apparmorProfile)'
 	run_script "$READ"
 	expect_match '^unconfined'
@@ -58,6 +60,7 @@ READ='cat /proc/self/attr/current /tmp/first /tmp/second; true'
 }
 
 @test "an exec has the container's profile, or one of its own" {
+	container_only "profiles of the host's mean nothing"
 	start_sleeper
 	run h exec "$ID" sh -c "$READ"
 	expect_match "^$ID-first \(enforce\)$"
@@ -68,6 +71,7 @@ READ='cat /proc/self/attr/current /tmp/first /tmp/second; true'
 }
 
 @test "with a user namespace, no_new_privs, and a filter, too" {
+	container_only "profiles of the host's mean nothing"
 	update_config '.linux.namespaces += [{type: "user"}] | .process.noNewPrivileges = true
 		| .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}] | .linux.gidMappings = .linux.uidMappings
 		| .linux.seccomp = {defaultAction: "SCMP_ACT_ALLOW"}'
@@ -78,6 +82,7 @@ READ='cat /proc/self/attr/current /tmp/first /tmp/second; true'
 }
 
 @test "a profile that is not loaded is an error with its name, and nothing is left" {
+	container_only "profiles of the host's mean nothing"
 	update_config '.process.apparmorProfile = "no-such-profile"'
 	run_script true
 	expect_error "/process/apparmorProfile: set .no-such-profile.: .*No such file"

@@ -44,7 +44,12 @@ cgroup_is_v2()
 # A test of what a microVM has not, or has in another way: container_only REASON. The reasons are hull-microvm(7)'s.
 container_only()
 {
-	[ "${HULL_SANDBOX:-}" != microvm ] || skip "in a microVM $1"
+	! in_microvm || skip "in a microVM $1"
+}
+
+in_microvm()
+{
+	[ "${HULL_SANDBOX:-}" = microvm ]
 }
 
 # Whether a controller can be used in the view that the test sees.
@@ -129,11 +134,12 @@ expect_no_match()
 	! grep -qE -- "$1" <<<"$output" || fail "output has a match of: $1" "$output"
 }
 
-# Waits until a shell command succeeds: wait_until SECONDS COMMAND
+# Waits until a shell command succeeds: wait_until SECONDS COMMAND. A machine takes longer than a container.
 wait_until()
 {
 	local end=$((SECONDS + $1 + 1))
 
+	! in_microvm || end=$((SECONDS + 4 * $1 + 1))
 	until eval "$2" >/dev/null 2>&1; do
 		[ $SECONDS -lt $end ] || { fail "not within $1 s: $2"; return 1; }
 		sleep 0.05
@@ -182,7 +188,7 @@ make_bundle()
 	h spec --bundle "$bundle"
 	BUNDLE=$bundle update_config '.process.terminal = false | .root.readonly = false
 		| .process.env += ["HULL_TEST=" + env.ID]'
-	[ "${HULL_SANDBOX:-}" != microvm ] || BUNDLE=$bundle update_config '.annotations["run.hull.sandbox"] = "microvm"'
+	! in_microvm || BUNDLE=$bundle update_config '.annotations["run.hull.sandbox"] = "microvm"'
 	# To try a test against another runtime: what its default configuration needs to run here.
 	[ -z "${HULL_TEST_CONFIG:-}" ] || BUNDLE=$bundle update_config "$HULL_TEST_CONFIG"
 }
@@ -298,11 +304,10 @@ limit()
 {
 	local dir
 
-	case ${HULL_SANDBOX:-}:$1 in
-	microvm:memory | microvm:pids)
+	if in_microvm && [[ $1 =~ ^(memory|pids)$ ]]; then
 		h exec "$ID" cat "/sys/fs/cgroup/$3"
-		return ;;
-	esac
+		return
+	fi
 	dir=$(cgroup_of "$1")
 	if [ -e "$dir/$2" ]; then cat "$dir/$2"; else cat "$dir/$3"; fi
 }

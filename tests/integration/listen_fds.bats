@@ -27,6 +27,7 @@ run_hull()
 
 # bats test_tags=quick
 @test "descriptors of socket activation reach the workload, with their variables" {
+	container_only "a descriptor of the host's cannot be handed in"
 	set_args probe activated
 	LISTEN_FDNAMES=web:admin run run_hull 2 self
 	expect_status 0
@@ -36,6 +37,7 @@ run_hull()
 }
 
 @test "without names there is no variable for them" {
+	container_only "a descriptor of the host's cannot be handed in"
 	set_args probe activated
 	run run_hull 1 self
 	expect_output "fds 1 pid 1 names unset me 1
@@ -52,6 +54,7 @@ run_hull()
 }
 
 @test "an engine that wrote LISTEN_PID=1 for the container passes its descriptors on" {
+	container_only "a descriptor of the host's cannot be handed in"
 	set_args probe activated
 	run run_hull 2 1
 	expect_output "fds 2 pid 1 names unset me 1
@@ -64,6 +67,7 @@ run_hull()
 }
 
 @test "LISTEN_PID is the id that the workload has" {
+	container_only "a descriptor of the host's cannot be handed in"
 	update_config '.linux.namespaces |= map(select(.type != "pid"))'
 	set_args probe activated
 	run run_hull 1 self
@@ -73,6 +77,7 @@ run_hull()
 }
 
 @test "LISTEN_PID is that also in a pid namespace that is joined" {
+	container_only "a descriptor of the host's cannot be handed in"
 	start_sleeper
 	update_config --arg path "/proc/$(container_pid)/ns/pid" '(.linux.namespaces[] | select(.type == "pid")).path = $path'
 	set_args probe activated
@@ -85,6 +90,7 @@ run_hull()
 }
 
 @test "descriptors of --preserve-fds follow" {
+	container_only "a descriptor of the host's cannot be handed in"
 	set_args probe activated
 	run sh -c 'export LISTEN_FDS=1 LISTEN_PID=$$
 		exec "$0" --root "$1" run --preserve-fds 1 --bundle "$2" "$3" 3</dev/zero 4</dev/null' \
@@ -95,6 +101,7 @@ run_hull()
 }
 
 @test "variables of the configuration give way" {
+	container_only "a descriptor of the host's cannot be handed in"
 	update_config '.process.env += ["LISTEN_FDS=7", "LISTEN_PID=9", "LISTEN_FDNAMES=x"]'
 	set_args sh -c 'env | grep LISTEN_ | sort'
 	run run_hull 1 self
@@ -107,6 +114,7 @@ LISTEN_PID=9"
 }
 
 @test "create and start pass them on, too" {
+	container_only "a descriptor of the host's cannot be handed in"
 	set_args probe activated
 	activate 2 self "$HULL" --root "$ROOT" create --bundle "$BUNDLE" "$ID" </dev/null >"$OUT" 2>&1 3>&-
 	h start "$ID"
@@ -125,6 +133,7 @@ LISTEN_PID=9"
 }
 
 @test "a socket of systemd's listens in the container" {
+	container_only "a descriptor of the host's cannot be handed in"
 	require_cmd systemd-socket-activate socat
 	set_args probe activated
 	systemd-socket-activate --listen="$TEST_DIR/s" --fdname=web \

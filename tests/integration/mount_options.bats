@@ -177,7 +177,6 @@ lacks()
 }
 
 @test "each propagation is in force" {
-	container_only "nothing that the host mounts later is seen"
 	mkdir "$TEST_DIR/src"
 	mount -t tmpfs src "$TEST_DIR/src"
 	mount --make-shared "$TEST_DIR/src"
@@ -190,8 +189,10 @@ lacks()
 	expect_status 0
 	expect_match ' /private [^ ]* - '
 	expect_match ' /rprivate [^ ]* - '
-	expect_match ' /slave [^ ]* master:[0-9]+ - '
-	expect_match ' /rslave [^ ]* master:[0-9]+ - '
+	if ! in_microvm; then # whose kernel sees nothing of what the host mounts later
+		expect_match ' /slave [^ ]* master:[0-9]+ - '
+		expect_match ' /rslave [^ ]* master:[0-9]+ - '
+	fi
 	expect_match ' /shared [^ ]* shared:[0-9]+ '
 	expect_match ' /rshared [^ ]* shared:[0-9]+ '
 	expect_match ' /unbindable [^ ]* unbindable - '
@@ -259,7 +260,7 @@ lacks()
 	add_mount '{"destination": "/new", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}'
 	start_sleeper
 	# (the host does not see what a microVM has mounted)
-	if [ "${HULL_SANDBOX:-}" != microvm ]; then
+	if ! in_microvm; then
 		run getcap "/proc/$(container_pid)/root/data/f"
 		expect_match 'cap_net_raw=ep$'
 	fi

@@ -41,6 +41,7 @@ probe()
 
 # bats test_tags=quick
 @test "the agent answers for the kernel" {
+	container_only "the system calls are the guest's, which no agent of the host's sees"
 	agent 1 4242
 	notify getppid
 	set_args probe value getppid
@@ -66,6 +67,7 @@ probe()
 }
 
 @test "an exec has a listener of its own" {
+	container_only "the system calls are the guest's, which no agent of the host's sees"
 	agent 2 777
 	notify getppid
 	start_sleeper
@@ -78,6 +80,7 @@ probe()
 # Until the agent has the listener nobody answers: hull must make no such call in between.
 # bats test_tags=quick
 @test "any call can be asked about, also those that hull makes itself" {
+	container_only "the system calls are the guest's, which no agent of the host's sees"
 	agent 1 continue
 	notify sendmsg recvmsg write read close futex execve capset openat ppoll sched_yield nanosleep \
 		clock_nanosleep exit exit_group madvise munmap
@@ -92,6 +95,7 @@ probe()
 }
 
 @test "every call is asked about" {
+	container_only "the system calls are the guest's, which no agent of the host's sees"
 	agent 1 continue
 	update_config --arg socket "$SOCKET" '.linux.seccomp = {defaultAction: "SCMP_ACT_NOTIFY",
 		listenerPath: $socket}'
@@ -100,6 +104,7 @@ probe()
 }
 
 @test "an ordinary user without capabilities, and a user namespace" {
+	container_only "the system calls are the guest's, which no agent of the host's sees"
 	agent 2 5
 	notify getppid
 	update_config '.process.user = {uid: 1000, gid: 1000} | del(.process.capabilities)
@@ -116,6 +121,7 @@ probe()
 }
 
 @test "a hook at the start is before the filter" {
+	container_only "the system calls are the guest's, which no agent of the host's sees"
 	agent 1 continue
 	notify execve
 	update_config '.hooks.startContainer = [{path: "/bin/sh", args: ["sh", "-c", "cat >/tmp/hook"]}]'
@@ -125,6 +131,7 @@ probe()
 }
 
 @test "nothing of the listener is left in the container" {
+	container_only "the system calls are the guest's, which no agent of the host's sees"
 	agent 1 continue
 	notify getppid
 	run_script 'ls -l /proc/self/fd/ /proc/1/fd/; ls /proc/1/task | wc -l'
@@ -134,6 +141,7 @@ probe()
 }
 
 @test "an agent that ends makes the call fail, not hang" {
+	container_only "the system calls are the guest's, which no agent of the host's sees"
 	agent 1 deaf
 	notify getppid
 	probe call getppid
@@ -141,6 +149,7 @@ probe()
 }
 
 @test "without an agent the start is refused, and can be tried again" {
+	container_only "the system calls are the guest's, which no agent of the host's sees"
 	notify getppid
 	set_args sleep 100
 	create_container
@@ -162,6 +171,7 @@ probe()
 }
 
 @test "a run without an agent leaves nothing" {
+	container_only "the system calls are the guest's, which no agent of the host's sees"
 	agent 1 deaf
 	kill "$AGENT"
 	notify getppid
@@ -171,6 +181,7 @@ probe()
 }
 
 @test "listeners that cannot be are refused with the place" {
+	container_only "the system calls are the guest's, which no agent of the host's sees"
 	notify getppid
 	update_config 'del(.linux.seccomp.listenerMetadata)'
 	update_config 'del(.linux.seccomp.listenerPath)'
@@ -190,6 +201,7 @@ probe()
 }
 
 @test "a listener's path that nobody needs is ignored" {
+	container_only "the system calls are the guest's, which no agent of the host's sees"
 	notify getppid
 	update_config '.linux.seccomp.syscalls[0].action = "SCMP_ACT_LOG"'
 	probe call getppid
@@ -197,6 +209,7 @@ probe()
 }
 
 @test "flags of a filter with a listener" {
+	container_only "the system calls are the guest's, which no agent of the host's sees"
 	agent 1 9
 	notify getppid
 	update_config '.linux.seccomp.flags = ["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]'
