@@ -168,7 +168,8 @@ void agent_log_warning(const char *payload, size_t len)
 ssize_t agent_receive_answer(int fd, uint32_t *type, char **payload, size_t max, bool *exec_failed,
 			     struct error *err)
 {
-	size_t limit = max > ERROR_TEXT_MAX + sizeof(int32_t) ? max : ERROR_TEXT_MAX + sizeof(int32_t);
+	size_t limit =
+		max > ERROR_TEXT_MAX + sizeof(int32_t) ? max : ERROR_TEXT_MAX + sizeof(int32_t);
 	_cleanup_free_ char *data = NULL;
 	uint32_t got;
 	ssize_t len = agent_receive(fd, &got, &data, limit, err);

@@ -48,6 +48,8 @@ static void plan_close(struct microvm_plan *plan)
 	close_fd(&plan->sync);
 	close_fd(&plan->terminal);
 	close_fd(&plan->netns);
+	close_fd(&plan->program);
+	close_fd(&plan->server_end);
 }
 
 /* hull-vmm is in the container's network namespace, which it cannot use: whoever looks for that by the process finds it. */
@@ -306,13 +308,15 @@ static int make_machine(struct microvm_plan *plan, const struct sandbox_hooks *h
 	r = microvm_spawn(plan, err);
 	close_fd(&plan->sync); /* so that the end of hull-vmm is the end of the channel */
 	if (r == 0)
-		r = microvm_record_file_server(plan, err);
-	if (r == 0)
 		r = await_ready(sb, err);
 	if (r == 0)
 		r = move_net_devices(sb, err);
 	if (r == 0 && hooks->wanted[SANDBOX_STAGE_CREATE_RUNTIME])
 		r = hooks->run(hooks->data, SANDBOX_STAGE_CREATE_RUNTIME, sb->pid, err);
+	if (r == 0 && hooks->wanted[SANDBOX_STAGE_CREATE_CONTAINER])
+		r = microvm_spawn_file_server(plan, err);
+	if (r == 0)
+		r = microvm_record_file_server(plan, err);
 	if (r == 0)
 		r = create_in_guest(plan, err);
 	if (r == 0)
@@ -326,6 +330,9 @@ static int microvm_create(struct sandbox *sb, const struct sandbox_hooks *hooks,
 			  const struct sandbox_io *io, bool detach_later, struct error *err)
 {
 	struct microvm_plan plan = { .sb = sb,
+				     .hooks = hooks,
+				     .program = -EBADF,
+				     .server_end = -EBADF,
 				     .bundle = -EBADF,
 				     .dir = -EBADF,
 				     .terminal = -EBADF,

@@ -89,6 +89,9 @@ struct microvm_plan {
 	int sync;       /* hull-vmm's end of the channel */
 	int netns;      /* the network namespace to join; -EBADF: it gets one of its own */
 	unsigned cards; /* network cards that the machine has */
+	const struct sandbox_hooks *hooks;
+	int program;    /* hull-vmm, from microvm_spawn() on */
+	int server_end; /* of the socket between hull-vmm and the file server, until that is started */
 	pid_t file_server;
 };
 
@@ -98,10 +101,20 @@ int microvm_paused(struct sandbox *sb, struct error *err);
 /* The machine's cgroup on the host, for own_cgroup_make() and what follows. */
 struct own_cgroup microvm_own_cgroup(struct microvm_plan *plan);
 
-/* Starts the file server and hull-vmm, which is sb->pid then, and says on sb->channel when its guest runs. */
+/*
+ * Starts hull-vmm, which is sb->pid then, and says on sb->channel when its guest runs; and the file server, unless there are
+ * createContainer hooks, which run in its mount namespace: then that is started by microvm_spawn_file_server(), once their turn has come.
+ */
 int microvm_spawn(struct microvm_plan *plan, struct error *err);
+int microvm_spawn_file_server(struct microvm_plan *plan, struct error *err);
 
 /* ---- microvm_share.c ---------------------------------------------------------------------------------- */
+
+/*
+ * In the file server's process: runs the createContainer hooks, which see the host with the container's root file system mounted, and
+ * are in hull-vmm's network namespace (a descriptor). What they mount in there is shared with the guest.
+ */
+int microvm_run_hooks(const struct microvm_plan *plan, int netns, struct error *err);
 
 /* In the file server's process: makes its root directory, with nothing of the host's in it but what is shared, and enters it. */
 int microvm_make_tree(const struct microvm_plan *plan, struct error *err);

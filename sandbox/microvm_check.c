@@ -73,9 +73,6 @@ static int check_linux(const struct oci_linux *l, struct error *err)
 				i, l->devices.items[i].path);
 	if (l->intel_rdt)
 		return refuse(err, "/linux/intelRdt", "a microVM has no resctrl");
-	if (l->memory_policy)
-		return refuse(err, "/linux/memoryPolicy",
-			      "all memory of a microVM is one node of its kernel");
 	if (l->seccomp && l->seccomp->listener_path)
 		return refuse(err, "/linux/seccomp/listenerPath",
 			      "an agent of the host's cannot look into a microVM");
@@ -123,16 +120,12 @@ static int check_host(const struct oci_config *config, struct error *err)
 
 int microvm_check(const struct oci_config *config, struct error *err)
 {
-	const struct oci_hooks *hooks = config->hooks;
 	int r = container_check(config, err);
 
 	if (r < 0)
 		return r;
 	if (!config->linux_)
 		return error_set(err, EINVAL, "/linux: is missing");
-	if (hooks && hooks->create_container.len)
-		return refuse(err, "/hooks/createContainer",
-			      "its program is the host's, and the container is in a microVM");
 	if (config->vm)
 		r = check_hardware(config->vm, err);
 	if (r == 0)

@@ -11,9 +11,11 @@
 #include <limits.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -176,6 +178,37 @@ static int make_mount_points(const struct microvm_plan *plan, struct error *err)
 	}
 	cwd = path_make_dir_in_root(plan->rootfs.tree, config->process->cwd, 0755, err);
 	return cwd < 0 ? error_wrap(err, "/process/cwd") : 0;
+}
+
+/* The root file system at its place in this mount namespace, which is a copy of the host's. */
+static int mount_root_in_place(const struct microvm_plan *plan, struct error *err)
+{
+	_cleanup_close_ int place = open(plan->rootfs.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (place < 0)
+		return error_errno(err, errno, "/root/path: open `%s`", plan->rootfs.path);
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return error_errno(err, errno, "make the mounts private");
+	return mount_attach(plan->rootfs.tree, place, plan->rootfs.path, err);
+}
+
+int microvm_run_hooks(const struct microvm_plan *plan, int netns, struct error *err)
+{
+	int r;
+
+	/* They end with whoever makes the container, and with us, who are the first process of their pid namespace. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+		return error_errno(err, errno, "prctl");
+	r = mount_root_in_place(plan, err);
+	if (r < 0)
+		return r;
+	if (setns(netns, CLONE_NEWNET) < 0)
+		return error_errno(err, errno, "enter the container's network namespace");
+	umask(0022);
+	r = plan->hooks->run(plan->hooks->data, SANDBOX_STAGE_CREATE_CONTAINER, plan->sb->pid, err);
+	if (r == 0 && (unshare(CLONE_NEWNET) < 0 || prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0))
+		r = error_errno(err, errno, "leave the container's network namespace");
+	return r;
 }
 
 int microvm_make_tree(const struct microvm_plan *plan, struct error *err)

@@ -116,31 +116,35 @@ static int open_null_streams(struct error *err)
 	return 0;
 }
 
+/* netns: hull-vmm's, if there are createContainer hooks; else -1. */
 static void __attribute__((noreturn))
-file_server_main(struct microvm_plan *plan, int program, int socket_end, bool in_cgroup)
+file_server_main(struct microvm_plan *plan, int netns, bool in_cgroup)
 {
 	struct command c = { .arena = &plan->arena };
 	struct error err = { 0 };
-	const int kept[] = { socket_end };
+	const int kept[] = { plan->server_end };
 	int r = begin_child(plan, in_cgroup, &err);
 
+	if (r == 0 && netns >= 0)
+		r = microvm_run_hooks(plan, netns, &err);
 	if (r == 0)
 		r = open_null_streams(&err);
 	if (r == 0)
 		r = microvm_make_tree(plan, &err);
+	if (r == 0 && netns >= 0)
+		r = message_send(plan->sync, CONTROL_DONE, NULL, 0, NULL, 0, &err);
 	add(&c, "hull-vmm");
-	add_fd(&c, "--file-server", socket_end, "");
+	add_fd(&c, "--file-server", plan->server_end, "");
 	if (r == 0)
 		r = keep_only(kept, ARRAY_SIZE(kept), &err);
 	if (r == 0 && c.failed)
 		error_errno(&err, ENOMEM, "start the file server");
 	else if (r == 0)
-		execute(program, &c, &err);
+		execute(plan->program, &c, &err);
 	fail(plan->sync, &err);
 }
 
-static int spawn_file_server(struct microvm_plan *plan, int program, int socket_end,
-			     struct error *err)
+static int clone_file_server(struct microvm_plan *plan, int netns, struct error *err)
 {
 	bool in_cgroup;
 
@@ -149,8 +153,43 @@ static int spawn_file_server(struct microvm_plan *plan, int program, int socket_
 						 CLONE_NEWNET,
 					 &in_cgroup);
 	if (plan->file_server == 0)
-		file_server_main(plan, program, socket_end, in_cgroup);
+		file_server_main(plan, netns, in_cgroup);
+	close_fd(&plan->server_end);
 	return plan->file_server < 0 ? error_errno(err, errno, "clone3 the file server") : 0;
+}
+
+/* What the file server says before it serves. */
+static int await_hooks(struct microvm_plan *plan, int channel, struct error *err)
+{
+	struct error said = { 0 };
+	struct message message;
+	int r = message_receive(channel, &message, &said, sizeof(said), err);
+
+	if (r == -EPIPE)
+		return spawn_ended(&plan->file_server, err);
+	if (r == 0 && message.type == CONTROL_FAILED && message.len == sizeof(said))
+		return error_set(err, said.code, "%s", said.text);
+	return r;
+}
+
+int microvm_spawn_file_server(struct microvm_plan *plan, struct error *err)
+{
+	_cleanup_close_ int channel = -EBADF, netns = -EBADF;
+	char path[32];
+	int ends[2], r;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", plan->sb->pid);
+	netns = open(path, O_RDONLY | O_CLOEXEC);
+	if (netns < 0)
+		return error_errno(err, errno, "open the container's network namespace");
+	r = message_pair(ends, err);
+	if (r < 0)
+		return r;
+	channel = ends[0];
+	plan->sync = ends[1];
+	r = clone_file_server(plan, netns, err);
+	close_fd(&plan->sync);
+	return r < 0 ? r : await_hooks(plan, channel, err);
 }
 
 /* A socket in vm/, which is the jail's root: whoever may enter the state directory may connect. */
@@ -238,7 +277,7 @@ static int await_scope(const struct microvm_plan *plan, struct error *err)
 }
 
 static void __attribute__((noreturn))
-vmm_main(struct microvm_plan *plan, int program, const struct vmm_fds *fds, bool in_cgroup)
+vmm_main(struct microvm_plan *plan, const struct vmm_fds *fds, bool in_cgroup)
 {
 	struct command c = { .arena = &plan->arena };
 	struct error err = { 0 };
@@ -261,7 +300,7 @@ vmm_main(struct microvm_plan *plan, int program, const struct vmm_fds *fds, bool
 	if (r == 0 && c.failed)
 		error_errno(&err, ENOMEM, "start hull-vmm");
 	else if (r == 0)
-		execute(program, &c, &err);
+		execute(plan->program, &c, &err);
 	fail(plan->sync, &err);
 }
 
@@ -274,8 +313,7 @@ static int make_scope(struct microvm_plan *plan, struct error *err)
 }
 
 /* hull-vmm first: a scope is made around it, in which the file server is born. */
-static int spawn_both(struct microvm_plan *plan, int program, const struct vmm_fds *fds,
-		      int socket_end, struct error *err)
+static int spawn_both(struct microvm_plan *plan, const struct vmm_fds *fds, struct error *err)
 {
 	unsigned long network = plan->netns < 0 ? CLONE_NEWNET : 0;
 	bool in_cgroup;
@@ -283,12 +321,14 @@ static int spawn_both(struct microvm_plan *plan, int program, const struct vmm_f
 
 	plan->sb->pid = cgroup_clone(&plan->cgroup, CLONE_NEWPID | network, &in_cgroup);
 	if (plan->sb->pid == 0)
-		vmm_main(plan, program, fds, in_cgroup);
+		vmm_main(plan, fds, in_cgroup);
 	if (plan->sb->pid < 0)
 		return error_errno(err, errno, "clone3 hull-vmm");
 	if (plan->sb->scope)
 		r = make_scope(plan, err);
-	return r < 0 ? r : spawn_file_server(plan, program, socket_end, err);
+	if (r < 0 || plan->hooks->wanted[SANDBOX_STAGE_CREATE_CONTAINER])
+		return r;
+	return clone_file_server(plan, -1, err);
 }
 
 static int open_file(const char *path, const char *what, struct error *err)
@@ -309,14 +349,13 @@ static int open_file(const char *path, const char *what, struct error *err)
 int microvm_spawn(struct microvm_plan *plan, struct error *err)
 {
 	struct vmm_fds fds = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF };
-	_cleanup_close_ int program = -EBADF;
 	int ends[2] = { -EBADF, -EBADF };
 	char path[4096];
 	int r = libexec_path("hull-vmm", path, sizeof(path), err);
 
 	if (r == 0) {
-		program = open(path, O_PATH | O_CLOEXEC);
-		r = program < 0 ? error_errno(err, errno, "open `%s`", path) : 0;
+		plan->program = open(path, O_PATH | O_CLOEXEC);
+		r = plan->program < 0 ? error_errno(err, errno, "open `%s`", path) : 0;
 	}
 	if (r == 0)
 		r = fds.kernel = open_file(plan->machine.kernel, "kernel", err);
@@ -329,9 +368,9 @@ int microvm_spawn(struct microvm_plan *plan, struct error *err)
 	if (r >= 0)
 		r = message_pair(ends, err);
 	fds.files = ends[0];
+	plan->server_end = ends[1];
 	if (r == 0)
-		r = spawn_both(plan, program, &fds, ends[1], err);
+		r = spawn_both(plan, &fds, err);
 	close_vmm_fds(&fds);
-	close_fd(&ends[1]);
 	return r < 0 ? r : 0;
 }

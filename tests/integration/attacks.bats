@@ -67,12 +67,13 @@ load helpers
 	host=$(hostname)
 	update_config '(.linux.namespaces[] | select(.type == "uts")).path = "/proc/self/ns/uts"'
 	run h run --bundle "$BUNDLE" "$ID"
-	expect_error '/hostname'
+	expect_error "/$(in_microvm && echo linux/namespaces || echo hostname)"
 	[ "$(hostname)" = "$host" ]
 	update_config 'del(.hostname) | .linux.sysctl = {"net.ipv4.ip_default_ttl": "63"}
-		| (.linux.namespaces[] | select(.type == "network")).path = "/proc/self/ns/net"'
+		| (.linux.namespaces[] | select(.type == "network")).path = "/proc/self/ns/net"
+		| del(.linux.namespaces[] | select(.type == "uts") | .path)'
 	run h run --bundle "$BUNDLE" "$ID"
-	expect_error '/linux/sysctl'
+	expect_error "/linux/$(in_microvm && echo namespaces || echo sysctl)"
 	[ "$(cat /proc/sys/net/ipv4/ip_default_ttl)" != 63 ]
 }
 

@@ -195,6 +195,7 @@ use_privileged_filter()
 }
 
 @test "CVE-2016-9962: nor a process that keeps CAP_SYS_ADMIN for its filter" {
+	container_only "only a network namespace can be joined"
 	use_privileged_filter
 	start_snooper CAP_SYS_PTRACE
 	for _ in $(races 30); do
@@ -212,6 +213,7 @@ use_privileged_filter()
 
 # CVE-2016-9962 the other way round, which crun 1.31 closed.
 @test "pid namespace: nobody in it reaches the host through a container that joins" {
+	container_only "only a network namespace can be joined"
 	start_snooper CAP_SYS_PTRACE
 	join_pid_namespace
 	set_args sh -c 'ls -d /proc/1 && readlink /proc/self/ns/pid'
@@ -225,6 +227,7 @@ use_privileged_filter()
 }
 
 @test "pid namespace: nobody in it finds the caller's environment in a container that waits there" {
+	container_only "only a network namespace can be joined"
 	skip_sanitized "they keep the program mapped"
 	start_snooper CAP_SYS_PTRACE
 	join_pid_namespace
@@ -238,6 +241,7 @@ use_privileged_filter()
 }
 
 @test "pid namespace: hooks of a container that joins are not in it, and see the host" {
+	container_only "only a network namespace can be joined"
 	start_snooper CAP_SYS_PTRACE
 	join_pid_namespace
 	update_config --arg out "$TEST_DIR/hook" '.hooks = {
@@ -254,6 +258,7 @@ use_privileged_filter()
 }
 
 @test "pid namespace: the terminal of a container that joins is as ever" {
+	container_only "only a network namespace can be joined"
 	start_snooper CAP_SYS_PTRACE
 	join_pid_namespace
 	update_config '.process.terminal = true | .process.user = {uid: 1000, gid: 1000}'

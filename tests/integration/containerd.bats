@@ -125,6 +125,7 @@ task_status()
 	expect_nothing_left
 }
 
+# bats test_tags=microvm
 @test "ctr task kill --all, of an init that ignores SIGTERM" {
 	container_run --detach -- sh -c 'trap "" TERM; sleep 1000 & while :; do sleep 0.05; done' </dev/null >"$OUT" 2>&1
 	c task kill --signal SIGTERM "$ID"
@@ -134,6 +135,7 @@ task_status()
 	wait_until 10 '[ "$(task_status)" = STOPPED ]'
 }
 
+# bats test_tags=microvm
 @test "ctr task ps names the processes" {
 	start_task
 	run c task ps "$ID"
@@ -168,6 +170,7 @@ task_status()
 	[ "$(jq -r '.pids.current' <<<"$output")" -ge 1 ]
 }
 
+# bats test_tags=microvm
 @test "a program that does not exist is an error with hull's words" {
 	run container_run --rm -- /no/such/program </dev/null
 	[ "$status" -ne 0 ]
@@ -175,6 +178,7 @@ task_status()
 }
 
 # ctr passes its terminal's size on a moment after the start.
+# bats test_tags=microvm
 @test "a terminal" {
 	[ -x "$HELPERS/terminal" ] || skip "the helper programs are not built"
 	run "$HELPERS/terminal" timeout --foreground 60 ctr --address "$DIR/c.sock" run --cpu-shares 0 --rm --tty --snapshotter native \

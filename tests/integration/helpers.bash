@@ -312,6 +312,12 @@ limit()
 	if [ -e "$dir/$2" ]; then cat "$dir/$2"; else cat "$dir/$3"; fi
 }
 
+# has_one_filter CGROUP: of devices (cgroup v2). That of a microVM is the guest's.
+has_one_filter()
+{
+	in_microvm || [ "$("$HELPERS/bpf_devices" "$1")" = 1 ]
+}
+
 # ---- before and after -------------------------------------------------------------------------
 
 # What the containers of this test left behind, a line each.

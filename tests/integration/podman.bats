@@ -77,6 +77,7 @@ podman_status()
 	p inspect --format '{{.State.Status}}' "$ID"
 }
 
+# bats test_tags=microvm
 @test "run: output, standard input and exit status" {
 	run podman_run --interactive "$IMAGE" sh -c 'echo out; echo err >&2; cat; exit 7' <<<"a line"
 	expect_status 7
@@ -85,6 +86,7 @@ podman_status()
 	expect_match '^a line$'
 }
 
+# bats test_tags=microvm
 @test "run: environment, user, groups, directory, names, limits and capabilities" {
 	run podman_run --env VALUE=value --user 1000:2000 --group-add 3000 --workdir /tmp --hostname box \
 		--ulimit nofile=100:200 --cap-drop all --sysctl net.ipv4.ip_unprivileged_port_start=80 --shm-size 1m \
@@ -105,6 +107,7 @@ podman_status()
 	expect_match '^10.1.2.3.*other'
 }
 
+# bats test_tags=microvm
 @test "run: bind mounts and volumes, read-only and not; a root that is read-only" {
 	mkdir "$TEST_DIR/data"
 	echo "from the host" >"$TEST_DIR/data/file"
@@ -142,6 +145,7 @@ podman_status()
 33"
 }
 
+# bats test_tags=microvm
 @test "run -it: a terminal with its size" {
 	[ -x "$HELPERS/terminal" ] || skip "the helper programs are not built"
 	run "$HELPERS/terminal" timeout --foreground 120 "${PODMAN[@]}" run --rm --network none -it "$IMAGE" \
@@ -154,6 +158,7 @@ podman_status()
 	expect_match '^got <a line>$'
 }
 
+# bats test_tags=microvm
 @test "run: what fails has the exit status that podman documents, and hull's words" {
 	run -127 podman_run "$IMAGE" /no/such/program
 	expect_match 'hull: .*/no/such/program.*No such file'
@@ -278,6 +283,7 @@ a line"
 	[ "$(p run --rm --tty --network none "$IMAGE" sh -c 'head -c 300000 /dev/zero | tr "\0" x' | wc -c)" = 300000 ]
 }
 
+# bats test_tags=microvm
 @test "volumes whose ids are mapped, and tmpfs with its size" {
 	mkdir "$TEST_DIR/data"
 	echo "from the host" >"$TEST_DIR/data/file"
@@ -291,6 +297,7 @@ a line"
 }
 
 # The bridge and its rules go with a network namespace that is made for this test.
+# bats test_tags=microvm
 @test "a bridge network connects containers with the host" {
 	require_cmd unshare ip
 	unshare --net true 2>/dev/null || skip "network namespaces cannot be made"

@@ -131,7 +131,12 @@ load helpers
 }
 
 @test "a label of SELinux, and a profile of AppArmor, are errors where these are not active" {
-	container_only "labels of the host's mean nothing"
+	if in_microvm; then # where the host's mean nothing
+		update_config '.process.selinuxLabel = "system_u:system_r:container_t:s0:c1,c2" | .process.apparmorProfile = "no-such-profile"'
+		run_script 'echo fine'
+		expect_output fine
+		return
+	fi
 	[ -d /sys/fs/selinux ] || {
 		update_config '.process.selinuxLabel = "system_u:system_r:container_t:s0:c1,c2"'
 		run_script true

@@ -84,7 +84,13 @@ root 1 0 0 forged" sleep 1000' </dev/null >/dev/null 2>&1
 }
 
 @test "json takes no notice of options, and of ps" {
-	container_only "the processes have other ids on the host"
+	if in_microvm; then
+		PATH=/none run -0 "$HULL" --root "$ROOT" ps --format json "$ID"
+		jq -e 'length >= 2 and all(type == "number")' <<<"$output"
+		PATH=/none run -0 "$HULL" --root "$ROOT" ps "$ID"
+		[ "${#lines[@]}" -eq 4 ]
+		return
+	fi
 	PATH=/none run -0 "$HULL" --root "$ROOT" ps --format json "$ID"
 	jq -e 'length == 3 and all(type == "number")' <<<"$output"
 	PATH=/none run -0 "$HULL" --root "$ROOT" ps "$ID"
