@@ -299,12 +299,12 @@ cgroup_of()
 }
 
 # Reads a limit by its v1 or its v2 file: limit CONTROLLER V1FILE V2FILE. In a microVM those of processes and memory are the
-# guest's.
+# guest's, where the container is ours and no engine's.
 limit()
 {
 	local dir
 
-	if in_microvm && [[ $1 =~ ^(memory|pids)$ ]]; then
+	if in_microvm && [[ $1 =~ ^(memory|pids)$ ]] && [ -d "${ROOT:-/none}/$ID" ]; then
 		h exec "$ID" cat "/sys/fs/cgroup/$3"
 		return
 	fi
