@@ -2,6 +2,7 @@
 /* Frames between host and guest: a type, a length, and so many bytes; see agent.h. */
 #include "sandbox/agent.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -158,6 +159,11 @@ int agent_error_of(const char *payload, size_t len, struct error *err)
 		len = sizeof(theirs.text) - 1;
 	memcpy(theirs.text, payload + sizeof(code), len);
 	return error_set(err, code, "%s", theirs.text);
+}
+
+bool agent_asks_to_end(int sig)
+{
+	return sig == SIGTERM || sig == SIGINT || sig == SIGQUIT || sig == SIGHUP;
 }
 
 void agent_log_warning(const char *payload, size_t len)

@@ -132,6 +132,12 @@ bool agent_take_frames(char *buffer, size_t size, size_t *received,
 		       bool (*on_frame)(void *data, uint32_t type, const char *payload, size_t len),
 		       void *data);
 
+/*
+ * Whether a signal asks to end. One that comes for a process that has ended already, and whose output is still on its way, gives that
+ * up, on either side.
+ */
+bool agent_asks_to_end(int sig);
+
 /* Logs what a frame of AGENT_WARNING says. */
 void agent_log_warning(const char *payload, size_t len);
 

@@ -189,7 +189,7 @@ stand_in_main(struct stand_in *p, const struct sandbox_exec *exec, const struct 
 
 static int await_started(int channel, pid_t *pid, bool *exec_failed, struct error *err)
 {
-	struct failure failure;
+	struct failure failure = { 0 };
 	struct message message;
 	int r = message_receive(channel, &message, &failure, sizeof(failure), err);
 

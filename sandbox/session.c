@@ -208,17 +208,12 @@ int session_begin(struct session *session, struct error *err)
 	return loop_watch(session->loop, &session->control, EPOLLIN, err);
 }
 
-static bool asks_to_end(int sig)
-{
-	return sig == SIGTERM || sig == SIGINT || sig == SIGQUIT || sig == SIGHUP;
-}
-
 void session_signal(struct session *session, int sig)
 {
 	uint32_t number = (uint32_t)sig;
 
 	/* All that is left is output that nobody has read yet. */
-	if (session->exited && asks_to_end(sig))
+	if (session->exited && agent_asks_to_end(sig))
 		finish(session, (int)session->exit.status, NULL);
 	else if (!session->ended)
 		agent_send(session->control.fd, AGENT_SIGNAL, &number, sizeof(number), NULL);

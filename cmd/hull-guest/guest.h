@@ -72,4 +72,7 @@ void session_leave(struct session *session);
 /* Carries the streams, and signals and sizes for the process, until it has ended and all that it wrote was sent: then says AGENT_EXITED. */
 int session_run(struct session *session, struct error *err);
 
+/* After it: waits until the host has all that was sent, and closes. What is on its way when the machine ends would be lost. */
+void session_await_host(const struct session *session);
+
 #endif

@@ -281,7 +281,8 @@ static int serve_create(struct request *request, struct error *err)
 		r = agent_send(request->connection, AGENT_OK, NULL, 0, err);
 		request->answered = true;
 		close_fd(&request->connection);
-		session_run(&session, err);
+		if (session_run(&session, err) == 0)
+			session_await_host(&session);
 		request->session_ended = true;
 	}
 	close_fd(&session.readiness);

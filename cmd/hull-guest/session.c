@@ -171,6 +171,8 @@ static bool obey(void *data, uint32_t type, const char *payload, size_t len)
 		if (c->running && sig > 0 && sig < NSIG)
 			kill(c->session->pid,
 			     (int)sig); /* not yet reaped, so the id is still its own */
+		else if (!c->running && agent_asks_to_end((int)sig))
+			loop_end(&c->loop);
 	} else if (type == AGENT_RESIZE && len == sizeof(size)) {
 		memcpy(&size, payload, sizeof(size));
 		resize(c, &size);
@@ -315,6 +317,16 @@ static int watch_child(struct carrier *c, struct error *err)
 		return error_errno(err, errno, "signalfd");
 	c->signals = (struct loop_source){ .fd = fd, .callback = on_child, .data = c };
 	return loop_watch(&c->loop, &c->signals, EPOLLIN, err);
+}
+
+void session_await_host(const struct session *session)
+{
+	char words[64];
+	ssize_t n;
+
+	do {
+		n = recv(session->control, words, sizeof(words), 0);
+	} while (n > 0 || (n < 0 && errno == EINTR));
 }
 
 int session_run(struct session *session, struct error *err)

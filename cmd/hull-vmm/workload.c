@@ -42,6 +42,8 @@ static void on_end(void *data, int status, const struct error *err)
 
 	w->ended = true;
 	w->status = status;
+	/* What the guest waits for before it switches itself off. */
+	shutdown(w->session.control.fd, SHUT_RDWR);
 	if (status < 0)
 		vmm_end(w->vmm, VMM_END_CRASH, 0, err->text);
 	else if (timerfd_settime(w->timer.fd, 0, &time, NULL) < 0)

@@ -112,6 +112,15 @@ setup()
 	expect_error 'does not exist'
 }
 
+@test "output that is read late is whole, and the status the workload's" {
+	set_args sh -c 'seq 1 60000; exit 7'
+	# shellcheck disable=SC2016
+	run without_bats bash -c '{ "$@" </dev/null; echo "status $?" >&2; } | { sleep 10; wc -l; }' \
+		bash "$HULL" --root "$ROOT" run --bundle "$BUNDLE" "$ID"
+	expect_match '^60000$'
+	expect_match '^status 7$'
+}
+
 @test "several execs at once each have their own streams and status" {
 	start_sleeper
 	for i in 1 2 3 4; do

@@ -101,6 +101,7 @@ user_namespace='.linux.namespaces += [{type: "user"}]
 }
 
 @test "idmap without mappings takes those of a user namespace that is joined" {
+	container_only "only a network namespace can be joined"
 	update_config "$user_namespace"
 	chown -R -h 100000:100000 "$BUNDLE/rootfs"
 	start_sleeper "$ID-a"
@@ -149,6 +150,7 @@ user_namespace='.linux.namespaces += [{type: "user"}]
 }
 
 @test "an ordinary user is told that it takes root" {
+	container_only "everything takes root"
 	require_cmd setpriv
 	update_config "$user_namespace"'| .linux.uidMappings[0] = {containerID: 0, hostID: 12345, size: 1}
 		| .linux.gidMappings[0] = {containerID: 0, hostID: 12345, size: 1} | del(.linux.resources)
