@@ -3,9 +3,11 @@
 #include "tests/unit/unit.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "base/log.h"
 #include "sandbox/session.h"
 
 struct guest {
@@ -245,6 +247,64 @@ static void an_error_instead(void **state)
 	assert_true(g->session.exec_failed);
 }
 
+/* What nobody reads is waited for, until somebody asks for the end. */
+static void asked_to_end_twice(void **state)
+{
+	struct guest *g = *state;
+	struct agent_exited exited = { .status = 3, .bytes = { 0, 1000, 0 } };
+
+	say_hello(g);
+	say_streams(g);
+	session_signal(&g->session, SIGTERM); /* the process' */
+	assert_false(g->ended);
+	say(g, AGENT_EXITED, &exited, sizeof(exited));
+	session_signal(&g->session, SIGWINCH);
+	session_signal(&g->session, SIGUSR1);
+	assert_false(g->ended);
+	session_signal(&g->session, SIGTERM);
+	assert_true(g->ended);
+	assert_int_equal(g->status, 3);
+	session_signal(&g->session, SIGTERM); /* once is enough */
+}
+
+static void warnings_before_an_answer(void **state)
+{
+	const struct log_config quiet = { .fd = -1, .quiet = true, .program = "test" };
+	int pair[2];
+
+	(void)state;
+	log_configure(&quiet);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(agent_send(pair[0], AGENT_WARNING, "beware", 6, NULL), 0);
+	assert_int_equal(agent_send(pair[0], AGENT_OK, NULL, 0, NULL), 0);
+	assert_int_equal(agent_receive_answer(pair[1], NULL, NULL, 0, NULL, NULL), 0);
+	/* No end of them is no answer. */
+	for (int i = 0; i <= AGENT_WARNINGS_MAX; i++)
+		assert_int_equal(agent_send(pair[0], AGENT_WARNING, "beware", 6, NULL), 0);
+	assert_true(agent_receive_answer(pair[1], NULL, NULL, 0, NULL, NULL) < 0);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+/* A message is heard also where no bytes are expected; but no more bytes than were. */
+static void errors_where_nothing_is_expected(void **state)
+{
+	struct error theirs = { .code = ERANGE, .text = "that is too little" }, err = { 0 };
+	_cleanup_free_ char *data = NULL;
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(agent_send_error(pair[0], &theirs, false, NULL), 0);
+	assert_int_equal(agent_receive_answer(pair[1], NULL, NULL, 0, NULL, &err), -ERANGE);
+	assert_string_equal(err.text, theirs.text);
+	assert_int_equal(agent_send(pair[0], AGENT_DATA, "12345", 5, NULL), 0);
+	assert_int_equal(agent_receive_answer(pair[1], NULL, &data, 4, NULL, NULL), -EMSGSIZE);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 /* ---- a hostile one ------------------------------------------------------------------------------------- */
 
 static void assert_refused(struct guest *g)
@@ -343,6 +403,9 @@ int main(void)
 		TEST(much_output),
 		TEST(a_reader_that_is_gone),
 		TEST(an_error_instead),
+		TEST(asked_to_end_twice),
+		TEST(warnings_before_an_answer),
+		TEST(errors_where_nothing_is_expected),
 		TEST(nothing_before_hello),
 		TEST(another_version),
 		TEST(a_frame_that_is_too_long),
