@@ -16,6 +16,7 @@
 #   CVE-2026-119101, -115520, -119614         restoring external mounts of a checkpoint
 #   CVE-2026-47243, -44210, -24834, -24054,   Kata's and others' virtual machines, their file servers,
 #   -46695, CVE-2020-2023 to -2026            devices and images
+# modes: container microvm
 
 load helpers
 
@@ -145,7 +146,7 @@ load helpers
 	expect_no_match '^/etc/../evil$'
 }
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "what a createContainer hook mounts in the root file system is the container's" {
 	mkdir "$BUNDLE/rootfs/injected"
 	update_config --arg dir "$BUNDLE/rootfs/injected" '.hooks.createContainer = [{path: "/bin/sh",

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # hull events: statistics and out-of-memory events, as runc prints them.
+# modes: container microvm
 
 load helpers
 
@@ -53,6 +54,7 @@ load helpers
 	jq -e --arg id "$ID" '.type == "stats" and .id == $id' "$TEST_DIR/events" >/dev/null
 }
 
+# bats test_tags=microvm
 @test "events: out of memory is an event" {
 	require_controller memory
 	update_config '.linux.resources.memory = {limit: 16777216, swap: 16777216}'

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # The six hooks: when they run, where, and what becomes of their failures.
+# modes: container microvm
 
 load helpers
 
@@ -15,7 +16,7 @@ add_hook()
 	update_config --arg when "$1" --argjson hook "$(hook "$2")" '.hooks[$when] += $hook'
 }
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "all hooks run once, in order, with the state on standard input" {
 	log=$TEST_DIR/log
 	mkdir "$TEST_DIR/shared"

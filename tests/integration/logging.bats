@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # --log and its relatives: where errors and warnings go besides standard error, and what they look like there.
+# modes: container microvm
 
 load helpers
 
@@ -41,6 +42,7 @@ fail_with()
 	grep -F 'no\nsuch"program\x1b[2J' <<<"$output"
 }
 
+# bats test_tags=microvm
 @test "JSON without a log goes to standard error" {
 	run --separate-stderr h --log-format json state "no-$ID"
 	expect_status 1

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every mount option of the specification (config.md, "Linux mount options") and crun's own ones, as
 # the kernel shows them afterwards in the container's mount table.
+# modes: container microvm
 
 load helpers
 
@@ -313,7 +314,7 @@ lacks()
 
 # ---- links as sources and places ------------------------------------------------------------------
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "copy-symlink makes the link anew, and nothing else is put in its place" {
 	ln -s /some/where "$TEST_DIR/link"
 	mkdir "$TEST_DIR/dir"

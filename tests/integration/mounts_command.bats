@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # hull mounts add and remove: mounts of a container that runs, and what its processes may do about it.
+# modes: container microvm
 
 load helpers
 
@@ -32,7 +33,7 @@ allow_mounts()
 	update_config '.process.capabilities |= map_values(. + ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"])'
 }
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "a directory and a file of the host's are added, with options, and removed" {
 	mkdir "$TEST_DIR/dir"
 	echo text >"$TEST_DIR/dir/f"
@@ -87,7 +88,7 @@ copied" ]
 	expect_no_match '^/n'
 }
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "in a user namespace, with mapped ids, too" {
 	chmod 755 "$TEST_DIR" "$BUNDLE" "$HULL_TEST_WORK"
 	update_config '.linux.namespaces += [{type: "user"}]

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # Idmapped mounts: uidMappings and gidMappings of mounts, the options idmap and ridmap, crun's idmap=.
+# modes: container microvm
 
 load helpers
 
@@ -38,7 +39,7 @@ run_mapped()
 own_mapping='"uidMappings": [{"containerID": 1000, "hostID": 0, "size": 1}, {"containerID": 0, "hostID": 5000, "size": 1}],
 	"gidMappings": [{"containerID": 2000, "hostID": 7, "size": 1}, {"containerID": 0, "hostID": 6000, "size": 1}]'
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "a mount's own mappings, with idmap" {
 	add_mount '{"destination": "/m", "source": "'"$TEST_DIR"'/m", "options": ["rbind", "idmap"], '"$own_mapping"'}'
 	run_mapped 'stat -c "%u %g" /m/f /m/sub/f /m'
@@ -78,7 +79,7 @@ user_namespace='.linux.namespaces += [{type: "user"}]
 	| .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
 	| .linux.gidMappings = [{containerID: 0, hostID: 100000, size: 65536}]'
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "idmap without mappings takes those of the container's new user namespace" {
 	update_config "$user_namespace"
 	chown -R -h 100000:100000 "$BUNDLE/rootfs"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # Namespaces: new, joined by path, or the caller's; and what belongs to them.
+# modes: container microvm
 
 load helpers
 
@@ -148,6 +149,7 @@ example.org"
 	[ "$(hostname)" = "$before" ]
 }
 
+# bats test_tags=microvm
 @test "an empty hostname is none, and one that is too long is refused" {
 	update_config '.hostname = "" | .domainname = ""'
 	run_script hostname
@@ -240,6 +242,7 @@ example.org"
 	expect_nothing_left
 }
 
+# bats test_tags=microvm
 @test "sysctls of the container's namespaces are set" {
 	update_config '.linux.sysctl = {"net.ipv4.ip_forward": "1", "kernel.msgmax": "4242"}'
 	before=$(cat /proc/sys/net/ipv4/ip_forward)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # linux.netDevices: network devices of the host's that move into the container. The host is a network
 # namespace of the test's own here, so that nothing real is touched.
+# modes: container microvm
 
 load helpers
 
@@ -47,7 +48,7 @@ run_on_host()
 
 show='ip -o address show; ip -o link show; cat /proc/net/if_inet6'
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "a device moves in, is up, and has its permanent global addresses, MTU and MAC" {
 	update_config '.linux.netDevices = {"hull0": {}}'
 	run_on_host "$show"
@@ -80,7 +81,7 @@ show='ip -o address show; ip -o link show; cat /proc/net/if_inet6'
 	expect_match ' net1[@:]'
 }
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "after run and delete the device is on the host again, without what the container put on it" {
 	update_config '.linux.netDevices = {"hull0": {name: "eth0"}}
 		| .process.capabilities |= map_values(. + ["CAP_NET_ADMIN"])'

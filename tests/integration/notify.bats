@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # Readiness (sd_notify(3)): what the workload says of itself reaches whoever waits behind NOTIFY_SOCKET.
+# modes: container microvm
 
 load helpers
 
@@ -40,7 +41,7 @@ told()
 	[ "$(told)" = "READY=1" ]
 }
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "start waits until the workload is ready, and names it as the main process" {
 	listen
 	set_args sh -c 'until [ -e /tmp/go ]; do sleep 0.05; done; probe notify READY=1; exec sleep 1000'

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # Terminals: handed over through --console-socket, and in the foreground.
+# modes: container microvm
 
 load helpers
 
@@ -18,7 +19,7 @@ listen()
 	wait_until 5 '[ -S "$TEST_DIR/tty.sock" ]'
 }
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "the terminal's master arrives at the console socket" {
 	listen 20 60
 	set_args sh -c 'tty; probe tty; test -t 0 && test -t 1 && test -t 2 && echo all three'
@@ -138,6 +139,7 @@ listen()
 	expect_match '^terminal: restored$'
 }
 
+# bats test_tags=microvm
 @test "exec with a console socket" {
 	update_config '.process.terminal = false'
 	start_sleeper
@@ -163,7 +165,7 @@ listen()
 	[ "$(tr -d '\r' <<<"$output" | grep -cE '^[0-9]+$')" -eq 20000 ]
 }
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "a workload whose output nobody reads any more is hung up" {
 	set_args yes
 	run timeout 20 bash -o pipefail -c '"$@" </dev/null 2>/dev/null 3>&- | head -n 1' \
@@ -173,6 +175,7 @@ listen()
 	expect_nothing_left
 }
 
+# bats test_tags=microvm
 @test "signals are sent on while nobody reads the output, and end hull when the workload has ended" {
 	mkfifo "$TEST_DIR/fifo"
 	exec 9<>"$TEST_DIR/fifo"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # hull update: new limits for a running container, in the cgroup's files and in the saved configuration.
+# modes: container microvm
 
 load helpers
 
@@ -14,7 +15,7 @@ memory_limit()
 	limit memory memory.limit_in_bytes memory.max
 }
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "update: memory from options, with units, and the saved configuration follows" {
 	require_controller memory
 	update_config '.linux.resources.memory = {limit: 67108864}'
@@ -65,6 +66,7 @@ memory_limit()
 	[ "$(memory_limit)" = 33554432 ]
 }
 
+# bats test_tags=microvm
 @test "update: a limit below the usage is refused with checkBeforeUpdate" {
 	require_controller memory
 	set_args sh -c 'x=$(head -c 24000000 /dev/zero | tr "\0" x); echo ready; while :; do sleep 0.05; done'
