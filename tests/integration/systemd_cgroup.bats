@@ -53,6 +53,7 @@ cgroup_dir()
 	[ ! -e "/sys/fs/cgroup/system.slice/hull-$ID.scope" ]
 	# the name is free at once
 	start_scope
+	h exec "$ID" true # so that the shell has set its trap
 	h kill "$ID"
 	wait_stopped
 	h delete "$ID"
@@ -113,8 +114,8 @@ machine()
 		h update --memory 96m --memory-swap 128m --cpu-share 2048 --cpu-quota 33333 "$ID"
 		[ "$(property MemoryMax)" = "$(machine 134217728)" ]
 		[ "$(property MemorySwapMax)" = 33554432 ]
-		systemctl daemon-reload
 		[ "$(cat "$(cgroup_dir)/cpu.max")" = "33333 100000" ]
+		systemctl daemon-reload
 		[ "$(cat "$(cgroup_dir)/cpu.weight")" = 174 ]
 		return
 	fi
