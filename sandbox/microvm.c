@@ -650,6 +650,8 @@ static int microvm_destroy(struct sandbox *sb, struct error *err)
 		r = container_destroy_cgroup(sb, true, err);
 	if (r == 0)
 		net_devices_return(sb);
+	if (r == 0 && unlinkat(sb->state_dir, MICROVM_FILE_SERVER, 0) < 0 && errno != ENOENT)
+		r = error_errno(err, errno, "remove `" MICROVM_FILE_SERVER "`");
 	return r < 0 ? r : path_remove_tree(sb->state_dir, MICROVM_DIR, err);
 }
 

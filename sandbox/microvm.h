@@ -13,9 +13,9 @@
  *
  * In the state directory there is besides:
  *
+ *	file-server		process id and start time of the file server
  *	vm/			the root directory of hull-vmm's jail, with
  *	vm/vsock.sock		where connections to the guest are asked for ("CONNECT PORT")
- *	vm/file-server		process id and start time of the file server
  *	vm/control.sock		where hull-vmm is told to pause, and so on (microvm/control.h)
  */
 #ifndef HULL_SANDBOX_MICROVM_H
@@ -26,8 +26,9 @@
 #include "sandbox/agent.h"
 #include "sandbox/sandbox.h"
 
-#define MICROVM_DIR    "vm"
-#define MICROVM_SHARED "/run/hull/shared" /* where the guest has the file server's tree */
+#define MICROVM_DIR         "vm"
+#define MICROVM_FILE_SERVER "file-server"
+#define MICROVM_SHARED      "/run/hull/shared" /* where the guest has the file server's tree */
 #define MICROVM_BOOT_TIME \
 	120 /* seconds that a guest may take from the start of hull-vmm to its first answer */
 #define MICROVM_ANSWER 30 /* seconds for any other answer */
@@ -119,7 +120,7 @@ int microvm_run_hooks(const struct microvm_plan *plan, int netns, struct error *
 /* In the file server's process: makes its root directory, with nothing of the host's in it but what is shared, and enters it. */
 int microvm_make_tree(const struct microvm_plan *plan, struct error *err);
 
-/* Notes, in vm/, which process the file server is. */
+/* Notes, in the state directory, which process the file server is. */
 int microvm_record_file_server(const struct microvm_plan *plan, struct error *err);
 
 /* struct sandbox_ops mount. */

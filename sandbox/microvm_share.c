@@ -248,11 +248,11 @@ int microvm_make_tree(const struct microvm_plan *plan, struct error *err)
 
 /* ---- for a machine that runs -------------------------------------------------------------------------- */
 
-#define FILE_SERVER "file-server" /* in vm/: its process id and start time */
-#define ADDED_NAME  48
+#define ADDED_NAME 48
 
 int microvm_record_file_server(const struct microvm_plan *plan, struct error *err)
 {
+	_cleanup_close_ int fd = -EBADF;
 	struct process_stat st;
 	char text[64];
 	int r = process_read_stat(plan->file_server, &st, err);
@@ -261,18 +261,18 @@ int microvm_record_file_server(const struct microvm_plan *plan, struct error *er
 		return r;
 	snprintf(text, sizeof(text), "%d %llu", plan->file_server,
 		 (unsigned long long)st.start_time);
-	return file_replace(plan->dir, FILE_SERVER, text, strlen(text), 0600, err);
+	fd = openat(plan->sb->state_dir, MICROVM_FILE_SERVER,
+		    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	r = fd < 0 ? -errno : file_write_all(fd, text, strlen(text));
+	return r < 0 ? error_errno(err, -r, "write `" MICROVM_FILE_SERVER "`") : 0;
 }
 
 static int open_file_server(const struct sandbox *sb, struct error *err)
 {
-	_cleanup_close_ int dir = microvm_open_dir(sb, err);
 	uint64_t pid, start_time;
 	char text[64], *space;
 
-	if (dir < 0)
-		return dir;
-	if (file_read_small(dir, FILE_SERVER, text, sizeof(text), err) < 0)
+	if (file_read_small(sb->state_dir, MICROVM_FILE_SERVER, text, sizeof(text), err) < 0)
 		return -err->code;
 	space = strchr(text, ' ');
 	if (space)
@@ -280,8 +280,7 @@ static int open_file_server(const struct sandbox *sb, struct error *err)
 	if (!space || !parse_u64(text, INT_MAX, &pid) ||
 	    !parse_u64(space + 1, UINT64_MAX, &start_time))
 		return error_set(err, EINVAL,
-				 "`" MICROVM_DIR "/" FILE_SERVER
-				 "` in the state directory is damaged");
+				 "`" MICROVM_FILE_SERVER "` in the state directory is damaged");
 	return process_open((pid_t)pid, start_time, err);
 }
 

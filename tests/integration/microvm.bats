@@ -294,7 +294,8 @@ setup()
 	check 'del(.linux.namespaces[] | select(.type == "network"))' "host's network namespace"
 	check '(.linux.namespaces[] | select(.type == "ipc")).path = "/proc/self/ns/ipc"' '/linux/namespaces/.*/path'
 	check '.linux.devices = [{path: "/dev/sda", type: "b", major: 8, minor: 0}]' '/linux/devices/0'
-	check '.hooks.createContainer = [{path: "/bin/true"}]' '/hooks/createContainer'
+	check '.linux.seccomp = {defaultAction: "SCMP_ACT_ALLOW", listenerPath: "/run/agent", syscalls: [{names: ["mkdir"], action: "SCMP_ACT_NOTIFY"}]}' \
+		'/linux/seccomp/listenerPath'
 	check '.vm = {kernel: {path: "/no/such/kernel"}}' 'no/such/kernel'
 	for part in 'image: {path: "/disk", format: "raw"}' 'hypervisor: {path: "/usr/bin/qemu"}' \
 		'hwConfig: {deviceTree: "/tree"}' 'hwConfig: {dtdevs: ["/dev/x"]}' 'hwConfig: {irqs: [1]}' \

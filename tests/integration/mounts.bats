@@ -127,14 +127,15 @@ add_mount()
 @test "devices of each type, and what is in their place already" {
 	local block='{path: "/dev/block", type: "b", major: 7, minor: 9, fileMode: 25008, uid: 1, gid: 2},' shown="/dev/block block special file 7 9 660 1 2
 "
-	! in_microvm || block='' shown='' # where there are none of the host's
+	local outside='major: 10, minor: 1048575' outside_shown='a fffff'
+	! in_microvm || block='' shown='' outside='major: 1, minor: 7' outside_shown='1 7' # which has none of the host's
 	update_config '.linux.devices = ['"$block"'
-		{path: "/dev/unbuffered", type: "u", major: 1, minor: 5}, {path: "/outside/of/dev", type: "c", major: 10, minor: 1048575},
+		{path: "/dev/unbuffered", type: "u", major: 1, minor: 5}, {path: "/outside/of/dev", type: "c", '"$outside"'},
 		{path: "/dev/null", type: "c", major: 1, minor: 3}, {path: "/dev/pipe", type: "p", fileMode: 384, uid: 3, gid: 4}]'
 	run_script 'stat -c "%n %F %t %T %a %u %g" '"${block:+/dev/block}"' /dev/unbuffered /outside/of/dev /dev/null /dev/pipe'
 	expect_status 0
 	expect_output "$shown/dev/unbuffered character special file 1 5 666 0 0
-/outside/of/dev character special file a fffff 666 0 0
+/outside/of/dev character special file $outside_shown 666 0 0
 /dev/null character special file 1 3 666 0 0
 /dev/pipe fifo 0 0 600 3 4"
 	update_config '.linux.devices = [{path: "/dev/null", type: "c", major: 1, minor: 5}]'
