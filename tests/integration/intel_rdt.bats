@@ -19,10 +19,10 @@ require_resctrl()
 	update_config '.linux.intelRdt = {closID: "gold", schemata: ["L3:0=f"], l3CacheSchema: "L3:0=f",
 		memBwSchema: "MB:0=20", enableMonitoring: true}'
 	run_script true
-	expect_error "/linux/intelRdt: no resctrl file system is mounted"
+	expect_error "/linux/intelRdt: (no resctrl file system is mounted|a microVM has no resctrl)"
 	update_config '.linux.intelRdt = {}'
 	run_script true
-	expect_error "/linux/intelRdt: no resctrl file system is mounted"
+	expect_error "/linux/intelRdt: (no resctrl file system is mounted|a microVM has no resctrl)"
 	expect_nothing_left
 }
 
@@ -80,7 +80,7 @@ require_resctrl()
 	before=$(cat "$ROOT/$ID/config.json")
 	for option in --l3-cache-schema=L3:0=f --mem-bw-schema=MB:0=10; do
 		run h update "$option" "$ID"
-		expect_error "^hull: update container .*/linux/intelRdt: no resctrl file system is mounted"
+		expect_error "^hull: update container .*/linux/intelRdt: (no resctrl file system is mounted|a microVM has no resctrl)"
 	done
 	[ "$(cat "$ROOT/$ID/config.json")" = "$before" ]
 }
