@@ -170,7 +170,7 @@ podman_status()
 	run podman_run "$IMAGE" /etc
 	expect_status 126
 	run "-$(in_microvm && echo 126 || echo 127)" podman_run --sysctl net.no.such=1 "$IMAGE" true # (a microVM sets it at the start)
-	expect_match 'hull: .*net.no.such'
+	expect_match 'hull(-vm)?: .*net.no.such'
 	run podman_run --device /dev/nosuchdevice "$IMAGE" true
 	expect_status 125
 }
