@@ -237,7 +237,8 @@ start_scope()
 		start_scope
 		killed_at "$n" update --pids-limit 33 "$ID"
 		h update --pids-limit 44 "$ID"
-		[ "$(systemctl show --value --property TasksMax "hull-$ID.scope")" = 44 ]
+		# (of a microVM that is the guest's)
+		in_microvm || [ "$(systemctl show --value --property TasksMax "hull-$ID.scope")" = 44 ]
 		[ "$(limit pids pids.max pids.max)" = 44 ]
 		expect_no_scope "update killed at system call $n of $total"
 	done
