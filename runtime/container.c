@@ -31,6 +31,8 @@ int container_bind_sandbox(struct container *c, struct error *err)
 		.no_new_keyring = c->record.no_new_keyring,
 		.pid = c->record.pid,
 		.start_time = c->record.start_time,
+		.file_server = c->record.file_server,
+		.file_server_start = c->record.file_server_start,
 		.terminal = -1,
 		.channel = -1,
 		.net_namespace = -1,

@@ -198,6 +198,8 @@ static int make(struct container *c, const struct runtime_create *o, bool detach
 		return r;
 	c->record.pid = c->sandbox.pid;
 	c->record.start_time = c->sandbox.start_time;
+	c->record.file_server = c->sandbox.file_server;
+	c->record.file_server_start = c->sandbox.file_server_start;
 	c->status = OCI_CREATED;
 	r = record_write(c->dir, &c->record, err);
 	return r < 0 ? r : announce_pid(c->sandbox.pid, o->pid_file, o->pidfd_socket, err);

@@ -36,6 +36,10 @@ int record_write(int dir, const struct record *record, struct error *err)
 	json_write_member(&w, "sandbox", sandbox_kind_name(record->kind));
 	write_u64(&w, "pid", (uint64_t)record->pid);
 	write_u64(&w, "startTime", record->start_time);
+	if (record->file_server) {
+		write_u64(&w, "fileServer", (uint64_t)record->file_server);
+		write_u64(&w, "fileServerStartTime", record->file_server_start);
+	}
 	json_write_member(&w, "bundle", record->bundle);
 	json_write_member(&w, "rootfs", record->rootfs);
 	json_write_member(&w, "created", record->created);
@@ -123,6 +127,8 @@ int record_read(int dir, struct arena *arena, struct record *record, struct erro
 								       : SANDBOX_MICROVM,
 		.pid = (pid_t)get_u64(root, "pid"),
 		.start_time = get_u64(root, "startTime"),
+		.file_server = (pid_t)get_u64(root, "fileServer"),
+		.file_server_start = get_u64(root, "fileServerStartTime"),
 		.bundle = get_string(root, "bundle"),
 		.rootfs = get_string(root, "rootfs"),
 		.created = get_string(root, "created"),

@@ -22,6 +22,8 @@ struct record {
 	enum sandbox_kind kind;
 	pid_t pid; /* 0: no process was made yet */
 	uint64_t start_time;
+	pid_t file_server; /* of a microVM; 0: none */
+	uint64_t file_server_start;
 	const char *bundle, *rootfs; /* absolute */
 	const char *created;         /* RFC 3339 */
 	uid_t owner;

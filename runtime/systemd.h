@@ -6,7 +6,8 @@
  * The readiness socket of the host is not shown to the container, whose messages could then name
  * another main process or store descriptors. The container gets a socket of hull's own, in a
  * directory that only it sees (/run/notify, read-only), and hull passes on that it is ready, nothing
- * else. In a microVM hull-guest does that, and connects to a port of the host's once it has heard so. hull has no daemon, so somebody must wait for that: `run` in the foreground does beside all
+ * else. In a microVM hull-guest does that, and connects to a port of the host's once it has heard
+ * so. hull has no daemon, so somebody must wait for that: `run` in the foreground does beside all
  * else, `start` and `run --detach` return once the workload is ready or has ended. runc and crun do
  * the same.
  *

@@ -180,7 +180,8 @@ static int answer(struct container_plan *plan, const struct message *message,
 		r = plan->hooks->run(plan->hooks->data, SANDBOX_STAGE_CREATE_RUNTIME, sb->pid, err);
 		return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
 	case MSG_NET_DEVICES:
-		if (!sb->config->linux_ || sb->net_namespace >= 0)
+		if (!sb->config->linux_ || !sb->config->linux_->net_devices.len ||
+		    sb->net_namespace >= 0)
 			break;
 		r = net_devices_move(sb, plan->proc, err);
 		return r < 0 ? r : message_send(sb->channel, MSG_GO, NULL, 0, NULL, 0, err);

@@ -30,6 +30,7 @@
 #include "oci/json.h"
 #include "sandbox/container.h"
 #include "sandbox/net_devices.h"
+#include "sandbox/session.h"
 
 #define KILL_ANSWER \
 	2000 /* that the guest gets to end by itself, and write what it has, when it is killed */
@@ -73,8 +74,7 @@ static int plan_network(struct microvm_plan *plan, struct error *err)
 	}
 	if (count < 0)
 		return count;
-	if (plan->sb->config->linux_)
-		count += (int)plan->sb->config->linux_->net_devices.len;
+	count += (int)plan->sb->config->linux_->net_devices.len;
 	/* One that is empty may still get an interface before the workload starts. */
 	plan->cards = count > 1 ? (unsigned)count : 1;
 	return 0;
@@ -132,14 +132,6 @@ int microvm_open_terminal(const struct oci_console_size *size, int *primary, int
 	*primary = take_fd(&ptm);
 	*secondary = take_fd(&pts);
 	return 0;
-}
-
-struct agent_size microvm_terminal_size(int terminal)
-{
-	struct winsize ws = { 0 };
-
-	ioctl(terminal, TIOCGWINSZ, &ws);
-	return (struct agent_size){ .rows = ws.ws_row, .columns = ws.ws_col };
 }
 
 static int plan_terminal(struct microvm_plan *plan, const struct sandbox_io *io, struct error *err)
@@ -225,14 +217,14 @@ static int vmm_ended(struct sandbox *sb, struct error *err)
 	return r;
 }
 
-static int await_ready(struct sandbox *sb, struct error *err)
+int microvm_await_done(int channel, pid_t *pid, struct error *err)
 {
 	struct error said = { 0 };
 	struct message message;
-	int r = message_receive(sb->channel, &message, &said, sizeof(said), err);
+	int r = message_receive(channel, &message, &said, sizeof(said), err);
 
 	if (r == -EPIPE)
-		return spawn_ended(&sb->pid, err);
+		return spawn_ended(pid, err);
 	if (r == 0)
 		r = failure(&message, &said, err);
 	if (r < 0 || message.type == CONTROL_DONE)
@@ -252,7 +244,7 @@ static int fill_create(const struct microvm_plan *plan, struct agent_create *cre
 	};
 	snprintf(create->id, sizeof(create->id), "%s", sb->id);
 	if (plan->terminal >= 0)
-		create->size = microvm_terminal_size(plan->terminal);
+		create->size = session_terminal_size(plan->terminal);
 	if (getrandom(create->seed, sizeof(create->seed), 0) != sizeof(create->seed))
 		return error_errno(err, errno, "getrandom");
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -286,19 +278,42 @@ static int create_in_guest(struct microvm_plan *plan, struct error *err)
 	return r == -EPIPE ? vmm_ended(sb, err) : r;
 }
 
+int microvm_open_network(const struct sandbox *sb, struct error *err)
+{
+	char path[32];
+	int netns;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", sb->pid);
+	netns = open(path, O_RDONLY | O_CLOEXEC);
+	return netns < 0 ? error_errno(err, errno, "open the container's network namespace")
+			 : netns;
+}
+
 /* They are hull-vmm's, and connected with the machine when the workload starts. */
 static int move_net_devices(struct sandbox *sb, struct error *err)
 {
-	_cleanup_close_ int proc = process_open_procfs(err);
+	_cleanup_close_ int proc = -EBADF;
 
+	if (!sb->config->linux_->net_devices.len)
+		return 0;
+	proc = process_open_procfs(err);
 	return proc < 0 ? proc : net_devices_move(sb, proc, err);
+}
+
+static int read_start_time(pid_t pid, uint64_t *start_time, struct error *err)
+{
+	struct process_stat st;
+	int r = process_read_stat(pid, &st, err);
+
+	if (r == 0)
+		*start_time = st.start_time;
+	return r;
 }
 
 static int make_machine(struct microvm_plan *plan, const struct sandbox_hooks *hooks,
 			struct error *err)
 {
 	struct sandbox *sb = plan->sb;
-	struct process_stat st;
 	int ends[2], r = message_pair(ends, err);
 
 	if (r < 0)
@@ -308,7 +323,7 @@ static int make_machine(struct microvm_plan *plan, const struct sandbox_hooks *h
 	r = microvm_spawn(plan, err);
 	close_fd(&plan->sync); /* so that the end of hull-vmm is the end of the channel */
 	if (r == 0)
-		r = await_ready(sb, err);
+		r = microvm_await_done(sb->channel, &sb->pid, err);
 	if (r == 0)
 		r = move_net_devices(sb, err);
 	if (r == 0 && hooks->wanted[SANDBOX_STAGE_CREATE_RUNTIME])
@@ -316,13 +331,11 @@ static int make_machine(struct microvm_plan *plan, const struct sandbox_hooks *h
 	if (r == 0 && hooks->wanted[SANDBOX_STAGE_CREATE_CONTAINER])
 		r = microvm_spawn_file_server(plan, err);
 	if (r == 0)
-		r = microvm_record_file_server(plan, err);
-	if (r == 0)
 		r = create_in_guest(plan, err);
 	if (r == 0)
-		r = process_read_stat(sb->pid, &st, err);
+		r = read_start_time(sb->pid, &sb->start_time, err);
 	if (r == 0)
-		sb->start_time = st.start_time;
+		r = read_start_time(sb->file_server, &sb->file_server_start, err);
 	return r;
 }
 
@@ -352,7 +365,7 @@ static int microvm_create(struct sandbox *sb, const struct sandbox_hooks *hooks,
 	}
 	/* The file server ends with hull-vmm, whose socket it holds. Whoever starts us may wait for it, as for any orphan. */
 	if (r < 0)
-		spawn_discard(&plan.file_server);
+		spawn_discard(&sb->file_server);
 	net_devices_settle(sb, r < 0);
 	plan_close(&plan);
 	return r;
@@ -371,15 +384,12 @@ static int microvm_commit(struct sandbox *sb, struct error *err)
 /* Connects what is in the container's network namespace by now with the machine's cards. */
 static int connect_network(const struct sandbox *sb, struct strbuf *description, struct error *err)
 {
-	_cleanup_close_ int netns = -EBADF;
+	_cleanup_close_ int netns = microvm_open_network(sb, err);
 	struct vm_net net;
-	char path[32];
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", sb->pid);
-	netns = open(path, O_RDONLY | O_CLOEXEC);
 	if (netns < 0)
-		return error_errno(err, errno, "open the container's network namespace");
+		return netns;
 	r = vm_net_connect(netns, &net, err);
 	for (uint32_t i = 0; r == 0 && i < net.count; i++)
 		r = (int)microvm_order(sb, CONTROL_NET, &i, sizeof(i), net.taps[i], NULL, 0, err);
@@ -650,8 +660,6 @@ static int microvm_destroy(struct sandbox *sb, struct error *err)
 		r = container_destroy_cgroup(sb, true, err);
 	if (r == 0)
 		net_devices_return(sb);
-	if (r == 0 && unlinkat(sb->state_dir, MICROVM_FILE_SERVER, 0) < 0 && errno != ENOENT)
-		r = error_errno(err, errno, "remove `" MICROVM_FILE_SERVER "`");
 	return r < 0 ? r : path_remove_tree(sb->state_dir, MICROVM_DIR, err);
 }
 

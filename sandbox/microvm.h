@@ -13,7 +13,6 @@
  *
  * In the state directory there is besides:
  *
- *	file-server		process id and start time of the file server
  *	vm/			the root directory of hull-vmm's jail, with
  *	vm/vsock.sock		where connections to the guest are asked for ("CONNECT PORT")
  *	vm/control.sock		where hull-vmm is told to pause, and so on (microvm/control.h)
@@ -26,9 +25,8 @@
 #include "sandbox/agent.h"
 #include "sandbox/sandbox.h"
 
-#define MICROVM_DIR         "vm"
-#define MICROVM_FILE_SERVER "file-server"
-#define MICROVM_SHARED      "/run/hull/shared" /* where the guest has the file server's tree */
+#define MICROVM_DIR    "vm"
+#define MICROVM_SHARED "/run/hull/shared" /* where the guest has the file server's tree */
 #define MICROVM_BOOT_TIME \
 	120 /* seconds that a guest may take from the start of hull-vmm to its first answer */
 #define MICROVM_ANSWER 30 /* seconds for any other answer */
@@ -93,8 +91,16 @@ struct microvm_plan {
 	const struct sandbox_hooks *hooks;
 	int program;    /* hull-vmm, from microvm_spawn() on */
 	int server_end; /* of the socket between hull-vmm and the file server, until that is started */
-	pid_t file_server;
 };
+
+/*
+ * Waits until a child of ours says on the channel that it is done (CONTROL_DONE), or that it failed: then its error is ours. One that
+ * has ended instead is reaped, and *pid 0.
+ */
+int microvm_await_done(int channel, pid_t *pid, struct error *err);
+
+/* Opens the network namespace of hull-vmm. */
+int microvm_open_network(const struct sandbox *sb, struct error *err);
 
 /* Whether hull-vmm has paused the machine: then the guest answers nothing. 1, 0, or a negative errno. */
 int microvm_paused(struct sandbox *sb, struct error *err);
@@ -119,9 +125,6 @@ int microvm_run_hooks(const struct microvm_plan *plan, int netns, struct error *
 
 /* In the file server's process: makes its root directory, with nothing of the host's in it but what is shared, and enters it. */
 int microvm_make_tree(const struct microvm_plan *plan, struct error *err);
-
-/* Notes, in the state directory, which process the file server is. */
-int microvm_record_file_server(const struct microvm_plan *plan, struct error *err);
 
 /* struct sandbox_ops mount. */
 int microvm_mount(struct sandbox *sb, const struct oci_mounts *mounts, bool add, struct error *err);
@@ -152,9 +155,6 @@ int microvm_exec(struct sandbox *sb, struct sandbox_exec *exec, struct error *er
 /* A terminal of the host's for a process in the guest, which passes everything on as it is; of a size, if one is given. */
 int microvm_open_terminal(const struct oci_console_size *size, int *primary, int *secondary,
 			  struct error *err);
-
-/* The size that it has by now; 0: nobody has set one. */
-struct agent_size microvm_terminal_size(int terminal);
 
 extern const struct sandbox_ops microvm_ops;
 

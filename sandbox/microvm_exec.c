@@ -123,7 +123,7 @@ static int ask(const struct stand_in *p, const struct sandbox_exec *exec, const 
 	if (strbuf_failed(&cgroups))
 		return error_errno(err, ENOMEM, "exec");
 	if (p->session.tty)
-		request.size = microvm_terminal_size(p->session.stdio[0]);
+		request.size = session_terminal_size(p->session.stdio[0]);
 	if (exec->status == OCI_PAUSED)
 		request.flags |= AGENT_IGNORE_PAUSED;
 	request.cgroups_len = (uint32_t)cgroups.len;

@@ -9,7 +9,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,15 +19,12 @@
 #include <sys/uio.h>
 #include <time.h>
 
-#include "base/file.h"
 #include "base/message.h"
-#include "base/number.h"
 #include "base/path.h"
 #include "base/process.h"
 #include "base/syscalls.h"
 #include "microvm/control.h"
 #include "namespaces/mount_options.h"
-#include "sandbox/container.h"
 #include "sandbox/microvm.h"
 
 /* ---- the tree ----------------------------------------------------------------------------------------- */
@@ -187,8 +183,6 @@ static int mount_root_in_place(const struct microvm_plan *plan, struct error *er
 
 	if (place < 0)
 		return error_errno(err, errno, "/root/path: open `%s`", plan->rootfs.path);
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return error_errno(err, errno, "make the mounts private");
 	return mount_attach(plan->rootfs.tree, place, plan->rootfs.path, err);
 }
 
@@ -218,8 +212,6 @@ int microvm_make_tree(const struct microvm_plan *plan, struct error *err)
 	struct tree tree;
 	int r;
 
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return error_errno(err, errno, "make the mounts private");
 	fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
 	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "size", "1m", 0) < 0 ||
@@ -249,40 +241,6 @@ int microvm_make_tree(const struct microvm_plan *plan, struct error *err)
 /* ---- for a machine that runs -------------------------------------------------------------------------- */
 
 #define ADDED_NAME 48
-
-int microvm_record_file_server(const struct microvm_plan *plan, struct error *err)
-{
-	_cleanup_close_ int fd = -EBADF;
-	struct process_stat st;
-	char text[64];
-	int r = process_read_stat(plan->file_server, &st, err);
-
-	if (r < 0)
-		return r;
-	snprintf(text, sizeof(text), "%d %llu", plan->file_server,
-		 (unsigned long long)st.start_time);
-	fd = openat(plan->sb->state_dir, MICROVM_FILE_SERVER,
-		    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	r = fd < 0 ? -errno : file_write_all(fd, text, strlen(text));
-	return r < 0 ? error_errno(err, -r, "write `" MICROVM_FILE_SERVER "`") : 0;
-}
-
-static int open_file_server(const struct sandbox *sb, struct error *err)
-{
-	uint64_t pid, start_time;
-	char text[64], *space;
-
-	if (file_read_small(sb->state_dir, MICROVM_FILE_SERVER, text, sizeof(text), err) < 0)
-		return -err->code;
-	space = strchr(text, ' ');
-	if (space)
-		*space = '\0';
-	if (!space || !parse_u64(text, INT_MAX, &pid) ||
-	    !parse_u64(space + 1, UINT64_MAX, &start_time))
-		return error_set(err, EINVAL,
-				 "`" MICROVM_FILE_SERVER "` in the state directory is damaged");
-	return process_open((pid_t)pid, start_time, err);
-}
 
 struct change {
 	const struct oci_mounts *mounts;
@@ -399,7 +357,6 @@ static int in_file_server(const struct change *change, int pidfd, struct error *
 {
 	_cleanup_close_ int channel = -EBADF;
 	struct error said = { 0 };
-	struct message message;
 	int ends[2], r = message_pair(ends, err);
 	pid_t pid;
 
@@ -416,10 +373,9 @@ static int in_file_server(const struct change *change, int pidfd, struct error *
 	close(ends[1]);
 	if (pid < 0)
 		return error_errno(err, errno, "fork");
-	r = message_receive(channel, &message, &said, sizeof(said), err);
-	process_wait(pid, &(int){ 0 });
-	if (r == 0 && message.type == CONTROL_FAILED)
-		r = error_set(err, said.code, "%s", said.text);
+	r = microvm_await_done(channel, &pid, err);
+	if (pid > 0)
+		process_wait(pid, &(int){ 0 });
 	return r;
 }
 
@@ -460,7 +416,7 @@ static int add_mounts(struct sandbox *sb, struct change *change, struct arena *a
 
 int microvm_mount(struct sandbox *sb, const struct oci_mounts *mounts, bool add, struct error *err)
 {
-	_cleanup_close_ int pidfd = open_file_server(sb, err);
+	_cleanup_close_ int pidfd = process_open(sb->file_server, sb->file_server_start, err);
 	_cleanup_close_ int bundle = pidfd < 0 ? pidfd : path_open_dir(sb->bundle, true, err);
 	_cleanup_arena_ struct arena arena = { 0 };
 	struct oci_config view = *sb->config;

@@ -4,15 +4,14 @@
  * a pid namespace of their own; what else confines them hull-vmm does itself once it has opened what it needs (microvm/jail.h).
  */
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "base/libexec.h"
@@ -21,7 +20,6 @@
 #include "base/process.h"
 #include "base/syscalls.h"
 #include "microvm/control.h"
-#include "namespaces/mount_options.h"
 #include "namespaces/vm_net.h"
 #include "sandbox/container.h"
 #include "sandbox/microvm.h"
@@ -125,6 +123,8 @@ file_server_main(struct microvm_plan *plan, int netns, bool in_cgroup)
 	const int kept[] = { plan->server_end };
 	int r = begin_child(plan, in_cgroup, &err);
 
+	if (r == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		r = error_errno(&err, errno, "make the mounts private");
 	if (r == 0 && netns >= 0)
 		r = microvm_run_hooks(plan, netns, &err);
 	if (r == 0)
@@ -148,40 +148,23 @@ static int clone_file_server(struct microvm_plan *plan, int netns, struct error 
 {
 	bool in_cgroup;
 
-	plan->file_server = cgroup_clone(&plan->cgroup,
-					 CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
-						 CLONE_NEWNET,
-					 &in_cgroup);
-	if (plan->file_server == 0)
+	plan->sb->file_server = cgroup_clone(&plan->cgroup,
+					     CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC |
+						     CLONE_NEWUTS | CLONE_NEWNET,
+					     &in_cgroup);
+	if (plan->sb->file_server == 0)
 		file_server_main(plan, netns, in_cgroup);
 	close_fd(&plan->server_end);
-	return plan->file_server < 0 ? error_errno(err, errno, "clone3 the file server") : 0;
-}
-
-/* What the file server says before it serves. */
-static int await_hooks(struct microvm_plan *plan, int channel, struct error *err)
-{
-	struct error said = { 0 };
-	struct message message;
-	int r = message_receive(channel, &message, &said, sizeof(said), err);
-
-	if (r == -EPIPE)
-		return spawn_ended(&plan->file_server, err);
-	if (r == 0 && message.type == CONTROL_FAILED && message.len == sizeof(said))
-		return error_set(err, said.code, "%s", said.text);
-	return r;
+	return plan->sb->file_server < 0 ? error_errno(err, errno, "clone3 the file server") : 0;
 }
 
 int microvm_spawn_file_server(struct microvm_plan *plan, struct error *err)
 {
-	_cleanup_close_ int channel = -EBADF, netns = -EBADF;
-	char path[32];
+	_cleanup_close_ int channel = -EBADF, netns = microvm_open_network(plan->sb, err);
 	int ends[2], r;
 
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", plan->sb->pid);
-	netns = open(path, O_RDONLY | O_CLOEXEC);
 	if (netns < 0)
-		return error_errno(err, errno, "open the container's network namespace");
+		return netns;
 	r = message_pair(ends, err);
 	if (r < 0)
 		return r;
@@ -189,7 +172,7 @@ int microvm_spawn_file_server(struct microvm_plan *plan, struct error *err)
 	plan->sync = ends[1];
 	r = clone_file_server(plan, netns, err);
 	close_fd(&plan->sync);
-	return r < 0 ? r : await_hooks(plan, channel, err);
+	return r < 0 ? r : microvm_await_done(channel, &plan->sb->file_server, err);
 }
 
 /* A socket in vm/, which is the jail's root: whoever may enter the state directory may connect. */

@@ -150,8 +150,10 @@ struct sandbox {
 
 	pid_t pid;           /* of the init process, on the host; 0: none yet */
 	uint64_t start_time; /* its start, in clock ticks since boot (proc(5)) */
-	int terminal;        /* after create(): the terminal's primary side for the caller, or -1 */
-	int channel; /* between create() and commit() or start(): to the init process; else -1 */
+	pid_t file_server;   /* of a microVM, on the host; 0: none */
+	uint64_t file_server_start;
+	int terminal; /* after create(): the terminal's primary side for the caller, or -1 */
+	int channel;  /* between create() and commit() or start(): to the init process; else -1 */
 	bool exec_failed;
 	int net_namespace; /* the container's, while it has network devices of the host's and is ours; else -1 */
 };

@@ -219,17 +219,23 @@ void session_signal(struct session *session, int sig)
 		agent_send(session->control.fd, AGENT_SIGNAL, &number, sizeof(number), NULL);
 }
 
+struct agent_size session_terminal_size(int terminal)
+{
+	struct winsize ws = { 0 };
+
+	ioctl(terminal, TIOCGWINSZ, &ws);
+	return (struct agent_size){ .rows = ws.ws_row, .columns = ws.ws_col };
+}
+
 void session_resize(struct session *session)
 {
-	struct winsize ws;
 	struct agent_size size;
 
-	if (session->ended || !session->tty || ioctl(session->stdio[0], TIOCGWINSZ, &ws) < 0)
+	if (session->ended || !session->tty)
 		return;
-	if (!ws.ws_row && !ws.ws_col)
-		return; /* nobody has set it */
-	size = (struct agent_size){ .rows = ws.ws_row, .columns = ws.ws_col };
-	agent_send(session->control.fd, AGENT_RESIZE, &size, sizeof(size), NULL);
+	size = session_terminal_size(session->stdio[0]);
+	if (size.rows || size.columns)
+		agent_send(session->control.fd, AGENT_RESIZE, &size, sizeof(size), NULL);
 }
 
 void session_end(struct session *session)

@@ -50,6 +50,9 @@ void session_signal(struct session *session, int sig);
 /* Passes the size of the host's terminal, where it has one, on to that of the process. */
 void session_resize(struct session *session);
 
+/* The size that a terminal of the host's has; 0: nobody has set one. */
+struct agent_size session_terminal_size(int terminal);
+
 /* Closes everything. */
 void session_end(struct session *session);
 

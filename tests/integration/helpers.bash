@@ -298,6 +298,12 @@ cgroup_of()
 	return 1
 }
 
+# Reads a file of the container's cgroup in the guest.
+guest_limit()
+{
+	h exec "$ID" cat "/sys/fs/cgroup/$1"
+}
+
 # Reads a limit by its v1 or its v2 file: limit CONTROLLER V1FILE V2FILE. In a microVM those of processes and memory are the
 # guest's, where the container is ours and no engine's.
 limit()
@@ -305,7 +311,7 @@ limit()
 	local dir
 
 	if in_microvm && [[ $1 =~ ^(memory|pids)$ ]] && [ -d "${ROOT:-/none}/$ID" ]; then
-		h exec "$ID" cat "/sys/fs/cgroup/$3"
+		guest_limit "$3"
 		return
 	fi
 	dir=$(cgroup_of "$1")

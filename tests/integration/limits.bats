@@ -35,7 +35,7 @@ limit_is()
 	case ${HULL_SANDBOX:-}:$file in
 	microvm:memory.swap.*) return 0 ;; # it has none
 	microvm:memory.* | microvm:pids.*)
-		run h exec "$ID" cat "/sys/fs/cgroup/$file"
+		run guest_limit "$file"
 		grep -qxF -- "$value" <<<"$output" || fail "$file has no line \"$value\":" "$output"
 		return ;;
 	esac
