@@ -304,10 +304,13 @@ static int find_shared(const char *destination, char name[ADDED_NAME], struct er
 	if (!root)
 		return error_errno(err, errno, "look into the file server's root");
 	begin_name(destination, begin, sizeof(begin));
-	while ((entry = readdir(root)))
-		if (!strncmp(entry->d_name, begin, strlen(begin)) &&
-		    strlen(entry->d_name) < ADDED_NAME && strcmp(entry->d_name, name) > 0)
-			snprintf(name, ADDED_NAME, "%s", entry->d_name);
+	while ((entry = readdir(root))) {
+		size_t size = strlen(entry->d_name) + 1;
+
+		if (size <= ADDED_NAME && !strncmp(entry->d_name, begin, strlen(begin)) &&
+		    strcmp(entry->d_name, name) > 0)
+			memcpy(name, entry->d_name, size);
+	}
 	closedir(root);
 	return 0;
 }
