@@ -42,7 +42,8 @@ static int map_region(struct guest_region *region, int fd, struct error *err)
 	region->reserved_size = reserve;
 	start = ((uintptr_t)reserved + GUEST_PAGE_SIZE + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
 	host = mmap((void *)start, region->size, PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, (off_t)region->offset);
+		    MAP_NORESERVE | MAP_FIXED | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED),
+		    fd, (off_t)region->offset);
 	if (host == MAP_FAILED)
 		return error_errno(err, errno, "map the guest's memory");
 	region->host = host;
@@ -111,6 +112,34 @@ int guest_memory_create(struct guest_memory *memory, uint64_t size, struct error
 	if (r < 0)
 		guest_memory_free(memory);
 	return r;
+}
+
+int guest_memory_create_private(struct guest_memory *memory, uint64_t size, struct error *err)
+{
+	int r;
+
+	*memory = (struct guest_memory){ .fd = -EBADF, .size = size };
+	r = check_size(size, err);
+	if (r == 0)
+		r = map_all(memory, err);
+	if (r < 0)
+		guest_memory_free(memory);
+	return r;
+}
+
+int guest_memory_map(const struct guest_memory *memory, uint64_t gpa, int fd, uint64_t offset,
+		     uint64_t len, struct error *err)
+{
+	void *at = guest_memory_at(memory, gpa, len);
+
+	if (!at || gpa % GUEST_PAGE_SIZE || len % GUEST_PAGE_SIZE || memory->fd >= 0)
+		return error_set(err, EFAULT, "%llu bytes at %#llx are not all memory of the guest",
+				 (unsigned long long)len, (unsigned long long)gpa);
+	if (mmap(at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd,
+		 (off_t)offset) == MAP_FAILED)
+		return error_errno(err, errno, "map the guest's memory");
+	madvise(at, len, MADV_DONTDUMP);
+	return 0;
 }
 
 /* The size of a memfd that nobody can shrink under us; negative: none. */

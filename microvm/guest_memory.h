@@ -30,7 +30,7 @@ struct guest_region {
 };
 
 struct guest_memory {
-	int fd;
+	int fd;        /* -EBADF: it is private */
 	uint64_t size; /* bytes of all regions */
 	struct guest_region regions[2];
 	unsigned region_count;
@@ -40,6 +40,18 @@ struct guest_memory {
 
 /* Makes size bytes (a multiple of the page size) of zeroed memory and maps it. Nothing is touched yet. */
 int guest_memory_create(struct guest_memory *memory, uint64_t size, struct error *err);
+
+/*
+ * The same as memory of this process alone (fd is -EBADF), into which the pages of a file can be mapped: those that are only read
+ * are shared with all who map them.
+ */
+int guest_memory_create_private(struct guest_memory *memory, uint64_t size, struct error *err);
+/*
+ * Puts len bytes at offset of a file at gpa; all three whole pages. The file must never become shorter, or the next access ends the process. What
+ * is written to them is this memory's own.
+ */
+int guest_memory_map(const struct guest_memory *memory, uint64_t gpa, int fd, uint64_t offset,
+		     uint64_t len, struct error *err);
 
 /* Maps the memory that another process made. Takes fd over, also on an error. The memfd's size is checked and sealed against change. */
 int guest_memory_open(struct guest_memory *memory, int fd, struct error *err);

@@ -4,6 +4,7 @@
  * those of the memfd: in it the regions lie one after the other, without the hole.
  */
 #include <fcntl.h>
+#include <sys/mman.h>
 
 #include "microvm/guest_memory.h"
 
@@ -25,14 +26,20 @@ static bool find_offset(const struct guest_memory *memory, const void *host, uin
 int guest_memory_discard(const struct guest_memory *memory, void *host, uint64_t len)
 {
 	const uint64_t mask = GUEST_PAGE_SIZE - 1;
-	uint64_t start, end;
+	uint64_t at, start, end;
 
-	if (!find_offset(memory, host, &start))
+	if (!find_offset(memory, host, &at))
 		return -EFAULT;
-	end = (start + len) & ~mask;
-	start = (start + mask) & ~mask;
+	end = (at + len) & ~mask;
+	start = (at + mask) & ~mask;
 	if (start >= end)
 		return 0;
+	/* Of what was mapped from a file, that is to be seen again: the guest gave it up, whatever it holds. */
+	if (memory->fd < 0) {
+		uint8_t *page = (uint8_t *)host + (start - at);
+
+		return madvise(page, end - start, MADV_DONTNEED) < 0 ? -errno : 0;
+	}
 	if (fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start,
 		      (off_t)(end - start)) < 0)
 		return -errno;

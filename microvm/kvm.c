@@ -9,6 +9,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "microvm/snapshot.h"
+
 #define DEVICE "/dev/kvm"
 
 /* Three pages in the hole that Intel processors without "unrestricted guest" need for real mode. */
@@ -157,6 +159,50 @@ void kvm_close(struct kvm *kvm)
 	close_fd(&kvm->vm);
 	close_fd(&kvm->dev);
 }
+
+/* ---- snapshots ---------------------------------------------------------------------------- */
+
+static const uint32_t controllers[] = { KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
+					KVM_IRQCHIP_IOAPIC };
+
+int kvm_save(const struct kvm *kvm, struct snapshot *s, struct error *err)
+{
+	struct kvm_clock_data clock;
+
+	if (ioctl(kvm->vm, KVM_GET_CLOCK, &clock) < 0)
+		return error_errno(err, errno, "KVM_GET_CLOCK");
+	snapshot_put(s, SNAPSHOT_CLOCK, &clock.clock, sizeof(clock.clock));
+	for (unsigned i = 0; i < ARRAY_SIZE(controllers); i++) {
+		struct kvm_irqchip chip = { .chip_id = controllers[i] };
+
+		if (ioctl(kvm->vm, KVM_GET_IRQCHIP, &chip) < 0)
+			return error_errno(err, errno, "KVM_GET_IRQCHIP");
+		snapshot_put(s, SNAPSHOT_INTERRUPTS, &chip, sizeof(chip));
+	}
+	return 0;
+}
+
+int kvm_restore(const struct kvm *kvm, struct snapshot *s, struct error *err)
+{
+	struct kvm_clock_data clock = { 0 };
+	int r = snapshot_get(s, SNAPSHOT_CLOCK, &clock.clock, sizeof(clock.clock), err);
+
+	if (r == 0 && ioctl(kvm->vm, KVM_SET_CLOCK, &clock) < 0)
+		r = error_errno(err, errno, "KVM_SET_CLOCK");
+	for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(controllers); i++) {
+		struct kvm_irqchip chip;
+
+		r = snapshot_get(s, SNAPSHOT_INTERRUPTS, &chip, sizeof(chip), err);
+		if (r < 0)
+			return r;
+		chip.chip_id = controllers[i];
+		if (ioctl(kvm->vm, KVM_SET_IRQCHIP, &chip) < 0)
+			r = error_errno(err, errno, "KVM_SET_IRQCHIP");
+	}
+	return r;
+}
+
+/* ---- eventfds ----------------------------------------------------------------------------- */
 
 int kvm_irqfd(const struct kvm *kvm, unsigned gsi, int fd, struct error *err)
 {

@@ -31,6 +31,14 @@ int kvm_create_vm(struct kvm *kvm, const struct guest_memory *memory, struct err
 
 void kvm_close(struct kvm *kvm);
 
+struct snapshot;
+/*
+ * The guest's clock and the interrupt controllers of the machine, while no vCPU runs. They are restored once the vCPUs' own are, for they
+ * hand on to those what is pending.
+ */
+int kvm_save(const struct kvm *kvm, struct snapshot *s, struct error *err);
+int kvm_restore(const struct kvm *kvm, struct snapshot *s, struct error *err);
+
 /* Each write to the eventfd raises the edge-triggered interrupt gsi once. */
 int kvm_irqfd(const struct kvm *kvm, unsigned gsi, int fd, struct error *err);
 

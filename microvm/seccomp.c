@@ -26,7 +26,27 @@
 
 static const unsigned vcpu_ioctls[] = { KVM_RUN, KVM_KVMCLOCK_CTRL, KVM_GET_REGS, TUNSETOFFLOAD };
 static const unsigned device_ioctls[] = {
-	TIOCGWINSZ, FIONREAD, TUNGETIFF, TUNSETVNETHDRSZ, TUNSETOFFLOAD, KVM_SET_USER_MEMORY_REGION
+	TIOCGWINSZ,
+	FIONREAD,
+	TUNGETIFF,
+	TUNSETVNETHDRSZ,
+	TUNSETOFFLOAD,
+	KVM_SET_USER_MEMORY_REGION,
+	/* a snapshot */
+	KVM_GET_MP_STATE,
+	KVM_GET_REGS,
+	KVM_GET_SREGS,
+	KVM_GET_XSAVE,
+	KVM_GET_XCRS,
+	KVM_GET_DEBUGREGS,
+	KVM_GET_LAPIC,
+	KVM_GET_TSC_KHZ,
+	KVM_GET_MSR_INDEX_LIST,
+	KVM_GET_MSRS,
+	KVM_GET_VCPU_EVENTS,
+	KVM_GET_CPUID2,
+	KVM_GET_CLOCK,
+	KVM_GET_IRQCHIP,
 };
 static const unsigned data_only[] = { PROT_READ | PROT_WRITE, PROT_READ,
 				      PROT_NONE }; /* never code */
@@ -78,12 +98,12 @@ static const struct jail_rule device_rules[] = {
 	{ SYS_pread64, ANY, "disks" },
 	{ SYS_preadv, ANY, "disks" },
 	{ SYS_preadv2, ANY, "disks" },
-	{ SYS_pwrite64, ANY, "disks" },
+	{ SYS_pwrite64, ANY, "disks, a snapshot" },
 	{ SYS_pwritev, ANY, "disks" },
 	{ SYS_pwritev2, ANY, "disks" },
 	{ SYS_fdatasync, ANY, "a disk's flush" },
 	{ SYS_fallocate, ANY, "a disk's discard, the balloon" },
-	{ SYS_lseek, ANY, "a disk's size" },
+	{ SYS_lseek, ANY, "a disk's size, what of the guest's memory was touched" },
 	{ SYS_getrandom, ANY, "the random device" },
 	{ SYS_accept4, ANY, "vsock and control connections" },
 	{ SYS_socket, ONE_OF(0, unix_only), "vsock: the host's sockets, by name" },
@@ -100,7 +120,7 @@ static const struct jail_rule device_rules[] = {
 	{ SYS_fstat, ANY, "what a stream is" },
 	{ SYS_newfstatat, ANY, "the same, as the C library asks" },
 	{ SYS_ioctl, ONE_OF(1, device_ioctls),
-	  "a terminal's size, what a pipe holds, a tap that is attached, the machine's end" },
+	  "a terminal's size, what a pipe holds, a tap that is attached, a snapshot, the machine's end" },
 	{ SYS_timerfd_settime, ANY, "the time that the guest gets to end" },
 	{ SYS_prctl, ANY, "the command may end: its end is ours no more" },
 	{ SYS_setsockopt, ANY, "how long an order may take" },

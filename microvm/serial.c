@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 
 #include "base/log.h"
+#include "microvm/snapshot.h"
 
 enum {
 	REG_DATA = 0,      /* receiver and transmitter; with DLAB the divisor's low half */
@@ -244,6 +245,49 @@ void serial_write(struct serial *s, unsigned reg, uint8_t value)
 	pthread_mutex_lock(&s->lock);
 	write_register(s, reg, value);
 	pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- snapshots ---------------------------------------------------------------------------- */
+
+struct saved_serial {
+	uint8_t interrupts, line, modem, scratch, divisor[2], fifo, empty_pending;
+};
+
+void serial_save(struct serial *s, struct snapshot *snapshot)
+{
+	struct saved_serial saved;
+
+	pthread_mutex_lock(&s->lock);
+	saved = (struct saved_serial){ s->interrupts,
+				       s->line,
+				       s->modem,
+				       s->scratch,
+				       { s->divisor[0], s->divisor[1] },
+				       s->fifo,
+				       s->empty_pending };
+	pthread_mutex_unlock(&s->lock);
+	snapshot_put(snapshot, SNAPSHOT_SERIAL, &saved, sizeof(saved));
+}
+
+int serial_restore(struct serial *s, struct snapshot *snapshot, struct error *err)
+{
+	struct saved_serial saved;
+	int r = snapshot_get(snapshot, SNAPSHOT_SERIAL, &saved, sizeof(saved), err);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&s->lock);
+	s->interrupts = saved.interrupts & INTERRUPTS_MASK;
+	s->line = saved.line;
+	s->modem = saved.modem & 0x1f;
+	s->scratch = saved.scratch;
+	memcpy(s->divisor, saved.divisor, sizeof(s->divisor));
+	s->fifo = saved.fifo;
+	s->empty_pending = false;
+	/* A driver that waited would wait for ever: that one interrupt more comes does no harm. */
+	interrupt_empty(s);
+	pthread_mutex_unlock(&s->lock);
+	return 0;
 }
 
 /* ---- life --------------------------------------------------------------------------------- */

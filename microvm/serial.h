@@ -47,6 +47,11 @@ void serial_free(struct serial *serial);
 uint8_t serial_read(struct serial *serial, unsigned reg);
 void serial_write(struct serial *serial, unsigned reg, uint8_t value);
 
+struct snapshot;
+/* Its registers, while no vCPU runs. What the guest wrote before is not told again. */
+void serial_save(struct serial *serial, struct snapshot *s);
+int serial_restore(struct serial *serial, struct snapshot *s, struct error *err);
+
 /* Writes what is queued, until the reader takes nothing for a second. The loop does not run any more. */
 void serial_flush(struct serial *serial);
 

@@ -19,6 +19,7 @@
 
 #include "base/strbuf.h"
 #include "microvm/cpuid.h"
+#include "microvm/snapshot.h"
 
 #ifdef HULL_SANITIZE
 #define STACK_SIZE (1024u << 10)
@@ -272,6 +273,8 @@ static int make(struct vcpu *vcpu, struct error *err)
 	r = read_supported(vcpu->all, &cpuid, err);
 	if (r == 0)
 		r = vcpu_reset_state(vcpu, &cpuid, err);
+	if (r == 0 && vcpu->all->saved)
+		r = vcpu_restore(vcpu, &vcpu->all->saved[vcpu->index], err);
 	return r < 0 ? error_wrap(err, "processor %u", vcpu->index) : 0;
 }
 
@@ -294,7 +297,7 @@ static int enter(struct vcpu *vcpu, struct error *err)
 	int r = 0;
 
 	/* The others wait for the guest's own start-up messages. */
-	if (vcpu->index == 0)
+	if (vcpu->index == 0 && !all->saved)
 		r = vcpu_boot_state(vcpu, &all->boot, err);
 	if (r == 0 && all->ops->enter)
 		r = all->ops->enter(all->machine, vcpu->index, err);
@@ -357,12 +360,15 @@ static int catch_kicks(struct error *err)
 }
 
 int vcpus_start(struct vcpus *vcpus, unsigned count, const struct kvm *kvm,
-		const struct vcpu_ops *ops, void *machine, struct error *err)
+		const struct vcpu_ops *ops, void *machine, struct snapshot *saved,
+		struct error *err)
 {
 	sigset_t all, before;
 	int r;
 
-	*vcpus = (struct vcpus){ .kvm = kvm, .ops = ops, .machine = machine, .count = count };
+	*vcpus = (struct vcpus){
+		.kvm = kvm, .ops = ops, .machine = machine, .count = count, .saved = saved
+	};
 	pthread_mutex_init(&vcpus->lock, NULL);
 	pthread_cond_init(&vcpus->changed, NULL);
 	r = catch_kicks(err);
@@ -383,21 +389,35 @@ int vcpus_start(struct vcpus *vcpus, unsigned count, const struct kvm *kvm,
 	return r;
 }
 
+/* With the lock. */
+static int await_made(struct vcpus *vcpus, struct error *err)
+{
+	while (vcpus->made < vcpus->count)
+		pthread_cond_wait(&vcpus->changed, &vcpus->lock);
+	if (vcpus->error.code && err)
+		*err = vcpus->error;
+	return -vcpus->error.code;
+}
+
+int vcpus_await(struct vcpus *vcpus, struct error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&vcpus->lock);
+	r = await_made(vcpus, err);
+	pthread_mutex_unlock(&vcpus->lock);
+	return r;
+}
+
 /* A thread that is done with its vCPU goes on at once: it waits for nobody where the kernel is loaded. */
 int vcpus_run(struct vcpus *vcpus, struct error *err)
 {
-	int r = 0;
+	int r;
 
 	pthread_mutex_lock(&vcpus->lock);
 	vcpus->state = VCPUS_RUNNING;
 	pthread_cond_broadcast(&vcpus->changed);
-	while (vcpus->made < vcpus->count)
-		pthread_cond_wait(&vcpus->changed, &vcpus->lock);
-	if (vcpus->error.code) {
-		r = -vcpus->error.code;
-		if (err)
-			*err = vcpus->error;
-	}
+	r = await_made(vcpus, err);
 	pthread_mutex_unlock(&vcpus->lock);
 	return r;
 }

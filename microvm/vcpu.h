@@ -20,6 +20,7 @@
 
 struct cpuid;
 struct kvm_run;
+struct snapshot;
 
 /* What exits lead to: called by vCPU threads, by several at once. machine is that of vcpus_start(). */
 struct vcpu_ops {
@@ -49,6 +50,7 @@ struct vcpus {
 	const struct vcpu_ops *ops;
 	void *machine;
 	struct boot_state boot; /* where the first processor begins */
+	struct snapshot *saved; /* or what they all go on from, one each; NULL: they begin */
 	struct vcpu *items;
 	unsigned count;
 	struct cpuid *supported; /* what KVM offers; empty until the first thread asked */
@@ -62,15 +64,21 @@ struct vcpus {
 };
 
 /*
- * Starts count threads, which make their vCPUs while the caller does something else: vcpus_run() waits for them. kvm, ops and machine
+ * Starts count threads, which make their vCPUs while the caller does something else: vcpus_run() waits for them. saved, if it is not
+ * NULL, has the records of each (vcpu_save()). kvm, ops, machine and saved
  * must outlive vcpus_free(), which undoes this. Signals are blocked in the threads, but for one of the process' last
  * (SIGRTMAX), which means that one should look up.
  */
 int vcpus_start(struct vcpus *vcpus, unsigned count, const struct kvm *kvm,
-		const struct vcpu_ops *ops, void *machine, struct error *err);
+		const struct vcpu_ops *ops, void *machine, struct snapshot *saved,
+		struct error *err);
+
+/* Waits until all are made; where one could not be, its error. */
+int vcpus_await(struct vcpus *vcpus, struct error *err);
 
 /*
- * Lets the guest begin: the first processor at vcpus->boot, which is set before; the others wait for the guest to start them.
+ * Lets the guest begin: the first processor at vcpus->boot, which is set before; the others wait for the guest to start them. Or
+ * all where they were saved.
  * Returns when all are made; where one could not be, its error.
  */
 int vcpus_run(struct vcpus *vcpus, struct error *err);
@@ -89,11 +97,16 @@ void vcpus_stop(struct vcpus *vcpus);
 /* Stops, and closes the vCPUs. */
 void vcpus_free(struct vcpus *vcpus);
 
-/* ---- between vcpu.c and vcpu_state.c ------------------------------------------------------- */
+/* Puts the state of a vCPU that is paused into a snapshot. Any thread. */
+int vcpu_save(const struct vcpu *vcpu, struct snapshot *s, struct error *err);
+
+/* ---- between vcpu.c, vcpu_state.c and vcpu_snapshot.c ------------------------------------------------------- */
 
 /* Sets CPUID, MSRs and the local APIC as a processor has them after its reset. */
 int vcpu_reset_state(struct vcpu *vcpu, struct cpuid *cpuid, struct error *err);
 /* Puts the first processor where the kernel begins. */
 int vcpu_boot_state(struct vcpu *vcpu, const struct boot_state *boot, struct error *err);
+/* Puts it where it was when it was saved. */
+int vcpu_restore(const struct vcpu *vcpu, struct snapshot *s, struct error *err);
 
 #endif

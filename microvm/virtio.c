@@ -73,6 +73,11 @@ static void interrupt(struct virtio_device *dev, uint32_t cause)
 	signal_eventfd(dev->irq_fd);
 }
 
+void virtio_interrupt_again(struct virtio_device *dev)
+{
+	signal_eventfd(dev->irq_fd);
+}
+
 void virtio_used(struct virtio_device *dev, unsigned queue)
 {
 	if (virtq_must_interrupt(&dev->queues[queue]))

@@ -23,6 +23,7 @@
 
 #define VIRTIO_QUEUES_MAX 4
 
+struct snapshot;
 struct virtio_device;
 
 struct virtio_ops {
@@ -47,6 +48,16 @@ struct virtio_ops {
 	 * are disabled by the caller afterwards.
 	 */
 	void (*reset)(struct virtio_device *dev);
+	/*
+	 * Puts what a snapshot needs besides the common part, for a guest that is paused; NULL where that cannot be. virtio_save_nothing()
+	 * where there is no such thing.
+	 */
+	int (*save)(struct virtio_device *dev, struct snapshot *s, struct error *err);
+	/*
+	 * Takes up work again, in place of activate() and whether or not the driver is ready (virtio_running()), with what save() put. NULL:
+	 * activate() does.
+	 */
+	int (*restore)(struct virtio_device *dev, struct snapshot *s, struct error *err);
 	/* Frees the device and what it holds. */
 	void (*destroy)(struct virtio_device *dev);
 };
@@ -113,6 +124,18 @@ void virtio_kick(struct virtio_device *dev, unsigned queue);
 void virtio_config_copy(const void *config, size_t length, uint32_t offset, void *data,
 			unsigned size);
 
+/* ---- snapshots (virtio_snapshot.c) ---- */
+
+/* A device's state, while the guest is paused, as a record. */
+int virtio_save(struct virtio_device *dev, struct snapshot *s, struct error *err);
+/* The state that it goes on from, of a device that is new and of the same kind, once memory and interrupt controllers are restored. */
+int virtio_restore(struct virtio_device *dev, struct snapshot *s, struct error *err);
+int virtio_save_nothing(struct virtio_device *dev, struct snapshot *s, struct error *err);
+
+/* ---- interrupts ---- */
+
+/* Raises what was raised and not acknowledged once more. */
+void virtio_interrupt_again(struct virtio_device *dev);
 /* Interrupts the driver for what was pushed to the queue, if it wants that. */
 void virtio_used(struct virtio_device *dev, unsigned queue);
 /* Tells the driver that the configuration space changed. */

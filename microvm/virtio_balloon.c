@@ -10,6 +10,8 @@
 #include <linux/virtio_ids.h>
 #include <string.h>
 
+#include "microvm/snapshot.h"
+
 #define QUEUE_SIZE  64
 #define BUDGET      8
 #define BATCH       256 /* page numbers that are looked at together; Linux sends no more in a request */
@@ -125,8 +127,9 @@ static void take_stats(struct balloon *balloon, const struct virtq_chain *chain)
 /* The buffers are the free memory themselves. */
 static void report(struct balloon *balloon, const struct virtq_chain *chain)
 {
-	/* A page that comes back is zeroes: not what the guest expects, where it expects something else. */
-	if (virtio_has(&balloon->dev, VIRTIO_BALLOON_F_PAGE_POISON) && balloon->poison)
+	/* A page that comes back is zeroes, or what the snapshot has: not what the guest expects, where it expects something else. */
+	if (virtio_has(&balloon->dev, VIRTIO_BALLOON_F_PAGE_POISON) &&
+	    (balloon->poison || balloon->dev.memory->fd < 0))
 		return;
 	for (unsigned i = 0; i < chain->writable; i++) {
 		const struct iovec *range = &chain->iov[chain->readable + i];
@@ -238,6 +241,42 @@ static void reset(struct virtio_device *dev)
 	balloon->poison = 0;
 }
 
+struct saved_balloon {
+	uint32_t target, actual, poison;
+	uint16_t held;
+	uint8_t holds;
+};
+
+static int save(struct virtio_device *dev, struct snapshot *s, struct error *err)
+{
+	const struct balloon *balloon = (const struct balloon *)dev;
+	const struct saved_balloon saved = { .target = balloon->stats.target,
+					     .actual = balloon->stats.actual,
+					     .poison = balloon->poison,
+					     .held = balloon->held,
+					     .holds = balloon->holds };
+
+	(void)err;
+	snapshot_put(s, SNAPSHOT_OWN, &saved, sizeof(saved));
+	return 0;
+}
+
+static int restore(struct virtio_device *dev, struct snapshot *s, struct error *err)
+{
+	struct balloon *balloon = (struct balloon *)dev;
+	struct saved_balloon saved;
+	int r = snapshot_get(s, SNAPSHOT_OWN, &saved, sizeof(saved), err);
+
+	if (r < 0)
+		return r;
+	balloon->stats.target = saved.target;
+	balloon->stats.actual = saved.actual;
+	balloon->poison = saved.poison;
+	balloon->held = saved.held;
+	balloon->holds = saved.holds && dev->queues[STATS].enabled;
+	return 0;
+}
+
 static void destroy(struct virtio_device *dev)
 {
 	free((struct balloon *)dev);
@@ -253,6 +292,8 @@ static const struct virtio_ops ops = {
 	.activate = activate,
 	.notify = notify,
 	.reset = reset,
+	.save = save,
+	.restore = restore,
 	.destroy = destroy,
 };
 

@@ -1,23 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A file system device (virtio 1.2, 5.11), the monitor's part: configuration space, and telling the file server, another
- * process, where the queues are. That serves them alone, and interrupts the guest itself.
+ * process, where the queues are. That serves them alone, and interrupts the guest itself. Where the memory is the monitor's own, as
+ * that of a restored machine is, requests and answers go through a window instead (fs_window.h).
  *
  * The driver's resets and starts are register accesses, so it is a vCPU thread that talks to the server (sendmsg, recvmsg, poll; epoll_ctl and
  * close where the server is lost), and waits for its answer.
  */
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>
+#include <linux/virtio_ring.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 
 #include "base/log.h"
 #include "base/message.h"
 #include "microvm/fs_protocol.h"
+#include "microvm/fs_window.h"
 #include "microvm/virtio.h"
 
 #define QUEUE_SIZE VIRTQ_SIZE_MAX
+#define BUDGET     16
 
 #define ANSWER_MS 30000 /* a server that waits for a slow disk is no dead one */
 
@@ -27,6 +32,9 @@ struct fs_device {
 	int server; /* -EBADF: it is gone */
 	struct loop_source source;
 	bool started;
+	struct fs_window *window; /* where the memory is private; else NULL */
+	struct loop_source answers;
+	bool waiting[FS_QUEUES]; /* for room in the window */
 	void (*lost)(void *data);
 	void *lost_data;
 };
@@ -69,20 +77,30 @@ static int await(struct fs_device *fs, uint32_t type, void *answer, size_t size,
 	return message.len == size ? 0 : error_set(err, EPROTO, "the file server talks nonsense");
 }
 
-static int start(struct fs_device *fs, struct error *err)
+static int send_start(struct fs_device *fs, struct error *err)
 {
 	struct virtio_device *dev = &fs->dev;
 	struct fs_start message = { .features = dev->negotiated };
-	struct error answer = { 0 };
-	int fds[FS_FDS], r;
+	int fds[FS_FDS];
 
-	fds[FS_FD_MEMORY] = dev->memory->fd;
-	fds[FS_FD_INTERRUPT] = dev->irq_fd;
-	for (unsigned i = 0; i < FS_QUEUES; i++) {
-		message.queues[i] = dev->layouts[i];
-		fds[FS_FD_KICK + i] = dev->notify_fds[i];
+	if (fs->window) {
+		fs_window_start(fs->window, &message, fds);
+	} else {
+		fds[FS_FD_MEMORY] = dev->memory->fd;
+		fds[FS_FD_INTERRUPT] = dev->irq_fd;
+		for (unsigned i = 0; i < FS_QUEUES; i++) {
+			message.queues[i] = dev->layouts[i];
+			fds[FS_FD_KICK + i] = dev->notify_fds[i];
+		}
 	}
-	r = message_send(fs->server, FS_START, &message, sizeof(message), fds, FS_FDS, err);
+	return message_send(fs->server, FS_START, &message, sizeof(message), fds, FS_FDS, err);
+}
+
+static int start(struct fs_device *fs, struct error *err)
+{
+	struct error answer = { 0 };
+	int r = send_start(fs, err);
+
 	if (r == 0)
 		r = await(fs, FS_STARTED, &answer, sizeof(answer), err);
 	if (r < 0) {
@@ -96,11 +114,12 @@ static int start(struct fs_device *fs, struct error *err)
 	return 0;
 }
 
-/* Between activate() and reset() the server says nothing, but that something is wrong. */
+/* Between activate() and reset() the server says nothing, but that something is wrong; after restore() whether it began. */
 static void server_spoke(struct loop_source *source, uint32_t events)
 {
 	struct fs_device *fs = source->data;
 	struct pollfd fd = { .events = POLLIN };
+	struct error answer = { 0 };
 	struct message message;
 
 	(void)events;
@@ -108,14 +127,96 @@ static void server_spoke(struct loop_source *source, uint32_t events)
 	fd.fd = fs->server;
 	/* Another thread, which had the lock, may have read what we were called for. */
 	if (source->events && poll(&fd, 1, 0) > 0) {
-		if (message_receive(fs->server, &message, NULL, 0, NULL) < 0) {
+		if (message_receive(fs->server, &message, &answer, sizeof(answer), NULL) < 0) {
 			lose_server(fs);
 			virtio_broken(&fs->dev, "the file server ended");
 		} else if (message.type == FS_BROKEN) {
 			virtio_broken(&fs->dev, "the guest wrote nonsense into a queue");
+		} else if (message.type == FS_STARTED && answer.code) {
+			virtio_broken(&fs->dev,
+				      "the file server could not begin"); /* after restore() */
 		}
 	}
 	pthread_mutex_unlock(&fs->dev.lock);
+}
+
+/* ---- through the window ------------------------------------------------------------------- */
+
+static bool forward(struct virtio_device *dev, unsigned queue, const struct virtq_chain *chain)
+{
+	struct fs_device *fs = (struct fs_device *)dev;
+
+	if (!fs_window_can_hold(chain)) {
+		virtio_broken(dev, "a request larger than any of a file system");
+		return false;
+	}
+	fs->waiting[queue] = !fs_window_send(fs->window, queue, chain);
+	return !fs->waiting[queue];
+}
+
+static void notify(struct virtio_device *dev, unsigned queue)
+{
+	struct fs_device *fs = (struct fs_device *)dev;
+
+	if (!fs->started)
+		return;
+	virtio_serve(dev, queue, BUDGET, forward);
+	fs_window_kick(fs->window, queue);
+}
+
+static void hand_back(struct virtio_device *dev, unsigned queue,
+		      const struct fs_window_answer *answer)
+{
+	const struct virtq_used used = { answer->head, answer->written };
+
+	for (unsigned i = 0; i < answer->count; i++)
+		guest_memory_wrote(dev->memory, answer->where[i].iov_base,
+				   answer->where[i].iov_len);
+	virtq_push_all(&dev->queues[queue], &used, 1);
+	free(answer->where);
+}
+
+static void take_answers(struct fs_device *fs)
+{
+	for (unsigned queue = 0; queue < FS_QUEUES; queue++) {
+		struct fs_window_answer answer;
+		bool any = false;
+		int r;
+
+		while ((r = fs_window_receive(fs->window, queue, &answer)) > 0) {
+			hand_back(&fs->dev, queue, &answer);
+			any = true;
+		}
+		if (r < 0)
+			virtio_broken(&fs->dev, "the file server wrote nonsense into its queue");
+		if (any)
+			virtio_used(&fs->dev, queue);
+		if (any && fs->waiting[queue])
+			virtio_kick(&fs->dev, queue);
+	}
+}
+
+static void answered(struct loop_source *source, uint32_t events)
+{
+	struct fs_device *fs = source->data;
+	eventfd_t count;
+
+	(void)events;
+	pthread_mutex_lock(&fs->dev.lock);
+	if (eventfd_read(source->fd, &count) == 0 && fs->started && virtio_running(&fs->dev))
+		take_answers(fs);
+	pthread_mutex_unlock(&fs->dev.lock);
+}
+
+static int open_window(struct fs_device *fs, struct error *err)
+{
+	fs->window = fs_window_new(err);
+	if (!fs->window)
+		return error_negative(err->code);
+	fs->answers = (struct loop_source){ .fd = fs_window_interrupt(fs->window),
+					    .callback = answered,
+					    .data = fs };
+	return loop_watch(fs->dev.loop, &fs->answers, EPOLLIN, err);
 }
 
 /* ---- the device ------------------------------------------------------------------------------ */
@@ -127,16 +228,22 @@ static void read_config(struct virtio_device *dev, uint32_t offset, void *data, 
 	virtio_config_copy(&fs->config, sizeof(fs->config), offset, data, size);
 }
 
-static int activate(struct virtio_device *dev, struct error *err)
+static int check_ready(const struct fs_device *fs, struct error *err)
 {
-	struct fs_device *fs = (struct fs_device *)dev;
-
 	if (fs->server < 0)
 		return error_set(err, EPIPE, "the file server ended");
 	for (unsigned i = 0; i < FS_QUEUES; i++)
-		if (!dev->queues[i].enabled)
+		if (!fs->dev.queues[i].enabled)
 			return error_set(err, EINVAL, "a queue is missing");
-	return start(fs, err);
+	return 0;
+}
+
+static int activate(struct virtio_device *dev, struct error *err)
+{
+	struct fs_device *fs = (struct fs_device *)dev;
+	int r = check_ready(fs, err);
+
+	return r < 0 ? r : start(fs, err);
 }
 
 static void reset(struct virtio_device *dev)
@@ -158,11 +265,43 @@ static void reset(struct virtio_device *dev)
 	}
 }
 
+/* The server knows files that nobody else knows: only where it was not asked for any yet can another one take its place. */
+static int save(struct virtio_device *dev, struct snapshot *s, struct error *err)
+{
+	(void)s;
+	for (unsigned i = 0; i < FS_QUEUES; i++) {
+		const struct vring_used *used = dev->queues[i].device;
+
+		if (used && __atomic_load_n(&used->idx, __ATOMIC_RELAXED))
+			return error_set(err, EBUSY, "files are in use, and cannot be saved");
+	}
+	return 0;
+}
+
+/* The server may not be there yet: what it answers comes to server_spoke(). */
+static int restore(struct virtio_device *dev, struct snapshot *s, struct error *err)
+{
+	struct fs_device *fs = (struct fs_device *)dev;
+	int r;
+
+	(void)s;
+	if (!virtio_running(dev))
+		return 0;
+	r = check_ready(fs, err);
+	if (r == 0)
+		r = send_start(fs, err);
+	fs->started = r == 0;
+	return r;
+}
+
 static void destroy(struct virtio_device *dev)
 {
 	struct fs_device *fs = (struct fs_device *)dev;
 
 	close_server(fs);
+	if (fs->answers.events)
+		loop_watch(dev->loop, &fs->answers, 0, NULL);
+	fs_window_free(fs->window);
 	free(fs);
 }
 
@@ -175,6 +314,22 @@ static const struct virtio_ops ops = {
 	.read_config = read_config,
 	.activate = activate,
 	.reset = reset,
+	.save = save,
+	.restore = restore,
+	.destroy = destroy,
+};
+
+static const struct virtio_ops window_ops = {
+	.name = "fs",
+	.device_id = VIRTIO_ID_FS,
+	.queue_count = FS_QUEUES,
+	.queue_size = QUEUE_SIZE,
+	.read_config = read_config,
+	.activate = activate,
+	.notify = notify,
+	.reset = reset,
+	.save = save,
+	.restore = restore,
 	.destroy = destroy,
 };
 
@@ -192,7 +347,9 @@ struct virtio_device *virtio_fs_new(int server, const char *tag, const struct gu
 	}
 	fs->server = server;
 	fs->config.num_request_queues = 1;
-	r = virtio_init(&fs->dev, &ops, 0, memory, loop, err);
+	r = virtio_init(&fs->dev, memory->fd < 0 ? &window_ops : &ops, 0, memory, loop, err);
+	if (r == 0 && memory->fd < 0)
+		r = open_window(fs, err);
 	if (r == 0 && (!len || len > sizeof(fs->config.tag)))
 		r = error_set(err, EINVAL, "virtio-fs: a tag has 1 to %zu bytes, not `%s`",
 			      sizeof(fs->config.tag), tag);

@@ -77,6 +77,7 @@ static const struct virtio_ops ops = {
 	.activate = activate,
 	.notify = notify,
 	.reset = reset,
+	.save = virtio_save_nothing,
 	.destroy = destroy,
 };
 

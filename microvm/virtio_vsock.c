@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "microvm/snapshot.h"
 #include "microvm/vsock_connection.h"
 
 #define HOST_CID        2
@@ -26,6 +27,15 @@
 #define PACKETS_PER_TURN 64 /* before other devices have theirs */
 
 enum { QUEUE_RX, QUEUE_TX, QUEUE_EVENT, QUEUE_COUNT };
+
+/*
+ * A connection to a listener in the monitor, on which nothing is under way. Others do not outlive a snapshot: their host's side is
+ * somebody else's.
+ */
+struct saved_connection {
+	uint32_t guest_port, host_port;
+	uint32_t peer_buffer, peer_taken, sent, received, told_taken;
+};
 
 struct internal_listener {
 	uint32_t port;
@@ -41,6 +51,8 @@ struct vsock {
 	bool take_connections;
 	struct internal_listener internal[LISTENERS_MAX];
 	unsigned internal_count;
+	struct saved_connection restored[LISTENERS_MAX]; /* that wait for their listener */
+	unsigned restored_count;
 
 	struct vsock_connection *connections, *ready, **ready_end;
 	struct vsock_connection
@@ -695,6 +707,76 @@ static void reset(struct virtio_device *dev)
 		loop_watch(dev->loop, &v->listener, 0, NULL);
 }
 
+static bool is_internal(const struct vsock *v, uint32_t port)
+{
+	for (unsigned i = 0; i < v->internal_count; i++)
+		if (v->internal[i].port == port)
+			return true;
+	return false;
+}
+
+static int save(struct virtio_device *dev, struct snapshot *s, struct error *err)
+{
+	struct saved_connection saved[LISTENERS_MAX] = { 0 };
+	struct vsock *v = vsock_of(dev);
+	unsigned count = 0;
+
+	for (struct vsock_connection *c = v->connections; c; c = c->next) {
+		if (count == LISTENERS_MAX || !is_internal(v, c->host_port) ||
+		    c->state != VSOCK_ESTABLISHED || vsock_backlog(c) || c->input_ended ||
+		    c->output_ended || (c->pending & ~VSOCK_SAY_CREDIT))
+			return error_set(err, EBUSY, "connections are open, and cannot be saved");
+		saved[count++] =
+			(struct saved_connection){ c->guest_port, c->host_port, c->peer_buffer,
+						   c->peer_taken, c->sent,      c->received,
+						   c->told_taken };
+	}
+	snapshot_put(s, SNAPSHOT_OWN, saved, count * sizeof(*saved));
+	return 0;
+}
+
+static int restore(struct virtio_device *dev, struct snapshot *s, struct error *err)
+{
+	struct vsock *v = vsock_of(dev);
+	const void *data;
+	size_t len;
+	int r = snapshot_take(s, SNAPSHOT_OWN, &data, &len, err);
+
+	if (r < 0)
+		return r;
+	if (len > sizeof(v->restored))
+		return error_set(err, EBADMSG, "the snapshot has too many connections");
+	v->restored_count = (unsigned)(len / sizeof(*v->restored));
+	memcpy(v->restored, data, v->restored_count * sizeof(*v->restored));
+	return virtio_running(dev) ? activate(dev, err) : 0;
+}
+
+/* Gives a listener the connections that a guest had to it when it was saved. */
+static int accept_restored(struct vsock *v, uint32_t port, struct error *err)
+{
+	for (unsigned i = 0; i < v->restored_count; i++) {
+		const struct saved_connection *saved = &v->restored[i];
+		struct vsock_connection *c;
+		int fd;
+
+		if (saved->host_port != port)
+			continue;
+		fd = open_host_port(v, port);
+		c = fd < 0 ? NULL : add(v, fd, VSOCK_ESTABLISHED);
+		if (!c)
+			return error_errno(err, ENOMEM, "restore a connection");
+		c->guest_port = saved->guest_port;
+		c->host_port = saved->host_port;
+		c->peer_buffer = saved->peer_buffer;
+		c->peer_taken = saved->peer_taken;
+		c->sent = saved->sent;
+		c->received = c->taken = saved->received;
+		c->told_taken = saved->told_taken;
+		watch(v, c);
+	}
+	return 0;
+}
+
 static void destroy(struct virtio_device *dev)
 {
 	struct vsock *v = vsock_of(dev);
@@ -715,6 +797,8 @@ static const struct virtio_ops vsock_ops = {
 	.activate = activate,
 	.notify = notify,
 	.reset = reset,
+	.save = save,
+	.restore = restore,
 	.destroy = destroy,
 };
 
@@ -751,7 +835,7 @@ int virtio_vsock_listen(struct virtio_device *dev, uint32_t port, vsock_accepted
 	if (v->internal_count == LISTENERS_MAX)
 		return error_errno(err, ENOSPC, "listen on vsock port %u", port);
 	v->internal[v->internal_count++] = (struct internal_listener){ port, accepted, data };
-	return 0;
+	return accept_restored(v, port, err);
 }
 
 int virtio_vsock_connect(struct virtio_device *dev, uint32_t port, int fd, struct error *err)

@@ -23,7 +23,10 @@
 /* A guest connected to a port of the VMM's own: fd is the callback's. Called with the device's lock held. */
 typedef void vsock_accepted(void *data, int fd);
 
-/* The VMM listens on port itself, instead of a Unix socket. -ENOSPC where it does so on too many. Before the guest runs. */
+/*
+ * The VMM listens on port itself, instead of a Unix socket. -ENOSPC where it does so on too many. Before the guest runs. A guest that was
+ * connected to the port when it was saved is so again at once.
+ */
 int virtio_vsock_listen(struct virtio_device *dev, uint32_t port, vsock_accepted *accepted,
 			void *data, struct error *err);
 

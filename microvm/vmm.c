@@ -28,6 +28,7 @@ void vmm_config_init(struct vmm_config *config)
 		.file_server = -1,
 		.vsock_listener = -1,
 		.vsock_directory = -1,
+		.restore = -1,
 	};
 }
 
@@ -340,6 +341,18 @@ static int check_config(const struct vmm_config *config, struct error *err)
 	return 0;
 }
 
+/* That of a snapshot: read from its file, page by page, when the guest comes to it. */
+static int restore_memory(struct vmm *vmm, struct error *err)
+{
+	int r = snapshot_open(&vmm->snapshot, vmm->config.restore, err);
+
+	if (r == 0)
+		r = vmm_restore_vcpus(vmm, &vmm->snapshot, &vmm->saved_vcpus, err);
+	if (r == 0)
+		r = guest_memory_create_private(&vmm->memory, vmm->config.memory, err);
+	return r < 0 ? r : snapshot_map_memory(&vmm->snapshot, &vmm->memory, err);
+}
+
 static int make_hardware(struct vmm *vmm, struct error *err)
 {
 	int r = check_config(&vmm->config, err);
@@ -347,7 +360,9 @@ static int make_hardware(struct vmm *vmm, struct error *err)
 	if (r == 0)
 		r = vmm->config.kvm ? 0 : kvm_open(&vmm->kvm, err);
 	if (r == 0)
-		r = guest_memory_create(&vmm->memory, vmm->config.memory, err);
+		r = vmm->config.restore >= 0
+			    ? restore_memory(vmm, err)
+			    : guest_memory_create(&vmm->memory, vmm->config.memory, err);
 	if (r == 0)
 		r = kvm_create_vm(&vmm->kvm, &vmm->memory, err);
 	if (r == 0)
@@ -359,31 +374,38 @@ static int make_hardware(struct vmm *vmm, struct error *err)
 	return r;
 }
 
-/* What the threads of the vCPUs do not wait for. */
-static int fill(struct vmm *vmm, struct boot_state *boot, struct error *err)
+static int load_kernel(struct vmm *vmm, struct boot_state *boot, struct error *err)
 {
 	struct boot_config config = {
 		.kernel = vmm->config.kernel,
 		.initrd = vmm->config.initrd,
 		.cmdline = vmm->config.cmdline,
 	};
-	struct acpi_config acpi = { .cpus = vmm->config.cpus };
+	struct acpi_config acpi = { .cpus = vmm->config.cpus, .devices = vmm->device_count };
+	int r = boot_load(&vmm->memory, &config, boot, err);
+
+	if (r < 0)
+		return r;
+	close_fd(&vmm->config.kernel);
+	close_fd(&vmm->config.initrd);
+	if (getrandom(acpi.generation, sizeof(acpi.generation), 0) != sizeof(acpi.generation))
+		return error_errno(err, errno, "getrandom");
+	return acpi_write(&vmm->memory, &acpi, err);
+}
+
+/* What the threads of the vCPUs do not wait for. */
+static int fill(struct vmm *vmm, struct error *err)
+{
 	int r = add_serial(vmm, err);
 
 	if (r == 0)
 		r = add_devices(vmm, err);
 	if (r == 0)
 		r = add_links(vmm, err);
-	if (r == 0)
-		r = boot_load(&vmm->memory, &config, boot, err);
 	if (r < 0)
 		return r;
-	close_fd(&vmm->config.kernel);
-	close_fd(&vmm->config.initrd);
-	acpi.devices = vmm->device_count;
-	if (getrandom(acpi.generation, sizeof(acpi.generation), 0) != sizeof(acpi.generation))
-		return error_errno(err, errno, "getrandom");
-	return acpi_write(&vmm->memory, &acpi, err);
+	return vmm->saved_vcpus ? vmm_restore(vmm, &vmm->snapshot, err)
+				: load_kernel(vmm, &vmm->vcpus.boot, err);
 }
 
 static void close_config(struct vmm_config *config)
@@ -401,6 +423,7 @@ static void close_config(struct vmm_config *config)
 	close_fd(&config->file_server);
 	close_fd(&config->vsock_listener);
 	close_fd(&config->vsock_directory);
+	close_fd(&config->restore);
 }
 
 struct vmm *vmm_new(const struct vmm_config *config, struct error *err)
@@ -427,11 +450,12 @@ struct vmm *vmm_new(const struct vmm_config *config, struct error *err)
 	pthread_mutex_init(&vmm->lock, NULL);
 	r = make_hardware(vmm, &own);
 	if (r == 0) {
-		r = vcpus_start(&vmm->vcpus, config->cpus, &vmm->kvm, &vcpu_ops, vmm, &own);
+		r = vcpus_start(&vmm->vcpus, config->cpus, &vmm->kvm, &vcpu_ops, vmm,
+				vmm->saved_vcpus, &own);
 		vmm->has_vcpus = r == 0;
 	}
 	if (r == 0)
-		r = fill(vmm, &vmm->vcpus.boot, &own);
+		r = fill(vmm, &own);
 	if (r == 0)
 		return vmm;
 	if (err)
@@ -476,6 +500,8 @@ void vmm_free(struct vmm *vmm)
 		return;
 	if (vmm->has_vcpus)
 		vcpus_free(&vmm->vcpus);
+	free(vmm->saved_vcpus);
+	snapshot_close(&vmm->snapshot);
 	for (unsigned i = 0; i < vmm->device_count; i++)
 		virtio_free(vmm->devices[i]);
 	serial_free(&vmm->serial);

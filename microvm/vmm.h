@@ -26,6 +26,7 @@
 #include "microvm/layout.h"
 #include "microvm/loop.h"
 #include "microvm/serial.h"
+#include "microvm/snapshot.h"
 #include "microvm/vcpu.h"
 #include "microvm/virtio.h"
 
@@ -65,6 +66,11 @@ struct vmm_config {
 	bool vsock; /* virtio_vsock.h */
 	int vsock_listener, vsock_directory;
 	int serial; /* where what the guest writes to COM1 goes */
+	/*
+	 * A file of vmm_save()'s: the machine, which has the same processors, memory and devices, goes on from there, and kernel, initrd and
+	 * command line are not looked at.
+	 */
+	int restore;
 	struct vmm_hooks hooks;
 };
 
@@ -90,6 +96,8 @@ struct vmm {
 	unsigned device_count;
 	struct virtio_device *vsock, *balloon, *cards[VMM_CARDS_MAX]; /* among them */
 	bool paused;
+	struct snapshot snapshot; /* what it is restored from, until it is */
+	struct snapshot *saved_vcpus;
 	struct vcpus vcpus;
 	bool has_vcpus;
 	int signal_fd, end_fd;
@@ -115,6 +123,18 @@ void vmm_end(struct vmm *vmm, enum vmm_end_reason reason, int signal, const char
  */
 void vmm_pause(struct vmm *vmm);
 void vmm_resume(struct vmm *vmm);
+
+/*
+ * Writes the machine, which is paused, to an empty file (snapshot.h), from which any number can be made (struct vmm_config, restore).
+ * -EBUSY where something that cannot be saved is under way: a connection between guest and host other than to the monitor's own listeners, files
+ * that are in use; -ENOTSUP where a device cannot be saved. vmm_snapshot.c
+ */
+int vmm_save(struct vmm *vmm, int fd, struct error *err);
+
+/* Between vmm.c and vmm_snapshot.c: the machine's own record, which must be of the same machine; each vCPU's, to be freed; and the rest. */
+int vmm_restore_vcpus(const struct vmm *vmm, struct snapshot *s, struct snapshot **vcpus,
+		      struct error *err);
+int vmm_restore(struct vmm *vmm, struct snapshot *s, struct error *err);
 
 void vmm_free(struct vmm *vmm);
 

@@ -236,7 +236,6 @@ static int fill_create(const struct microvm_plan *plan, struct agent_create *cre
 		       struct error *err)
 {
 	const struct sandbox *sb = plan->sb;
-	struct timespec now;
 
 	*create = (struct agent_create){
 		.flags = (sb->no_new_keyring ? AGENT_NO_NEW_KEYRING : 0) |
@@ -247,9 +246,15 @@ static int fill_create(const struct microvm_plan *plan, struct agent_create *cre
 		create->size = session_terminal_size(plan->terminal);
 	if (getrandom(create->seed, sizeof(create->seed), 0) != sizeof(create->seed))
 		return error_errno(err, errno, "getrandom");
-	clock_gettime(CLOCK_REALTIME, &now);
-	create->time_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	return 0;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 /* Has hull-guest make the container; it says how that went. */
@@ -271,6 +276,8 @@ static int create_in_guest(struct microvm_plan *plan, struct error *err)
 	sock = microvm_connect(plan->dir, AGENT_PORT, MICROVM_BOOT_TIME, err);
 	if (sock < 0)
 		return sock == -ESRCH || sock == -EPIPE ? vmm_ended(sb, err) : sock;
+	plan->guest_is_up = true;
+	create.time_ns = now_ns(); /* it is not before the guest has booted that this is the time */
 	r = agent_sendv(sock, AGENT_CREATE, parts, ARRAY_SIZE(parts), err);
 	if (r == 0)
 		r = (int)agent_receive_answer(sock, NULL, NULL, AGENT_PAYLOAD_MAX, &sb->exec_failed,
@@ -344,6 +351,7 @@ static int microvm_create(struct sandbox *sb, const struct sandbox_hooks *hooks,
 {
 	struct microvm_plan plan = { .sb = sb,
 				     .hooks = hooks,
+				     .template = { -EBADF, -EBADF, -EBADF, "" },
 				     .program = -EBADF,
 				     .server_end = -EBADF,
 				     .bundle = -EBADF,
@@ -367,6 +375,7 @@ static int microvm_create(struct sandbox *sb, const struct sandbox_hooks *hooks,
 	if (r < 0)
 		spawn_discard(&sb->file_server);
 	net_devices_settle(sb, r < 0);
+	microvm_template_settle(&plan, plan.guest_is_up);
 	plan_close(&plan);
 	return r;
 }

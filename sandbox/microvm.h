@@ -7,6 +7,7 @@
  *	microvm_check.c		what a microVM cannot be asked for
  *	microvm_config.c	the configuration as the guest gets it; how large the machine is
  *	microvm_spawn.c		hull-vmm and its file server
+ *	microvm_template.c	machines that were booted before
  *	microvm_share.c		what the file server has
  *	microvm_client.c	requests to hull-guest and to hull-vmm
  *	microvm_exec.c		exec, and the process that stands for it on the host
@@ -42,6 +43,7 @@ struct microvm_machine {
 	const char *kernel;  /* path */
 	const char *initrd;  /* path; NULL: hull's own */
 	const char *cmdline; /* more of the kernel's parameters; "" */
+	bool may_share; /* it is hull's own kernel: a template may be made of the machine, or used */
 };
 
 int microvm_plan_machine(const struct oci_config *config, struct arena *arena,
@@ -74,6 +76,14 @@ int microvm_adjust_mount(struct oci_mount *mount, const char *name, struct arena
 
 /* ---- microvm_spawn.c ---------------------------------------------------------------------------------- */
 
+/* A booted machine in a file. -EBADF: none. */
+struct microvm_template {
+	int dir;
+	int saved;     /* from which the machine goes on */
+	int fresh;     /* empty, for the machine that boots; it has no name yet */
+	char name[80]; /* in dir */
+};
+
 struct microvm_plan {
 	struct sandbox *sb;
 	struct microvm_machine machine;
@@ -89,7 +99,9 @@ struct microvm_plan {
 	int netns;      /* the network namespace to join; -EBADF: it gets one of its own */
 	unsigned cards; /* network cards that the machine has */
 	const struct sandbox_hooks *hooks;
-	int program;    /* hull-vmm, from microvm_spawn() on */
+	struct microvm_template template;
+	bool guest_is_up; /* it has answered */
+	int program;      /* hull-vmm, from microvm_spawn() on */
 	int server_end; /* of the socket between hull-vmm and the file server, until that is started */
 };
 
@@ -114,6 +126,14 @@ struct own_cgroup microvm_own_cgroup(struct microvm_plan *plan);
  */
 int microvm_spawn(struct microvm_plan *plan, struct error *err);
 int microvm_spawn_file_server(struct microvm_plan *plan, struct error *err);
+
+/* ---- microvm_template.c ------------------------------------------------------------------------------- */
+
+/* Looks for a template of the plan's machine, with hull-vmm, kernel and initramfs as descriptors; else prepares that one is made. */
+void microvm_template_open(struct microvm_plan *plan, int kernel, int initrd);
+
+/* Keeps one that was made, or gives one up that was no good; closes all. */
+void microvm_template_settle(struct microvm_plan *plan, bool guest_is_up);
 
 /* ---- microvm_share.c ---------------------------------------------------------------------------------- */
 

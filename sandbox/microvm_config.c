@@ -25,9 +25,10 @@
 /* What the kernel says goes to the serial port, of which hull-vmm keeps the end for its messages; a panic ends the machine. */
 #define CMDLINE "console=ttyS0 quiet panic=-1 reboot=t"
 
-#define ANNOTATION_MEMORY "run.hull.vm.memory" /* MiB */
-#define ANNOTATION_CPUS   "run.hull.vm.cpus"
-#define ANNOTATION_KERNEL "run.hull.vm.kernel"
+#define ANNOTATION_MEMORY   "run.hull.vm.memory" /* MiB */
+#define ANNOTATION_CPUS     "run.hull.vm.cpus"
+#define ANNOTATION_KERNEL   "run.hull.vm.kernel"
+#define ANNOTATION_TEMPLATE "run.hull.vm.template"
 
 /* ---- the machine -------------------------------------------------------------------------------------- */
 
@@ -139,6 +140,7 @@ static int plan_kernel(const struct oci_config *config, struct arena *arena,
 			return r;
 		machine->kernel = arena_strdup(arena, path);
 	}
+	machine->may_share = !kernel && !oci_annotation(config, ANNOTATION_KERNEL);
 	if (!machine->initrd) {
 		r = libexec_path("guest.cpio.gz", path, sizeof(path), err);
 		if (r < 0)
@@ -150,6 +152,19 @@ static int plan_kernel(const struct oci_config *config, struct arena *arena,
 		       : error_errno(err, ENOMEM, "plan the microVM");
 }
 
+static int plan_template(const struct oci_config *config, struct microvm_machine *machine,
+			 struct error *err)
+{
+	const char *text = oci_annotation(config, ANNOTATION_TEMPLATE);
+
+	if (text && strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
+		return error_set(err, EINVAL, "/annotations/%s: `%s` is neither true nor false",
+				 ANNOTATION_TEMPLATE, text);
+	if (text && !strcmp(text, "false"))
+		machine->may_share = false;
+	return 0;
+}
+
 int microvm_plan_machine(const struct oci_config *config, struct arena *arena,
 			 struct microvm_machine *machine, struct error *err)
 {
@@ -157,7 +172,9 @@ int microvm_plan_machine(const struct oci_config *config, struct arena *arena,
 
 	if (r == 0)
 		r = plan_cpus(config, machine, err);
-	return r < 0 ? r : plan_kernel(config, arena, machine, err);
+	if (r == 0)
+		r = plan_kernel(config, arena, machine, err);
+	return r < 0 ? r : plan_template(config, machine, err);
 }
 
 /* ---- limits ------------------------------------------------------------------------------------------- */

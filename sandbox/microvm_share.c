@@ -19,6 +19,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#include "base/hash.h"
 #include "base/message.h"
 #include "base/path.h"
 #include "base/process.h"
@@ -252,11 +253,11 @@ struct change {
 /* What the names of all mounts on a destination begin with. (Another that by chance begins so, too, is only the same guest's.) */
 static void begin_name(const char *destination, char *name, size_t size)
 {
-	uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+	uint64_t hash = HASH_START;
 
 	for (const char *p = destination; *p; p++)
 		if (*p != '/' || (p[1] && p[1] != '/'))
-			hash = (hash ^ (unsigned char)*p) * 0x100000001b3u;
+			hash = hash_add(hash, p, 1);
 	snprintf(name, size, "a%016llx.", (unsigned long long)hash);
 }
 

@@ -208,10 +208,16 @@ static void build_command(const struct microvm_plan *plan, const struct vmm_fds 
 	const struct microvm_machine *m = &plan->machine;
 
 	add(c, "hull-vmm");
-	add_fd(c, "--kernel", fds->kernel, "");
-	add_fd(c, "--initrd", fds->initrd, "");
-	add(c, "--cmdline");
-	add(c, m->cmdline);
+	if (plan->template.saved >= 0) {
+		add_fd(c, "--restore", plan->template.saved, "");
+	} else {
+		add_fd(c, "--kernel", fds->kernel, "");
+		add_fd(c, "--initrd", fds->initrd, "");
+		add(c, "--cmdline");
+		add(c, m->cmdline);
+	}
+	if (plan->template.fresh >= 0)
+		add_fd(c, "--snapshot", plan->template.fresh, "");
 	add(c, "--cpus");
 	add(c, arena_printf(c->arena, "%u", m->cpus));
 	add(c, "--memory");
@@ -264,8 +270,16 @@ vmm_main(struct microvm_plan *plan, const struct vmm_fds *fds, bool in_cgroup)
 {
 	struct command c = { .arena = &plan->arena };
 	struct error err = { 0 };
-	const int kept[] = { fds->kernel,  fds->initrd, fds->files, fds->vsock,
-			     fds->control, plan->dir,   plan->sync };
+	bool boots = plan->template.saved < 0;
+	const int kept[] = { boots ? fds->kernel : -EBADF,
+			     boots ? fds->initrd : -EBADF,
+			     fds->files,
+			     fds->vsock,
+			     fds->control,
+			     plan->dir,
+			     plan->sync,
+			     plan->template.saved,
+			     plan->template.fresh };
 	int r;
 
 	/* Until it is told that it may live on. (The file server ends when nobody holds the other end of its socket.) */
@@ -344,6 +358,8 @@ int microvm_spawn(struct microvm_plan *plan, struct error *err)
 		r = fds.kernel = open_file(plan->machine.kernel, "kernel", err);
 	if (r >= 0)
 		r = fds.initrd = open_file(plan->machine.initrd, "initramfs", err);
+	if (r >= 0)
+		microvm_template_open(plan, fds.kernel, fds.initrd);
 	if (r >= 0)
 		r = fds.vsock = open_listener(plan->dir, "vsock.sock", SOCK_STREAM, err);
 	if (r >= 0)

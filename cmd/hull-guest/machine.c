@@ -100,7 +100,8 @@ static int add_random(const uint8_t *seed, size_t len, struct error *err)
 	if (len > sizeof(pool.bytes))
 		len = sizeof(pool.bytes);
 	memcpy(pool.info.buf, seed, len);
-	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0)
+	/* At once: the machine may be one of many that were restored from the same snapshot. */
+	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
 		return error_errno(err, errno, "seed the guest's random numbers");
 	return 0;
 }

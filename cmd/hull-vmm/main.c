@@ -159,7 +159,8 @@ static int run(struct program *p, struct vmm_ending *ending, struct error *err)
 	int r = 0;
 
 	if (p->options.workload)
-		r = workload_init(&p->workload, p->vmm, p->options.terminal, err);
+		r = workload_init(&p->workload, p->vmm, p->options.terminal,
+				  take_fd(&p->options.snapshot), err);
 	if (r == 0 && p->options.control >= 0)
 		r = control_open(&p->control, p->vmm, p->options.control, err);
 	if (r == 0)

@@ -27,6 +27,8 @@ enum {
 	OPTION_VSOCK,
 	OPTION_VSOCK_DIR,
 	OPTION_WORKLOAD,
+	OPTION_SNAPSHOT,
+	OPTION_RESTORE,
 	OPTION_CONTROL,
 	OPTION_SYNC,
 	OPTION_JAIL,
@@ -74,6 +76,12 @@ static const struct {
 	{ { "workload", required_argument, NULL, OPTION_WORKLOAD },
 	  "pipes|terminal",
 	  "hull-guest runs in the guest: standard streams, signals and the end are its container's" },
+	{ { "snapshot", required_argument, NULL, OPTION_SNAPSHOT },
+	  "fd:N",
+	  "an empty file for the machine as it is when hull-guest is up (with --workload)" },
+	{ { "restore", required_argument, NULL, OPTION_RESTORE },
+	  "PATH",
+	  "such a file: an equal machine goes on from there, without a kernel" },
 	{ { "control", required_argument, NULL, OPTION_CONTROL },
 	  "fd:N",
 	  "a listening SOCK_SEQPACKET socket for requests" },
@@ -289,6 +297,10 @@ static int take_option(struct options *options, int number, char *value, struct 
 		return options->terminal || !strcmp(value, "pipes")
 			       ? 0
 			       : error_set(err, EINVAL, "`%s`: must be pipes or terminal", value);
+	case OPTION_SNAPSHOT:
+		return take_inherited(value, &options->snapshot, err);
+	case OPTION_RESTORE:
+		return open_path(value, O_RDONLY, &config->restore, err);
 	case OPTION_JAIL:
 		return open_path(value, O_PATH | O_DIRECTORY, &options->jail, err);
 	case OPTION_NO_JAIL:
@@ -315,7 +327,7 @@ int options_parse(struct options *options, int argc, char **argv, struct error *
 	struct option all[ARRAY_SIZE(table) + 1] = { 0 };
 	int number, index, r = 0;
 
-	*options = (struct options){ .control = -1, .sync = -1, .jail = -1 };
+	*options = (struct options){ .control = -1, .sync = -1, .jail = -1, .snapshot = -1 };
 	vmm_config_init(&options->config);
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
 		all[i] = table[i].option;
@@ -333,7 +345,8 @@ int options_parse(struct options *options, int argc, char **argv, struct error *
 	}
 	if (r == 0 && optind < argc)
 		return error_set(err, EINVAL, "`%s` is no option", argv[optind]);
-	if (r == 0 && options->config.kernel < 0 && !options->help && !options->version)
+	if (r == 0 && options->config.kernel < 0 && options->config.restore < 0 && !options->help &&
+	    !options->version)
 		return error_set(err, EINVAL, "there is no kernel: --kernel PATH");
 	return r;
 }

@@ -11,6 +11,7 @@
 struct options {
 	struct vmm_config config;
 	int control, sync; /* sockets, or -1 */
+	int snapshot;      /* an empty file, or -1 */
 	int jail;          /* the jail's root directory, or -1: an empty one */
 	bool no_jail;
 	bool workload,

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 
+#include "base/log.h"
 #include "microvm/virtio_vsock.h"
 
 #define POWER_OFF_TIME 5 /* seconds */
@@ -27,11 +28,28 @@ static int connect_stream(void *data, uint32_t port, struct error *err)
 	return pair[1];
 }
 
+/*
+ * The guest has seen nothing of the workload yet: such a machine can become any other's. That it cannot be saved is no reason not to go
+ * on: whoever wants the file finds it empty.
+ */
+static void save(struct workload *w)
+{
+	struct error err = { 0 };
+
+	vmm_pause(w->vmm);
+	if (vmm_save(w->vmm, w->snapshot, &err) < 0)
+		log_debug("%s", err.text);
+	close_fd(&w->snapshot);
+	vmm_resume(w->vmm);
+}
+
 /* hull-guest listens: whoever waits at the socket is let in. */
 static void on_hello(void *data)
 {
 	struct workload *w = data;
 
+	if (w->snapshot >= 0)
+		save(w);
 	virtio_vsock_take_connections(w->vmm->vsock, true);
 }
 
@@ -74,19 +92,23 @@ static void on_connection(void *data, int fd)
 		vmm_end(w->vmm, VMM_END_CRASH, 0, err.text);
 }
 
-int workload_init(struct workload *workload, struct vmm *vmm, bool terminal, struct error *err)
+int workload_init(struct workload *workload, struct vmm *vmm, bool terminal, int snapshot,
+		  struct error *err)
 {
+	/* It had said hello when it was saved. */
+	bool restored = vmm->config.restore >= 0;
 	int r = 0;
 
 	*workload = (struct workload){
 		.vmm = vmm,
 		.status = -1,
+		.snapshot = snapshot,
 		.session = {
 			.loop = &vmm->loop,
 			.control = { .fd = -EBADF },
 			.stdio = { -EBADF, -EBADF, -EBADF },
 			.tty = terminal,
-			.wants_hello = true,
+			.wants_hello = !restored,
 			.connect = connect_stream,
 			.on_hello = on_hello,
 			.on_end = on_end,
@@ -105,13 +127,14 @@ int workload_init(struct workload *workload, struct vmm *vmm, bool terminal, str
 	if (r == 0)
 		r = virtio_vsock_listen(vmm->vsock, AGENT_PORT, on_connection, workload, err);
 	if (r == 0)
-		virtio_vsock_take_connections(vmm->vsock, false);
+		virtio_vsock_take_connections(vmm->vsock, restored);
 	return r;
 }
 
 void workload_free(struct workload *workload)
 {
 	session_end(&workload->session);
+	close_fd(&workload->snapshot);
 	if (workload->timer.events)
 		loop_watch(&workload->vmm->loop, &workload->timer, 0, NULL);
 	close_fd(&workload->timer.fd);

@@ -14,12 +14,17 @@ struct workload {
 	struct session session;
 	bool connected; /* hull-guest has made its main connection */
 	bool ended;
-	int status;               /* of the process, once it has ended; else -1 */
+	int snapshot; /* where the machine is saved once hull-guest is up; -1: nowhere */
+	int status;   /* of the process, once it has ended; else -1 */
 	struct loop_source timer; /* the time that the guest gets to switch itself off after that */
 };
 
-/* Prepares; with terminal, standard input is the secondary side of one. Before the guest runs; undone by workload_free(). */
-int workload_init(struct workload *workload, struct vmm *vmm, bool terminal, struct error *err);
+/*
+ * Prepares; with terminal, standard input is the secondary side of one. snapshot, which becomes the workload's: see there. Before the guest runs;
+ * undone by workload_free().
+ */
+int workload_init(struct workload *workload, struct vmm *vmm, bool terminal, int snapshot,
+		  struct error *err);
 void workload_free(struct workload *workload);
 
 /* A signal that hull-vmm got. */

@@ -258,6 +258,79 @@ setup()
 	[ "${lines[-1]}" -eq "$memory" ]
 }
 
+# Whether hull-vmm goes on from a template.
+is_restored()
+{
+	tr '\0' ' ' <"/proc/$(container_pid)/cmdline" | grep -q -- '--restore'
+}
+
+@test "a template: the first machine of a size makes it, the next ones go on from it, and are others" {
+	templates=/var/cache/hull/templates
+	size=$((300 + RANDOM % 500))
+	rm -f $templates/${size}m-*
+	update_config '.annotations["run.hull.vm.memory"] = $size' --arg size $size
+	start_sleeper
+	! is_restored || fail "there was a template before"
+	file=$(ls $templates/${size}m-*)
+	[ "$(stat -c '%a %u' "$file")" = "600 0" ]
+	[ "$(stat -c %a $templates)" = 700 ]
+	before=$(sha256sum "$file")
+	for _ in 1 2 3; do
+		h delete --force "$ID"
+		start_sleeper
+		is_restored
+		h exec "$ID" cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid >>"$TEST_DIR/ids"
+		h exec "$ID" sh -c 'head -c 32 /dev/urandom | sha256sum' >>"$TEST_DIR/ids"
+		now=$(h exec "$ID" date +%s)
+		[ $(($(date +%s) - now)) -le 5 ] || fail "the guest's clock is $(($(date +%s) - now)) seconds late"
+		h exec "$ID" sh -c 'for i in 1 2; do date; sleep 1; done'
+		# Files and memory of the workload's own, larger than what any request has.
+		h exec "$ID" sh -c 'head -c 3000000 /dev/urandom >/file && cp /file /copy && cmp /file /copy && mkdir /many &&
+			for i in $(seq 70); do echo $i >/many/$i; done && [ $(cat /many/* | wc -l) = 70 ] && rm -r /many /file /copy'
+	done
+	[ "$(sort -u "$TEST_DIR/ids" | wc -l)" -eq 9 ] || fail "$(cat "$TEST_DIR/ids")"
+	[ "$(sha256sum "$file")" = "$before" ]
+	h delete --force "$ID"
+	# Who does not want one neither uses nor makes one.
+	update_config '.annotations["run.hull.vm.template"] = "false"'
+	start_sleeper
+	! is_restored || fail "the template was used"
+	h delete --force "$ID"
+	update_config '.annotations["run.hull.vm.template"] = "perhaps"'
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_error '/annotations/run.hull.vm.template: .perhaps. is neither true nor false'
+	rm -f "$file"
+}
+
+@test "a template that is of no use is removed, and the next machine boots" {
+	templates=/var/cache/hull/templates
+	size=$((300 + RANDOM % 500))
+	rm -f $templates/${size}m-*
+	update_config '.annotations["run.hull.vm.memory"] = $size' --arg size $size
+	set_args echo hello
+	h run --bundle "$BUNDLE" "$ID"
+	file=$(ls $templates/${size}m-*)
+	for damage in 'truncate --size 8000 "$0"' 'truncate --size -5000 "$0"' 'printf "xxxx" | dd of="$0" bs=1 seek=4100 conv=notrunc status=none' ': >"$0"'; do
+		sh -c "$damage" "$file"
+		run h run --bundle "$BUNDLE" "$ID"
+		[ "$status" -ne 0 ]
+		expect_match 'snapshot'
+		expect_match 'was of no use, and is removed'
+		[ ! -e "$file" ]
+		expect_nothing_left
+		run h run --bundle "$BUNDLE" "$ID"
+		expect_status 0
+		expect_output hello
+		[ -e "$file" ]
+	done
+	# A workload that cannot start is no fault of the template's.
+	set_args /nothing
+	run h run --bundle "$BUNDLE" "$ID"
+	expect_status 127
+	[ -e "$file" ]
+	rm -f "$file"
+}
+
 @test "the jail: nobody, no capability, an empty root, filters in every thread" {
 	start_sleeper
 	pid=$(container_pid)
@@ -272,12 +345,38 @@ setup()
 		[ "$(readlink "/proc/$pid/ns/$ns")" != "$(readlink "/proc/self/ns/$ns")" ] || fail "$ns is the host's"
 	done
 	[ "$(ls "/proc/$pid/root")" = "$(printf 'control.sock\nvsock.sock')" ] || fail "$(ls "/proc/$pid/root")"
-	# Both processes, without the guest's memory.
-	total=0
+}
+
+# KiB that hull-vmm and file server hold together, without the guest's memory: a memfd, or around what is mapped of a template.
+resident()
+{
+	local p first rest at end total=0 ours
+
 	for p in $(cat "$(cgroup_of pids)/cgroup.procs"); do
-		total=$((total + $(awk '/^Rss(Anon|File)/ { n += $2 } END { print n }' "/proc/$p/status")))
+		end=0 ours=1
+		while read -r first rest; do
+			if [[ $first == *-* ]]; then
+				at=$((16#${first%-*}))
+				if [ $end = 0 ] && [[ $rest == */templates/* ]]; then end=$((at - at % 2097152 + ($1 << 20))); fi
+				ours=1
+				if [ $at -lt $end ] && [ $at -ge $((end - ($1 << 20))) ]; then ours=0; fi
+				if [ $end = 0 ] && [[ $rest == *"guest memory"* ]]; then ours=0; fi
+			elif [ "$first" = Rss: ] && [ $ours = 1 ]; then
+				total=$((total + ${rest%% *}))
+			fi
+		done <"/proc/$p/smaps"
 	done
-	[ "$total" -le 3072 ] || fail "$total KiB resident"
+	echo $total
+}
+
+@test "resident memory of both processes, without the guest's, is at most 3 MiB: of a machine that booted, and of one that did not" {
+	for template in false true; do
+		update_config '.annotations["run.hull.vm.template"] = $template' --arg template $template
+		start_sleeper
+		h exec "$ID" sh -c 'find / -xdev | wc -l; cat /bin/busybox >/tmp/copy'
+		[ "$(resident 576)" -le 3072 ] || fail "template $template: $(resident 576) KiB resident"
+		h delete --force "$ID"
+	done
 }
 
 @test "what a microVM cannot be is refused by name, and leaves nothing" {

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "base/message.h"
 #include "microvm/boot.h"
 #include "microvm/control.h"
+#include "microvm/snapshot.h"
 #include "microvm/vmm.h"
 
 static void need_kvm(void)
@@ -426,6 +428,181 @@ static void pause_misses_no_processor(void **state)
 	vmm_free(vmm);
 }
 
+/* ---- snapshots ---------------------------------------------------------------------------- */
+
+struct saving {
+	struct ticker ticker;
+	int fd;
+	int result;
+	struct error error;
+};
+
+static char last_digit(struct vmm *vmm)
+{
+	uint64_t at = vmm->serial.written;
+
+	/* It may be paused between a digit and the end of its line. */
+	do {
+		at--;
+	} while (vmm->serial.tail[at % SERIAL_TAIL] == '\n');
+	return vmm->serial.tail[at % SERIAL_TAIL];
+}
+
+static void save_and_end(struct loop_source *source, uint32_t events)
+{
+	struct saving *saving = (struct saving *)tick(source);
+
+	(void)events;
+	if (written(saving->ticker.vmm) < 100)
+		return;
+	vmm_pause(saving->ticker.vmm);
+	saving->result = vmm_save(saving->ticker.vmm, saving->fd, &saving->error);
+	vmm_end(saving->ticker.vmm, VMM_END_KILLED, 0, NULL);
+}
+
+static void end_when_written(struct loop_source *source, uint32_t events)
+{
+	struct ticker *t = tick(source);
+
+	(void)events;
+	if (written(t->vmm) >= 100)
+		vmm_end(t->vmm, VMM_END_KILLED, 0, NULL);
+}
+
+/* Saves a machine that counts, and returns the digit it was at. */
+static char save_counting(int fd)
+{
+	struct vmm_config config = make_config("b");
+	struct saving saving = { .fd = fd, .result = -1 };
+	struct vmm *vmm;
+	char digit;
+
+	config.cpus = 2; /* one of which waits for its start */
+	vmm = make_vmm(&config);
+	start_ticker(&saving.ticker, vmm, save_and_end);
+	saving.fd = fd;
+	assert_int_equal(run(vmm).reason, VMM_END_KILLED);
+	if (saving.result < 0)
+		fail_msg("%s", saving.error.text);
+	digit = last_digit(vmm);
+	stop_ticker(&saving.ticker);
+	vmm_free(vmm);
+	return digit;
+}
+
+static struct vmm_config make_restoring(int fd)
+{
+	struct vmm_config config = make_config(NULL);
+
+	close_fd(&config.kernel);
+	config.kernel = -1;
+	config.cpus = 2;
+	config.restore = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return config;
+}
+
+/* The restored one goes on with the next digit, or with the rest of the line; then nothing is left out. */
+static void assert_counts_on(int fd, char digit)
+{
+	struct vmm_config config = make_restoring(fd);
+	int output = memfd_create("output", MFD_CLOEXEC);
+	struct ticker ticker;
+	char text[100], *at;
+	struct vmm *vmm;
+
+	config.serial = fcntl(output, F_DUPFD_CLOEXEC, 0);
+	vmm = make_vmm(&config);
+	start_ticker(&ticker, vmm, end_when_written);
+	assert_int_equal(run(vmm).reason, VMM_END_KILLED);
+	stop_ticker(&ticker);
+	vmm_free(vmm);
+	assert_int_equal(pread(output, text, sizeof(text), 0), sizeof(text));
+	at = text[0] == '\n' ? text + 1 : text;
+	for (int i = 0; i < 40; i++, at += 2) {
+		digit = digit == '9' ? '0' : (char)(digit + 1);
+		assert_int_equal(at[0], digit);
+		assert_int_equal(at[1], '\n');
+	}
+	close(output);
+}
+
+static void a_snapshot_goes_on_any_number_of_times(void **state)
+{
+	int fd = memfd_create("snapshot", MFD_CLOEXEC);
+	struct stat before, after;
+	char digit;
+
+	(void)state;
+	need_kvm();
+	digit = save_counting(fd);
+	assert_int_equal(fstat(fd, &before), 0);
+	/* Only what was touched of 16 MiB. */
+	assert_in_range(before.st_size, 4096, 4 << 20);
+	for (int i = 0; i < 3; i++)
+		assert_counts_on(fd, digit);
+	/* None of them wrote to it. */
+	assert_int_equal(fstat(fd, &after), 0);
+	assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof(before.st_mtim));
+	close(fd);
+}
+
+static void assert_no_machine(struct vmm_config config, const char *why)
+{
+	struct error err = { 0 };
+
+	assert_null(vmm_new(&config, &err));
+	if (!strstr(err.text, why))
+		fail_msg("`%s` does not say `%s`", err.text, why);
+}
+
+static void what_is_no_snapshot_of_the_machine_is_refused(void **state)
+{
+	int fd = memfd_create("snapshot", MFD_CLOEXEC);
+	struct snapshot_header header, other;
+	struct vmm_config config;
+	struct stat st;
+	uint8_t byte;
+
+	(void)state;
+	need_kvm();
+	assert_no_machine(make_restoring(fd), "cut off");
+	save_counting(fd);
+	config = make_restoring(fd);
+	config.cpus = 3;
+	assert_no_machine(config, "2 processors and 16 MiB");
+	config = make_restoring(fd);
+	config.memory *= 2;
+	assert_no_machine(config, "2 processors and 16 MiB");
+	config = make_restoring(fd);
+	config.console_output = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+	assert_no_machine(config, "virtio-console");
+
+	assert_int_equal(pread(fd, &header, sizeof(header), 0), sizeof(header));
+	other = header;
+	other.version++;
+	assert_int_equal(pwrite(fd, &other, sizeof(other), 0), sizeof(other));
+	assert_no_machine(make_restoring(fd), "version 2");
+	other = header;
+	other.state_size = UINT64_MAX;
+	assert_int_equal(pwrite(fd, &other, sizeof(other), 0), sizeof(other));
+	assert_no_machine(make_restoring(fd), "larger than any");
+	other = header;
+	other.extents = SNAPSHOT_EXTENTS_MAX;
+	assert_int_equal(pwrite(fd, &other, sizeof(other), 0), sizeof(other));
+	assert_no_machine(make_restoring(fd), "");
+	/* Any record that is longer than there is. */
+	assert_int_equal(pwrite(fd, &header, sizeof(header), 0), sizeof(header));
+	byte = 0xff;
+	assert_int_equal(pwrite(fd, &byte, 1, GUEST_PAGE_SIZE + 7), 1);
+	assert_no_machine(make_restoring(fd), "record 1");
+	/* One that was never finished. */
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(ftruncate(fd, st.st_size), 0);
+	assert_no_machine(make_restoring(fd), "not a whole one");
+	close(fd);
+}
+
 /* ---- the control socket ------------------------------------------------------------------- */
 
 static uint32_t ask(int sock, uint32_t request, struct error *result)
@@ -543,6 +720,8 @@ int main(void)
 		cmocka_unit_test(signals_are_passed_on),
 		cmocka_unit_test(pause_stops_and_resume_goes_on),
 		cmocka_unit_test(pause_misses_no_processor),
+		cmocka_unit_test(a_snapshot_goes_on_any_number_of_times),
+		cmocka_unit_test(what_is_no_snapshot_of_the_machine_is_refused),
 		cmocka_unit_test(requests_come_by_the_control_socket),
 		cmocka_unit_test(the_start_is_told),
 	};

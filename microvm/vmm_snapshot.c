@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A whole machine, to and from a snapshot (snapshot.h). Saved are first the devices, then the vCPUs, then what the kernel has of the
+ * machine, and last its memory; restored are first memory (vmm.c) and vCPUs, then the interrupt controllers, which hand on to
+ * those what is pending, and last the devices, which may interrupt.
+ */
+#include <string.h>
+#include <sys/random.h>
+
+#include "microvm/snapshot.h"
+#include "microvm/vmm.h"
+
+struct saved_machine {
+	uint64_t memory; /* bytes */
+	uint64_t cpus;
+};
+
+/* Records in the order in which they are restored, which is not that in which they come to be. */
+static int save_state(struct vmm *vmm, struct snapshot *s, struct error *err)
+{
+	const struct saved_machine machine = { vmm->config.memory, vmm->config.cpus };
+	_cleanup_snapshot_ struct snapshot devices;
+	int r = 0;
+
+	snapshot_begin(&devices);
+	for (unsigned i = 0; r == 0 && i < vmm->device_count; i++)
+		r = virtio_save(vmm->devices[i], &devices, err);
+	snapshot_put(s, SNAPSHOT_MACHINE, &machine, sizeof(machine));
+	for (unsigned i = 0; r == 0 && i < vmm->vcpus.count; i++) {
+		size_t entered = snapshot_enter(s, SNAPSHOT_VCPU);
+
+		r = vcpu_save(&vmm->vcpus.items[i], s, err);
+		snapshot_leave(s, entered);
+	}
+	if (r < 0)
+		return r;
+	r = kvm_save(&vmm->kvm, s, err);
+	serial_save(&vmm->serial, s);
+	snapshot_append(s, &devices);
+	return r;
+}
+
+int vmm_save(struct vmm *vmm, int fd, struct error *err)
+{
+	_cleanup_snapshot_ struct snapshot s;
+	int r;
+
+	snapshot_begin(&s);
+	r = save_state(vmm, &s, err);
+	if (r == 0)
+		r = snapshot_finish(&s, &vmm->memory, fd, err);
+	return r < 0 ? error_wrap(err, "save the machine") : 0;
+}
+
+static int check_machine(const struct vmm *vmm, struct snapshot *s, struct error *err)
+{
+	struct saved_machine saved;
+	int r = snapshot_get(s, SNAPSHOT_MACHINE, &saved, sizeof(saved), err);
+
+	if (r == 0 && (saved.cpus != vmm->config.cpus || saved.memory != vmm->config.memory))
+		return error_set(err, EINVAL,
+				 "the snapshot is of a machine with %llu processors and %llu MiB",
+				 (unsigned long long)saved.cpus,
+				 (unsigned long long)saved.memory >> 20);
+	return r;
+}
+
+int vmm_restore_vcpus(const struct vmm *vmm, struct snapshot *s, struct snapshot **vcpus,
+		      struct error *err)
+{
+	int r = check_machine(vmm, s, err);
+
+	if (r < 0)
+		return r;
+	*vcpus = calloc(vmm->config.cpus, sizeof(**vcpus));
+	if (!*vcpus)
+		return error_errno(err, ENOMEM, "restore the machine");
+	for (unsigned i = 0; r == 0 && i < vmm->config.cpus; i++)
+		r = snapshot_get_part(s, SNAPSHOT_VCPU, &(*vcpus)[i], err);
+	return r;
+}
+
+/* The guest learns by this that it is not the only one (VMGenID). */
+static int renew_generation(const struct vmm *vmm, struct error *err)
+{
+	uint8_t generation[16];
+
+	if (getrandom(generation, sizeof(generation), 0) != sizeof(generation))
+		return error_errno(err, errno, "getrandom");
+	if (!guest_memory_write(&vmm->memory, LAYOUT_GENERATION, generation, sizeof(generation)))
+		return error_errno(err, EFAULT, "renew the machine's generation");
+	return 0;
+}
+
+int vmm_restore(struct vmm *vmm, struct snapshot *s, struct error *err)
+{
+	int r = renew_generation(vmm, err);
+
+	if (r == 0)
+		r = vcpus_await(&vmm->vcpus, err);
+	if (r == 0)
+		r = kvm_restore(&vmm->kvm, s, err);
+	if (r == 0)
+		r = serial_restore(&vmm->serial, s, err);
+	for (unsigned i = 0; r == 0 && i < vmm->device_count; i++)
+		r = virtio_restore(vmm->devices[i], s, err);
+	if (r == 0 && s->at != s->len)
+		r = error_set(err, EBADMSG, "the snapshot has more devices than the machine");
+	return r < 0 ? error_wrap(err, "restore the machine") : 0;
+}
