@@ -46,7 +46,7 @@ enum agent_type {
 
 	/* Requests; the answer is AGENT_OK or AGENT_ERROR unless it says otherwise. */
 	AGENT_CREATE =
-		32, /* struct agent_create, the configuration. Streams over the main connection. Or AGENT_EXEC_ERROR */
+		32, /* struct agent_create, the configuration, vm_mounts_list(). Streams over the main connection. Or AGENT_EXEC_ERROR */
 	AGENT_START, /* the network (vm_net_print()), may be empty. Or AGENT_EXEC_ERROR */
 	AGENT_EXEC, /* struct agent_exec, a process object, cgroups. Answers: AGENT_STREAMS, AGENT_STARTED, AGENT_EXITED, or an error */
 	AGENT_KILL, /* struct agent_kill */
@@ -54,7 +54,7 @@ enum agent_type {
 	AGENT_PS,     /* AGENT_DATA: a table for people */
 	AGENT_EVENTS, /* uint64_t, milliseconds. AGENT_DATA: an event as JSON, once (0) or again and again until the container ends: AGENT_OK */
 	AGENT_UPDATE, /* resources as JSON */
-	AGENT_MOUNT,  /* uint32_t: 1 add, 0 remove; then mounts as JSON */
+	AGENT_MOUNT,  /* struct agent_mount, mounts as JSON, vm_mounts_list() */
 
 	/* To a session: the main connection, or that of an AGENT_EXEC. No answer. */
 	AGENT_SIGNAL = 64, /* uint32_t: to its process */
@@ -83,7 +83,8 @@ struct agent_exited {
 struct agent_create {
 	uint64_t time_ns;       /* the host's CLOCK_REALTIME */
 	uint8_t seed[64];       /* for the guest's random pool */
-	uint32_t config_len;    /* config.json of the container, adjusted for the guest, follows */
+	uint32_t config_len;    /* config.json of the container, adjusted for the guest, follows; */
+	uint32_t mounts_len;    /* then the mounts below what is shared */
 	struct agent_size size; /* of the terminal; 0: not known */
 	uint32_t flags;
 	char id[256];
@@ -102,6 +103,12 @@ struct agent_exec {
 
 struct agent_kill {
 	uint32_t signal, all;
+};
+
+struct agent_mount {
+	uint32_t add;        /* 0: remove */
+	uint32_t json_len;   /* mounts follow; */
+	uint32_t mounts_len; /* then the mounts below what is shared for them */
 };
 
 /* Sends a frame of the payload's parts, whole. A peer that is gone is -EPIPE. */

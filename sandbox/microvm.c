@@ -43,6 +43,7 @@ static void plan_close(struct microvm_plan *plan)
 		rootfs_close(&plan->rootfs);
 	cgroup_close(&plan->cgroup);
 	strbuf_free(&plan->scope);
+	strbuf_free(&plan->mounts);
 	arena_free(&plan->arena);
 	close_fd(&plan->bundle);
 	close_fd(&plan->dir);
@@ -95,7 +96,7 @@ static int plan_rootfs(struct microvm_plan *plan, struct error *err)
 		return error_set(err, EPERM,
 				 "a microVM's files take root to share: run hull as root, or use "
 				 "--sandbox container");
-	return r;
+	return r < 0 ? r : microvm_list_mounts(plan, err);
 }
 
 static int make_dir(struct microvm_plan *plan, struct error *err)
@@ -264,7 +265,7 @@ static int create_in_guest(struct microvm_plan *plan, struct error *err)
 	_cleanup_close_ int sock = -EBADF;
 	struct sandbox *sb = plan->sb;
 	struct agent_create create;
-	struct iovec parts[2] = { { &create, sizeof(create) } };
+	struct iovec parts[3] = { { &create, sizeof(create) } };
 	int r = microvm_guest_config(sb->config, &plan->arena, &json, err);
 
 	if (r == 0)
@@ -272,7 +273,9 @@ static int create_in_guest(struct microvm_plan *plan, struct error *err)
 	if (r < 0)
 		return r;
 	create.config_len = (uint32_t)json.len;
+	create.mounts_len = (uint32_t)plan->mounts.len;
 	parts[1] = (struct iovec){ json.data, json.len };
+	parts[2] = (struct iovec){ plan->mounts.data, plan->mounts.len };
 	sock = microvm_connect(plan->dir, AGENT_PORT, MICROVM_BOOT_TIME, err);
 	if (sock < 0)
 		return sock == -ESRCH || sock == -EPIPE ? vmm_ended(sb, err) : sock;

@@ -92,6 +92,7 @@ struct microvm_plan {
 	struct strbuf scope;                   /* the request for a systemd scope */
 	const struct oci_resources *resources; /* of the cgroup */
 	struct rootfs rootfs;                  /* the detached trees that are shared */
+	struct strbuf mounts;                  /* what is mounted below them: vm_mounts_list() */
 	int bundle;
 	int dir;        /* vm/ in the state directory */
 	int terminal;   /* the secondary side of the workload's, if it has one */
@@ -142,6 +143,9 @@ void microvm_template_settle(struct microvm_plan *plan, bool guest_is_up);
  * are in hull-vmm's network namespace (a descriptor). What they mount in there is shared with the guest.
  */
 int microvm_run_hooks(const struct microvm_plan *plan, int netns, struct error *err);
+
+/* Lists in plan->mounts what is mounted below the trees of plan->rootfs. */
+int microvm_list_mounts(struct microvm_plan *plan, struct error *err);
 
 /* In the file server's process: makes its root directory, with nothing of the host's in it but what is shared, and enters it. */
 int microvm_make_tree(const struct microvm_plan *plan, struct error *err);

@@ -26,6 +26,7 @@
 #include "base/syscalls.h"
 #include "microvm/control.h"
 #include "namespaces/mount_options.h"
+#include "namespaces/vm_mounts.h"
 #include "sandbox/microvm.h"
 
 /* ---- the tree ----------------------------------------------------------------------------------------- */
@@ -119,6 +120,27 @@ static int share_mounts(const struct microvm_plan *plan, const struct tree *tree
 			return error_wrap(err, "/mounts/%zu", i);
 	}
 	return 0;
+}
+
+int microvm_list_mounts(struct microvm_plan *plan, struct error *err)
+{
+	const struct oci_mounts *mounts = &plan->sb->config->mounts;
+	_cleanup_free_ char *table = NULL;
+	int r = vm_mounts_read_table(&table, err);
+
+	if (r == 0)
+		r = vm_mounts_list(table, plan->rootfs.tree, AT_FDCWD, plan->rootfs.path, "root",
+				   &plan->mounts, err);
+	for (size_t i = 0; r == 0 && i < mounts->len; i++) {
+		char name[24];
+
+		if (plan->rootfs.sources[i] < 0)
+			continue;
+		microvm_share_name(i, name, sizeof(name));
+		r = vm_mounts_list(table, plan->rootfs.sources[i], plan->bundle,
+				   mounts->items[i].source, name, &plan->mounts, err);
+	}
+	return r;
 }
 
 /* Whether an earlier mount covers the place: what is missing there is made in that. */
@@ -383,25 +405,43 @@ static int in_file_server(const struct change *change, int pidfd, struct error *
 	return r;
 }
 
+/* below: what is mounted below those to add. */
 static int ask_guest(const struct sandbox *sb, const struct oci_mounts *mounts, bool add,
-		     struct error *err)
+		     const struct strbuf *below, struct error *err)
 {
 	_cleanup_strbuf_ struct strbuf json = { 0 };
-	uint32_t order = add;
-	struct iovec parts[2] = { { &order, sizeof(order) }, { 0 } };
+	struct agent_mount order = { .add = add, .mounts_len = (uint32_t)below->len };
+	struct iovec parts[3] = { { &order, sizeof(order) }, { 0 }, { below->data, below->len } };
 	int r = oci_mounts_print(mounts, &json, err);
 
+	order.json_len = (uint32_t)json.len;
 	parts[1] = (struct iovec){ json.data, json.len };
-	return r < 0 ? r : (int)microvm_request(sb, AGENT_MOUNT, parts, 2, NULL, 0, err);
+	return r < 0 ? r : (int)microvm_request(sb, AGENT_MOUNT, parts, 3, NULL, 0, err);
+}
+
+static int list_below(const struct change *change, struct strbuf *below, struct error *err)
+{
+	_cleanup_free_ char *table = NULL;
+	int r = vm_mounts_read_table(&table, err);
+
+	for (size_t i = 0; r == 0 && i < change->mounts->len; i++)
+		if (change->rootfs->sources[i] >= 0)
+			r = vm_mounts_list(table, change->rootfs->sources[i],
+					   change->rootfs->bundle, change->mounts->items[i].source,
+					   change->names[i], below, err);
+	return r;
 }
 
 /* Shares what is new, then has the guest mount it; if it cannot, nothing is shared. */
 static int add_mounts(struct sandbox *sb, struct change *change, struct arena *arena,
 		      struct oci_mounts *inside, int pidfd, struct error *err)
 {
+	_cleanup_strbuf_ struct strbuf below = { 0 };
 	struct error second = { 0 };
 	int r = make_names(change, err);
 
+	if (r == 0)
+		r = list_below(change, &below, err);
 	for (size_t i = 0; r == 0 && i < inside->len; i++)
 		if (change->rootfs->sources[i] >= 0)
 			r = microvm_adjust_mount(&inside->items[i], change->names[i], arena) < 0
@@ -410,7 +450,7 @@ static int add_mounts(struct sandbox *sb, struct change *change, struct arena *a
 	if (r == 0)
 		r = in_file_server(change, pidfd, err);
 	if (r == 0)
-		r = ask_guest(sb, inside, true, err);
+		r = ask_guest(sb, inside, true, &below, err);
 	if (r < 0) {
 		change->add = false;
 		in_file_server(change, pidfd, &second);
@@ -440,7 +480,7 @@ int microvm_mount(struct sandbox *sb, const struct oci_mounts *mounts, bool add,
 	if (r < 0)
 		return r;
 	if (!add) {
-		r = ask_guest(sb, mounts, false, err);
+		r = ask_guest(sb, mounts, false, &(struct strbuf){ 0 }, err);
 		return r < 0 ? r : in_file_server(&change, pidfd, err);
 	}
 	view.mounts = *mounts;

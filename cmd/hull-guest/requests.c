@@ -4,6 +4,7 @@
  * that it makes is made, entered, limited and watched here by the code that does so on a host.
  */
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -20,6 +21,7 @@
 #include "base/process.h"
 #include "cmd/hull-guest/guest.h"
 #include "namespaces/rootfs.h"
+#include "namespaces/vm_mounts.h"
 #include "namespaces/vm_net.h"
 #include "runtime/runtime.h"
 #include "runtime/systemd.h"
@@ -236,6 +238,20 @@ static int mount_shared(struct error *err)
 	return 0;
 }
 
+/* As the host has them: in a mount namespace of our own, so that they are gone when this request is served. */
+static int mount_below_shared(const char *list, size_t len, struct error *err)
+{
+	_cleanup_close_ int shared = -EBADF;
+
+	if (!len)
+		return 0;
+	if (unshare(CLONE_NEWNS) < 0)
+		return error_errno(err, errno, "make a mount namespace");
+	shared = open(GUEST_SHARED, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return shared < 0 ? error_errno(err, errno, "open `%s`", GUEST_SHARED)
+			  : vm_mounts_make(list, len, shared, err);
+}
+
 static int serve_create(struct request *request, struct error *err)
 {
 	struct guest *guest = request->guest;
@@ -252,13 +268,15 @@ static int serve_create(struct request *request, struct error *err)
 		return error_errno(err, EPROTO, "create");
 	memcpy(&create, request->payload, sizeof(create));
 	create.id[sizeof(create.id) - 1] = '\0';
-	if (create.config_len != request->len - sizeof(create))
+	if ((uint64_t)create.config_len + create.mounts_len != request->len - sizeof(create))
 		return error_errno(err, EPROTO, "create");
 	guest->id = create.id;
 	creation.flags = create.flags;
 	r = machine_take_identity(&create, err);
 	if (r == 0)
 		r = mount_shared(err);
+	if (r == 0)
+		r = mount_below_shared(json + create.config_len, create.mounts_len, err);
 	if (r == 0)
 		r = wants_terminal(json, create.config_len, &tty, err);
 	if (r < 0)
@@ -465,17 +483,24 @@ static int serve_update(struct request *request, struct error *err)
 
 static int serve_mount(struct request *request, struct error *err)
 {
+	const char *json = request->payload + sizeof(struct agent_mount);
 	_cleanup_close_ int list = -EBADF;
+	struct agent_mount order;
 	struct path_of_fd path;
-	uint32_t add;
+	int r;
 
-	if (request->len < sizeof(add))
+	if (request->len < sizeof(order))
 		return error_errno(err, EPROTO, "mounts");
-	memcpy(&add, request->payload, sizeof(add));
-	list = as_file(request->payload + sizeof(add), request->len - sizeof(add), &path, err);
+	memcpy(&order, request->payload, sizeof(order));
+	if ((uint64_t)order.json_len + order.mounts_len != request->len - sizeof(order))
+		return error_errno(err, EPROTO, "mounts");
+	r = mount_below_shared(json + order.json_len, order.mounts_len, err);
+	if (r < 0)
+		return r;
+	list = as_file(json, order.json_len, &path, err);
 	return list < 0 ? list
 			: runtime_mount(&request->guest->store, request->guest->id, path.s,
-					add != 0, err);
+					order.add != 0, err);
 }
 
 static int send_event(void *data, const struct strbuf *line, struct error *err)

@@ -82,7 +82,6 @@ lacks()
 
 # bats test_tags=quick
 @test "each recursive attribute reaches mounts below" {
-	container_only "what the host has mounted below a bind mount has the options of that"
 	make_tree
 	for option in rro rnosuid rnodev rnoexec rnoatime rnodiratime rnosymfollow rstrictatime rrelatime; do
 		add_mount '{"destination": "/'$option'", "source": "'"$TEST_DIR"'/tree", "options": ["rbind", "'$option'"]}'
@@ -100,7 +99,6 @@ lacks()
 }
 
 @test "each recursive attribute is taken from mounts below" {
-	container_only "what the host has mounted below a bind mount has the options of that"
 	make_tree ro,nosuid,nodev,noexec,noatime,nodiratime,nosymfollow
 	for option in rrw rsuid rdev rexec ratime rdiratime rsymfollow; do
 		add_mount '{"destination": "/'$option'", "source": "'"$TEST_DIR"'/tree", "options": ["rbind", "'$option'"]}'
@@ -117,7 +115,6 @@ lacks()
 }
 
 @test "norelatime and nostrictatime below leave those modes" {
-	container_only "what the host has mounted below a bind mount has the options of that"
 	make_tree strictatime
 	add_mount '{"destination": "/m", "source": "'"$TEST_DIR"'/tree", "options": ["rbind", "rnostrictatime"]}'
 	add_mount '{"destination": "/n", "source": "'"$TEST_DIR"'/tree", "options": ["rbind", "rnoatime", "rnorelatime"]}'
@@ -126,6 +123,36 @@ lacks()
 	expect_status 0
 	has "$(options_of /m/sub)" relatime
 	lacks "$(options_of /n/sub)" noatime
+}
+
+# bats test_tags=quick
+@test "what is mounted below is a mount with its own options, whatever its place is" {
+	make_tree nosuid
+	mkdir "$TEST_DIR/tree/a b" "$TEST_DIR/tree/sub/deep" "$TEST_DIR/tree/hidden"
+	touch "$TEST_DIR/tree/file" "$TEST_DIR/one"
+	mount -t tmpfs -o noexec blank "$TEST_DIR/tree/a b"
+	mount -t tmpfs -o nodev deep "$TEST_DIR/tree/sub/deep"
+	mkdir "$TEST_DIR/tree/hidden/below"
+	mount -t tmpfs -o noexec below "$TEST_DIR/tree/hidden/below"
+	mount -t tmpfs -o nodev over "$TEST_DIR/tree/hidden"
+	mount --bind "$TEST_DIR/one" "$TEST_DIR/tree/file"
+	mount -o remount,bind,ro "$TEST_DIR/tree/file"
+	add_mount '{"destination": "/all", "source": "'"$TEST_DIR"'/tree", "options": ["rbind", "suid"]}'
+	add_mount '{"destination": "/top", "source": "'"$TEST_DIR"'/tree", "options": ["bind"]}'
+	run_script 'cat /proc/self/mountinfo; echo x >/all/file || echo file: $?; touch /all/x && echo written'
+	umount -l "$TEST_DIR/tree" # all of it
+	expect_status 0
+	has "$(options_of '/all/a\\040b')" noexec
+	has "$(options_of /all/sub)" nosuid
+	lacks "$(options_of /all/sub)" nodev
+	has "$(options_of /all/sub/deep)" nodev
+	lacks "$(options_of /all)" nosuid
+	has "$(options_of /all/hidden)" nodev
+	has "$(options_of /all/file)" ro
+	has "$(options_of /top)" nosuid
+	[ -z "$(options_of /top/sub)" ]
+	expect_match '^file: 1$'
+	expect_match '^written$'
 }
 
 # bats test_tags=quick

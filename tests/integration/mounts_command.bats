@@ -56,6 +56,22 @@ allow_mounts()
 	expect_output 0
 }
 
+@test "what is mounted below a source comes along, with its options and the recursive ones, and goes" {
+	mkdir -p "$TEST_DIR/dir/sub"
+	mount -t tmpfs -o noexec sub "$TEST_DIR/dir/sub"
+	start_sleeper
+	list='[{"destination": "/new", "source": "'"$TEST_DIR"'/dir", "options": ["rbind", "rnosuid"]}]'
+	add "$list"
+	umount -l "$TEST_DIR/dir/sub"
+	expect_status 0
+	inside 'grep " /new/sub " /proc/self/mountinfo'
+	expect_match ' /new/sub rw,nosuid,noexec'
+	remove "$list"
+	expect_status 0
+	inside 'grep -c " /new" /proc/self/mountinfo'
+	expect_output 0
+}
+
 # bats test_tags=quick
 @test "a tmpfs is added from standard input, also to a container that is only created" {
 	set_args sh -c 'grep -c " /t .*size=1024k" /proc/self/mountinfo; ls /t'
