@@ -245,6 +245,7 @@ guards: all $(HELPERS) $(UNIT_TESTS) ## take each guard against an attack out of
 bench: all $(BENCHES) $(GUESTS) ## time hull beside crun, runc, QEMU and the kernel's own cost
 	@$(TEST_ENV) tests/bench/run.sh
 	@[ ! -w /dev/kvm ] || $(TEST_ENV) tests/bench/vmm_start.sh
+	@! { [ -w /dev/kvm ] && grep -qwE 'vmx|svm' /proc/cpuinfo; } || $(TEST_ENV) tests/bench/microvm_start.sh
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz

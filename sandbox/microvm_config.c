@@ -23,7 +23,7 @@
 #define CPUS_MAX   32
 
 /* What the kernel says goes to the serial port, of which hull-vmm keeps the end for its messages; a panic ends the machine. */
-#define CMDLINE "console=ttyS0 quiet panic=-1 reboot=t"
+#define CMDLINE "console=ttyS0 quiet panic=-1 reboot=t dummy.numdummies=0"
 
 #define ANNOTATION_MEMORY   "run.hull.vm.memory" /* MiB */
 #define ANNOTATION_CPUS     "run.hull.vm.cpus"

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Times `hull run --sandbox microvm` to the first line of a static program beside QEMU's microvm machine with the same kernel, memory and
 # processor, whose initramfs is that program, all in one run. hull does more of it: it shares the root file system, makes a container in
-# the guest, and cleans up. Needs a KVM that runs Linux, as the lab has. Asserts nothing.
+# the guest, and cleans up. "hull" goes on from a template, which its first round makes; "hull-boot" boots. Needs a KVM that runs
+# Linux, as the lab has. Asserts nothing.
 #
 # usage: tests/bench/microvm_start.sh [ROUNDS]      (default: 20)
 set -euo pipefail
@@ -33,7 +34,11 @@ cp "$build/bench/hello" "$work/bundle/rootfs/hello"
 jq --arg memory "$memory" '.process.terminal = false | .process.args = ["/hello"]
 	| .annotations["run.hull.vm.memory"] = $memory' "$work/bundle/config.json" >"$work/config.json"
 mv "$work/config.json" "$work/bundle/config.json"
+cp -r "$work/bundle" "$work/boot"
+jq '.annotations["run.hull.vm.template"] = "false"' "$work/bundle/config.json" >"$work/boot/config.json"
 commands=(hull "$hull" --root "$work/state" run --sandbox microvm --bundle "$work/bundle" bench)
+
+commands+=(-- hull-boot "$hull" --root "$work/state" run --sandbox microvm --bundle "$work/boot" bench)
 
 # Process 1 of QEMU's guest: the kernel opens its console for it, prints nothing else, and panics when it ends.
 cp "$build/bench/hello" "$work/initramfs/init"
