@@ -56,4 +56,10 @@ int process_wait(pid_t pid, int *wait_status);
 /* A descriptor of /proc, which is verified to be procfs. */
 int process_open_procfs(struct error *err);
 
+/*
+ * A procfs of the caller's pid namespace that shows processes only (subset=pid) and is mounted nowhere. In a user namespace the kernel
+ * makes one only where another can be seen whole.
+ */
+int process_mount_procfs(struct error *err);
+
 #endif

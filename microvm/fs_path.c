@@ -8,21 +8,10 @@
 #include <string.h>
 #include <sys/vfs.h>
 
+#include "base/process.h"
 #include "base/syscalls.h"
 
 #define OPENAT2_TRIES 64 /* it answers EAGAIN, or EXDEV, while someone moves what it found */
-
-static int mount_procfs(void)
-{
-	_cleanup_close_ int fs = fsopen("proc", FSOPEN_CLOEXEC);
-	int fd;
-
-	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "subset", "pid", 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return -errno;
-	fd = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-	return fd < 0 ? -errno : fd;
-}
 
 int fs_open_descriptors(int proc, struct error *err)
 {
@@ -31,7 +20,7 @@ int fs_open_descriptors(int proc, struct error *err)
 	int fd;
 
 	if (proc < 0) {
-		own = mount_procfs();
+		own = process_mount_procfs(NULL);
 		if (own < 0)
 			own = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		proc = own;

@@ -20,9 +20,10 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/process.h"
 #include "base/syscalls.h"
 
-#define NOBODY     65534
+#define NOBODY     65534U
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 
 static int limit(int resource, const char *name, rlim_t value, struct error *err)
@@ -86,12 +87,13 @@ static int enter_root(bool given, struct error *err)
 	return 0;
 }
 
+/* Whoever we are outside, in there we are nobody. */
 static int write_map(int proc, const char *name, unsigned id, struct error *err)
 {
 	char path[32], line[32];
 
 	snprintf(path, sizeof(path), "self/%s", name);
-	snprintf(line, sizeof(line), "%u %u 1", id, id);
+	snprintf(line, sizeof(line), "%u %u 1", NOBODY, id);
 	return file_write_existing(proc, path, line, err);
 }
 
@@ -108,7 +110,7 @@ static int become_nobody(struct error *err)
 {
 	if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
 	    setresuid(NOBODY, NOBODY, NOBODY) < 0)
-		return error_errno(err, errno, "jail: become user %d", NOBODY);
+		return error_errno(err, errno, "jail: become user %u", NOBODY);
 	/* Else the files by which the user namespace is set up would be root's. */
 	if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0)
 		return error_errno(err, errno, "jail: become dumpable");
@@ -149,12 +151,15 @@ static int close_behind(struct error *err)
 	return 0;
 }
 
-/* As an ordinary user: a user namespace is what gives the others. */
+/* As an ordinary user, or root of a user namespace, who is one: another user namespace is what gives the others. */
 static int unshare_as_user(int proc, int flags, struct error *err)
 {
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
 
+	/* Who started us may have given us one, in which we have privilege. */
+	if (unshare(flags) == 0)
+		return 0;
 	if (unshare(CLONE_NEWUSER | flags) < 0)
 		return error_errno(err, errno, "jail: make namespaces");
 	return write_maps(proc, uid, gid, err);
@@ -187,7 +192,7 @@ int jail_enter(int root, bool keep_network, unsigned descriptors, struct error *
 		r = error_errno(err, errno, "jail: enter the root directory");
 	if (r < 0)
 		return r;
-	if (geteuid() == 0) {
+	if (process_is_host_root()) {
 		r = unshare_as_root(root >= 0, proc, flags, err);
 	} else {
 		r = unshare_as_user(proc, flags, err);

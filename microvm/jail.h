@@ -18,8 +18,9 @@
 
 /*
  * Enters, with one thread: mount, ipc, uts and network namespaces of its own, the directory root (-1: an empty one) as root
- * directory, where we are root the user and group 65534, a user namespace, no capabilities, no new privileges, no core dumps,
- * not dumpable. What is not possible on this host is an error, except the user namespace, which many forbid.
+ * directory, no capabilities, no new privileges, no core dumps, not dumpable. Root of the host becomes user and group 65534, in a user
+ * namespace of its own; others stay who they are, in the user namespace that they have privilege in, or else in a new one. What is not
+ * possible on this host is an error, except root's user namespace, which many forbid.
  *
  * keep_network: the network namespace is the workload's already; whatever is in it, the filters let nobody make a socket for it.
  * descriptors: how many may be open in all (RLIMIT_NOFILE).

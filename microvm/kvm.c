@@ -37,8 +37,10 @@ static int open_device(struct error *err)
 	if (fd >= 0)
 		return fd;
 	if (errno == EACCES || errno == EPERM)
-		return error_errno(err, errno,
-				   "open `" DEVICE "` (root and the group kvm may, as a rule)");
+		return error_errno(
+			err, errno,
+			"open `" DEVICE
+			"` (root and the group kvm may, as a rule: have the user added to it)");
 	if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
 		return error_errno(err, errno,
 				   "open `" DEVICE

@@ -83,6 +83,13 @@ int rootfs_open(struct rootfs *rootfs, struct error *err)
 	return r < 0 ? r : open_sources(rootfs, err);
 }
 
+int rootfs_open_deferred(struct rootfs *rootfs, struct error *err)
+{
+	int r = open_root_tree(rootfs, err);
+
+	return r < 0 ? r : open_sources(rootfs, err);
+}
+
 void rootfs_close(struct rootfs *rootfs)
 {
 	size_t devices = rootfs->config->linux_ ? rootfs->config->linux_->devices.len : 0;
@@ -132,11 +139,8 @@ static int attach_root(struct rootfs *rootfs, struct error *err)
 {
 	int r = cut_propagation(err);
 
-	if (r == 0 && rootfs->deferred) {
-		r = open_root_tree(rootfs, err);
-		if (r == 0)
-			r = open_sources(rootfs, err);
-	}
+	if (r == 0 && rootfs->deferred)
+		r = rootfs_open_deferred(rootfs, err);
 	if (r < 0)
 		return r;
 	/* On top of its own directory, so that hooks find the container's mounts where its root is. */

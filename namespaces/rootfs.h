@@ -72,6 +72,9 @@ struct rootfs {
 int rootfs_open(struct rootfs *rootfs, struct error *err);
 void rootfs_close(struct rootfs *rootfs);
 
+/* Opens what was deferred, in a mount namespace of the caller's own, where it may. */
+int rootfs_open_deferred(struct rootfs *rootfs, struct error *err);
+
 /*
  * In the container's new mount namespace (and its other namespaces, umask 0): attaches the root, makes all mounts, devices,
  * links, masked and read-only paths. Afterwards rootfs->tree is the root, mounted but not yet entered.

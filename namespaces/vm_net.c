@@ -314,12 +314,11 @@ static int connect_all(struct vm_net *net, struct error *err)
 	return r;
 }
 
-int vm_net_connect(int netns, struct vm_net *net, struct error *err)
+static int connect_in(int netns, struct vm_net *net, struct error *err)
 {
 	_cleanup_close_ int own = netlink_own_namespace(err);
 	int r;
 
-	*net = (struct vm_net){ .count = 0 };
 	if (own < 0)
 		return own;
 	if (setns(netns, CLONE_NEWNET) < 0)
@@ -327,6 +326,15 @@ int vm_net_connect(int netns, struct vm_net *net, struct error *err)
 	r = connect_all(net, err);
 	if (setns(own, CLONE_NEWNET) < 0)
 		r = error_errno(err, errno, "return to our network namespace");
+	return r;
+}
+
+int vm_net_connect(int netns, struct vm_net *net, struct error *err)
+{
+	int r;
+
+	*net = (struct vm_net){ .count = 0 };
+	r = netns < 0 ? connect_all(net, err) : connect_in(netns, net, err);
 	return r < 0 ? error_wrap(err, "the microVM's network") : 0;
 }
 
@@ -338,7 +346,7 @@ int vm_net_count(int netns, struct error *err)
 
 	if (own < 0)
 		return own;
-	sock = netlink_open_in(netns, own, err);
+	sock = netns < 0 ? netlink_open(err) : netlink_open_in(netns, own, err);
 	if (sock < 0)
 		return sock;
 	r = read_interfaces(sock, &net, err);

@@ -40,13 +40,14 @@ struct vm_net {
 };
 
 /*
- * Wires up all Ethernet interfaces of netns (a descriptor). The caller must be single-threaded: it enters netns for a moment.
+ * Wires up all Ethernet interfaces of netns (a descriptor; -EBADF: of the caller's own). The caller must be single-threaded: it enters
+ * netns for a moment.
  * What it makes goes with the namespace, or with the taps. Undone by vm_net_free().
  */
 int vm_net_connect(int netns, struct vm_net *net, struct error *err);
 void vm_net_free(struct vm_net *net);
 
-/* How many interfaces would be wired up now, or a negative errno. */
+/* How many interfaces of netns (as above) would be wired up now, or a negative errno. */
 int vm_net_count(int netns, struct error *err);
 
 /* The hardware address by which the guest knows its i-th card until it has the interface's. */

@@ -25,8 +25,6 @@
 #include "base/remove.h"
 #include "base/syscalls.h"
 #include "microvm/control.h"
-#include "namespaces/plan.h"
-#include "namespaces/vm_net.h"
 #include "oci/json.h"
 #include "sandbox/container.h"
 #include "sandbox/net_devices.h"
@@ -54,33 +52,6 @@ static void plan_close(struct microvm_plan *plan)
 	close_fd(&plan->server_end);
 }
 
-/* hull-vmm is in the container's network namespace, which it cannot use: whoever looks for that by the process finds it. */
-static int plan_network(struct microvm_plan *plan, struct error *err)
-{
-	const struct oci_namespace *ns = oci_namespace_find(plan->sb->config, OCI_NS_NETWORK);
-	_cleanup_ns_plan_ struct ns_plan namespaces;
-	int count = ns_plan_open(&namespaces, plan->sb->config, err);
-
-	if (count < 0)
-		return count;
-	if (ns->path) {
-		plan->netns = take_fd(&namespaces.join_fds[OCI_NS_NETWORK]);
-		if (plan->netns < 0)
-			return error_set(err, ENOTSUP,
-					 "/linux/namespaces: a microVM cannot share the network "
-					 "namespace `%s`, in which we are ourselves: use another "
-					 "one, or --sandbox container",
-					 ns->path);
-		count = vm_net_count(plan->netns, err);
-	}
-	if (count < 0)
-		return count;
-	count += (int)plan->sb->config->linux_->net_devices.len;
-	/* One that is empty may still get an interface before the workload starts. */
-	plan->cards = count > 1 ? (unsigned)count : 1;
-	return 0;
-}
-
 static int plan_rootfs(struct microvm_plan *plan, struct error *err)
 {
 	int r;
@@ -92,11 +63,8 @@ static int plan_rootfs(struct microvm_plan *plan, struct error *err)
 	plan->rootfs.user_ns = -EBADF;
 	plan->rootfs.user_namespace = oci_namespace_find(plan->sb->config, OCI_NS_USER) != NULL;
 	r = rootfs_open(&plan->rootfs, err);
-	if (r == 0 && plan->rootfs.deferred)
-		return error_set(err, EPERM,
-				 "a microVM's files take root to share: run hull as root, or use "
-				 "--sandbox container");
-	return r < 0 ? r : microvm_list_mounts(plan, err);
+	/* What an ordinary user's file server opens itself, it alone knows. */
+	return r < 0 || plan->rootfs.deferred ? r : microvm_list_mounts(plan, err);
 }
 
 static int make_dir(struct microvm_plan *plan, struct error *err)
@@ -179,12 +147,18 @@ static int plan_open(struct microvm_plan *plan, const struct sandbox_io *io, str
 			err, ENOTSUP,
 			"--preserve-fds: a descriptor of the host's cannot be handed into a "
 			"microVM; use --sandbox container");
+	/* They are in hull-vmm's network namespace and the file server's mounts: no user but root may be in both. */
+	if (geteuid() != 0 && plan->hooks->wanted[SANDBOX_STAGE_CREATE_CONTAINER])
+		return error_set(
+			err, ENOTSUP,
+			"/hooks/createContainer: for a microVM they take root; use createRuntime "
+			"hooks, or --sandbox container");
 	plan->bundle = path_open_dir(sb->bundle, true, err);
 	if (plan->bundle < 0)
 		return plan->bundle;
 	r = microvm_plan_machine(sb->config, &plan->arena, &plan->machine, err);
 	if (r == 0)
-		r = plan_network(plan, err);
+		r = microvm_plan_network(plan, err);
 	if (r == 0)
 		r = make_cgroup(plan, err);
 	if (r == 0)
@@ -288,28 +262,6 @@ static int create_in_guest(struct microvm_plan *plan, struct error *err)
 	return r == -EPIPE ? vmm_ended(sb, err) : r;
 }
 
-int microvm_open_network(const struct sandbox *sb, struct error *err)
-{
-	char path[32];
-	int netns;
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", sb->pid);
-	netns = open(path, O_RDONLY | O_CLOEXEC);
-	return netns < 0 ? error_errno(err, errno, "open the container's network namespace")
-			 : netns;
-}
-
-/* They are hull-vmm's, and connected with the machine when the workload starts. */
-static int move_net_devices(struct sandbox *sb, struct error *err)
-{
-	_cleanup_close_ int proc = -EBADF;
-
-	if (!sb->config->linux_->net_devices.len)
-		return 0;
-	proc = process_open_procfs(err);
-	return proc < 0 ? proc : net_devices_move(sb, proc, err);
-}
-
 static int read_start_time(pid_t pid, uint64_t *start_time, struct error *err)
 {
 	struct process_stat st;
@@ -335,7 +287,7 @@ static int make_machine(struct microvm_plan *plan, const struct sandbox_hooks *h
 	if (r == 0)
 		r = microvm_await_done(sb->channel, &sb->pid, err);
 	if (r == 0)
-		r = move_net_devices(sb, err);
+		r = microvm_move_net_devices(sb, err);
 	if (r == 0 && hooks->wanted[SANDBOX_STAGE_CREATE_RUNTIME])
 		r = hooks->run(hooks->data, SANDBOX_STAGE_CREATE_RUNTIME, sb->pid, err);
 	if (r == 0 && hooks->wanted[SANDBOX_STAGE_CREATE_CONTAINER])
@@ -393,24 +345,6 @@ static int microvm_commit(struct sandbox *sb, struct error *err)
 
 /* ---- start -------------------------------------------------------------------------------------------- */
 
-/* Connects what is in the container's network namespace by now with the machine's cards. */
-static int connect_network(const struct sandbox *sb, struct strbuf *description, struct error *err)
-{
-	_cleanup_close_ int netns = microvm_open_network(sb, err);
-	struct vm_net net;
-	int r;
-
-	if (netns < 0)
-		return netns;
-	r = vm_net_connect(netns, &net, err);
-	for (uint32_t i = 0; r == 0 && i < net.count; i++)
-		r = (int)microvm_order(sb, CONTROL_NET, &i, sizeof(i), net.taps[i], NULL, 0, err);
-	if (r == 0 && net.count)
-		r = vm_net_print(&net, description, err);
-	vm_net_free(&net);
-	return r;
-}
-
 static int microvm_start(struct sandbox *sb, struct error *err)
 {
 	_cleanup_strbuf_ struct strbuf network = { 0 };
@@ -418,7 +352,7 @@ static int microvm_start(struct sandbox *sb, struct error *err)
 	int r = sb->channel >= 0 ? microvm_commit(sb, err) : 0;
 
 	if (r == 0)
-		r = connect_network(sb, &network, err);
+		r = microvm_connect_network(sb, &network, err);
 	if (r < 0)
 		return r;
 	sock = microvm_connect_agent(sb, err);
@@ -655,6 +589,16 @@ static int microvm_events(struct sandbox *sb, uint64_t interval_ms, bool once, s
 
 /* ---- the end ------------------------------------------------------------------------------------------ */
 
+static int kill_file_server(const struct sandbox *sb, struct error *err)
+{
+	_cleanup_close_ int server =
+		sb->file_server > 0 ? process_open(sb->file_server, sb->file_server_start, NULL)
+				    : -1;
+	int r = server < 0 ? 0 : process_kill(server, sb->file_server, err);
+
+	return server < 0 || r < 0 ? r : process_await_end(server, sb->file_server, err);
+}
+
 static int microvm_destroy(struct sandbox *sb, struct error *err)
 {
 	_cleanup_close_ int vmm = sb->pid > 0 ? process_open(sb->pid, sb->start_time, NULL) : -1;
@@ -667,9 +611,11 @@ static int microvm_destroy(struct sandbox *sb, struct error *err)
 	if (r == 0 && vmm >= 0)
 		r = process_await_end(vmm, sb->pid, err);
 	close_fd(&sb->channel);
-	/* The file server and processes that stand for execs are in it, too. */
+	/* The file server and processes that stand for execs are in it, too; they end with hull-vmm, unless the guest took them over. */
 	if (r == 0 && container_has_cgroup(sb))
 		r = container_destroy_cgroup(sb, true, err);
+	else if (r == 0)
+		r = kill_file_server(sb, err);
 	if (r == 0)
 		net_devices_return(sb);
 	return r < 0 ? r : path_remove_tree(sb->state_dir, MICROVM_DIR, err);

@@ -8,6 +8,8 @@
  *	microvm_config.c	the configuration as the guest gets it; how large the machine is
  *	microvm_spawn.c		hull-vmm and its file server
  *	microvm_template.c	machines that were booted before
+ *	microvm_user.c		what is otherwise for an ordinary user
+ *	microvm_net.c		the machine's network
  *	microvm_share.c		what the file server has
  *	microvm_client.c	requests to hull-guest and to hull-vmm
  *	microvm_exec.c		exec, and the process that stands for it on the host
@@ -112,9 +114,6 @@ struct microvm_plan {
  */
 int microvm_await_done(int channel, pid_t *pid, struct error *err);
 
-/* Opens the network namespace of hull-vmm. */
-int microvm_open_network(const struct sandbox *sb, struct error *err);
-
 /* Whether hull-vmm has paused the machine: then the guest answers nothing. 1, 0, or a negative errno. */
 int microvm_paused(struct sandbox *sb, struct error *err);
 
@@ -128,6 +127,12 @@ struct own_cgroup microvm_own_cgroup(struct microvm_plan *plan);
 int microvm_spawn(struct microvm_plan *plan, struct error *err);
 int microvm_spawn_file_server(struct microvm_plan *plan, struct error *err);
 
+/*
+ * Runs fn in a child of ours, which may enter namespaces that we could not leave again: its end is the child's. What it returns, and its
+ * error, are ours.
+ */
+int microvm_in_child(int (*fn)(void *data, struct error *err), void *data, struct error *err);
+
 /* ---- microvm_template.c ------------------------------------------------------------------------------- */
 
 /* Looks for a template of the plan's machine, with hull-vmm, kernel and initramfs as descriptors; else prepares that one is made. */
@@ -135,6 +140,48 @@ void microvm_template_open(struct microvm_plan *plan, int kernel, int initrd);
 
 /* Keeps one that was made, or gives one up that was no good; closes all. */
 void microvm_template_settle(struct microvm_plan *plan, bool guest_is_up);
+
+/* ---- microvm_user.c ----------------------------------------------------------------------------------- */
+
+/*
+ * An ordinary user has the two processes in user namespaces, which give them the other namespaces. In hull-vmm's the user is root, as in
+ * those of containers: so hooks find it. In the file server's each id is called what it is called outside, for the container's id
+ * mappings are made in the guest, which has to see the owners that these mean. There are those ids that the configuration maps, and
+ * the user's: over their files, and no others, it has privilege.
+ */
+struct microvm_ids {
+	struct oci_id_mappings uids, gids;
+};
+
+/* For hull-vmm; and, in the arena, for the file server, in which the user is root where the container has no user namespace. */
+struct microvm_ids microvm_vmm_ids(struct oci_id_mapping own[2]);
+int microvm_file_server_ids(const struct oci_config *config, struct microvm_ids *ids,
+			    struct arena *arena, struct error *err);
+
+/*
+ * A child of ours in the cgroup and in new namespaces (CLONE_NEW… flags), as cgroup_clone(). An ordinary user's is in a user namespace
+ * of its own besides, and returns when its ids are mapped. -1 and the error: there is none.
+ */
+pid_t microvm_clone(const struct microvm_plan *plan, unsigned long flags,
+		    const struct microvm_ids *ids, bool *in_cgroup, struct error *err);
+
+/* In such a child: keeps its privilege in there across execve(2); the program gives up what it has no use for. No-op for who is root. */
+int microvm_keep_privilege(struct error *err);
+
+/* ---- microvm_net.c ------------------------------------------------------------------------------------ */
+
+/* Opens the network namespace to join, and sees how many cards the machine needs. */
+int microvm_plan_network(struct microvm_plan *plan, struct error *err);
+
+/* Opens the network namespace of hull-vmm. */
+int microvm_open_network(const struct sandbox *sb, struct error *err);
+
+/* Moves linux.netDevices to it. */
+int microvm_move_net_devices(struct sandbox *sb, struct error *err);
+
+/* Connects what is in the container's network namespace by now with the machine's cards, and describes it for the guest. */
+int microvm_connect_network(const struct sandbox *sb, struct strbuf *description,
+			    struct error *err);
 
 /* ---- microvm_share.c ---------------------------------------------------------------------------------- */
 

@@ -266,6 +266,7 @@ int microvm_make_tree(const struct microvm_plan *plan, struct error *err)
 #define ADDED_NAME 48
 
 struct change {
+	int server; /* a pidfd */
 	const struct oci_mounts *mounts;
 	const struct rootfs *rootfs; /* with the sources of what is added */
 	char (*names)[ADDED_NAME];   /* of what is added; else empty */
@@ -362,13 +363,15 @@ static int unshare_mounts(const struct change *change, const struct tree *tree, 
 	return 0;
 }
 
-/* In a process of its own, which stays in the file server's mount namespace to its end. */
-static int change_tree(const struct change *change, int pidfd, struct error *err)
+/* For a child: it stays in the file server's mount namespace to its end. */
+static int change_tree(void *data, struct error *err)
 {
+	const int namespaces = CLONE_NEWNS | (geteuid() == 0 ? 0 : CLONE_NEWUSER);
 	struct mount_attr writable = { .attr_clr = MOUNT_ATTR_RDONLY };
+	const struct change *change = data;
 	struct tree tree;
 
-	if (setns(pidfd, CLONE_NEWNS) < 0)
+	if (setns(change->server, namespaces) < 0)
 		return error_errno(err, errno, "enter the file server's mount namespace");
 	tree.root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	/* Another mount of the same tmpfs, which only we have: for the file server it stays read-only. */
@@ -377,32 +380,6 @@ static int change_tree(const struct change *change, int pidfd, struct error *err
 	    mount_setattr(tree.writable, "", AT_EMPTY_PATH, &writable, sizeof(writable)) < 0)
 		return error_errno(err, errno, "open the file server's root");
 	return change->add ? share_added(change, &tree, err) : unshare_mounts(change, &tree, err);
-}
-
-static int in_file_server(const struct change *change, int pidfd, struct error *err)
-{
-	_cleanup_close_ int channel = -EBADF;
-	struct error said = { 0 };
-	int ends[2], r = message_pair(ends, err);
-	pid_t pid;
-
-	if (r < 0)
-		return r;
-	channel = ends[0];
-	pid = fork();
-	if (pid == 0) {
-		r = change_tree(change, pidfd, &said);
-		message_send(ends[1], r < 0 ? CONTROL_FAILED : CONTROL_DONE, &said, sizeof(said),
-			     NULL, 0, NULL);
-		_exit(0);
-	}
-	close(ends[1]);
-	if (pid < 0)
-		return error_errno(err, errno, "fork");
-	r = microvm_await_done(channel, &pid, err);
-	if (pid > 0)
-		process_wait(pid, &(int){ 0 });
-	return r;
 }
 
 /* below: what is mounted below those to add. */
@@ -434,7 +411,7 @@ static int list_below(const struct change *change, struct strbuf *below, struct 
 
 /* Shares what is new, then has the guest mount it; if it cannot, nothing is shared. */
 static int add_mounts(struct sandbox *sb, struct change *change, struct arena *arena,
-		      struct oci_mounts *inside, int pidfd, struct error *err)
+		      struct oci_mounts *inside, struct error *err)
 {
 	_cleanup_strbuf_ struct strbuf below = { 0 };
 	struct error second = { 0 };
@@ -448,12 +425,12 @@ static int add_mounts(struct sandbox *sb, struct change *change, struct arena *a
 				    ? error_errno(err, ENOMEM, "add the mounts")
 				    : 0;
 	if (r == 0)
-		r = in_file_server(change, pidfd, err);
+		r = microvm_in_child(change_tree, change, err);
 	if (r == 0)
 		r = ask_guest(sb, inside, true, &below, err);
 	if (r < 0) {
 		change->add = false;
-		in_file_server(change, pidfd, &second);
+		microvm_in_child(change_tree, change, &second);
 	}
 	return r;
 }
@@ -471,7 +448,7 @@ int microvm_mount(struct sandbox *sb, const struct oci_mounts *mounts, bool add,
 				 .user_ns = -EBADF,
 				 .user_namespace =
 					 oci_namespace_find(sb->config, OCI_NS_USER) != NULL };
-	struct change change = { .mounts = mounts, .rootfs = &rootfs, .add = add };
+	struct change change = { .server = pidfd, .mounts = mounts, .rootfs = &rootfs, .add = add };
 	struct oci_mounts inside = *mounts;
 	int r = bundle < 0 ? bundle : microvm_paused(sb, err);
 
@@ -481,7 +458,7 @@ int microvm_mount(struct sandbox *sb, const struct oci_mounts *mounts, bool add,
 		return r;
 	if (!add) {
 		r = ask_guest(sb, mounts, false, &(struct strbuf){ 0 }, err);
-		return r < 0 ? r : in_file_server(&change, pidfd, err);
+		return r < 0 ? r : microvm_in_child(change_tree, &change, err);
 	}
 	view.mounts = *mounts;
 	inside.items = arena_memdup(&arena, mounts->items, mounts->len * sizeof(*mounts->items));
@@ -490,7 +467,7 @@ int microvm_mount(struct sandbox *sb, const struct oci_mounts *mounts, bool add,
 		return error_errno(err, ENOMEM, "add the mounts");
 	r = rootfs_open_added(&rootfs, err);
 	if (r == 0)
-		r = add_mounts(sb, &change, &arena, &inside, pidfd, err);
+		r = add_mounts(sb, &change, &arena, &inside, err);
 	rootfs_close(&rootfs);
 	return r;
 }

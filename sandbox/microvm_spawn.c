@@ -4,6 +4,7 @@
  * a pid namespace of their own; what else confines them hull-vmm does itself once it has opened what it needs (microvm/jail.h).
  */
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <string.h>
@@ -114,27 +115,48 @@ static int open_null_streams(struct error *err)
 	return 0;
 }
 
+/*
+ * Files that only a supplementary group of the caller's may reach are not the container's. (Who maps no more than one group may not give
+ * them up.)
+ */
+static int give_up_groups(struct error *err)
+{
+	return setgroups(0, NULL) < 0 && errno != EPERM
+		       ? error_errno(err, errno, "give up supplementary groups")
+		       : 0;
+}
+
 /* netns: hull-vmm's, if there are createContainer hooks; else -1. */
 static void __attribute__((noreturn))
 file_server_main(struct microvm_plan *plan, int netns, bool in_cgroup)
 {
 	struct command c = { .arena = &plan->arena };
 	struct error err = { 0 };
-	const int kept[] = { plan->server_end };
+	int kept[] = { plan->server_end, -EBADF };
 	int r = begin_child(plan, in_cgroup, &err);
 
 	if (r == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		r = error_errno(&err, errno, "make the mounts private");
+	if (r == 0 && plan->rootfs.deferred)
+		r = rootfs_open_deferred(&plan->rootfs, &err);
 	if (r == 0 && netns >= 0)
 		r = microvm_run_hooks(plan, netns, &err);
 	if (r == 0)
 		r = open_null_streams(&err);
+	/* Before the tree is all there is: beside another procfs only a user namespace may have one. */
 	if (r == 0)
+		r = kept[1] = process_mount_procfs(&err);
+	if (r >= 0)
 		r = microvm_make_tree(plan, &err);
+	if (r == 0)
+		r = give_up_groups(&err);
+	if (r == 0)
+		r = microvm_keep_privilege(&err);
 	if (r == 0 && netns >= 0)
 		r = message_send(plan->sync, CONTROL_DONE, NULL, 0, NULL, 0, &err);
 	add(&c, "hull-vmm");
-	add_fd(&c, "--file-server", plan->server_end, "");
+	add_fd(&c, "--file-server", kept[0], "");
+	add_fd(&c, "--proc", kept[1], "");
 	if (r == 0)
 		r = keep_only(kept, ARRAY_SIZE(kept), &err);
 	if (r == 0 && c.failed)
@@ -146,16 +168,19 @@ file_server_main(struct microvm_plan *plan, int netns, bool in_cgroup)
 
 static int clone_file_server(struct microvm_plan *plan, int netns, struct error *err)
 {
+	struct microvm_ids ids;
 	bool in_cgroup;
+	int r = microvm_file_server_ids(plan->sb->config, &ids, &plan->arena, err);
 
-	plan->sb->file_server = cgroup_clone(&plan->cgroup,
-					     CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC |
-						     CLONE_NEWUTS | CLONE_NEWNET,
-					     &in_cgroup);
+	if (r < 0)
+		return r;
+	plan->sb->file_server = microvm_clone(
+		plan, CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET, &ids,
+		&in_cgroup, err);
 	if (plan->sb->file_server == 0)
 		file_server_main(plan, netns, in_cgroup);
 	close_fd(&plan->server_end);
-	return plan->sb->file_server < 0 ? error_errno(err, errno, "clone3 the file server") : 0;
+	return plan->sb->file_server < 0 ? error_wrap(err, "start the file server") : 0;
 }
 
 int microvm_spawn_file_server(struct microvm_plan *plan, struct error *err)
@@ -313,19 +338,47 @@ static int make_scope(struct microvm_plan *plan, struct error *err)
 static int spawn_both(struct microvm_plan *plan, const struct vmm_fds *fds, struct error *err)
 {
 	unsigned long network = plan->netns < 0 ? CLONE_NEWNET : 0;
+	struct oci_id_mapping own[2];
+	const struct microvm_ids ids = microvm_vmm_ids(own);
 	bool in_cgroup;
 	int r = 0;
 
-	plan->sb->pid = cgroup_clone(&plan->cgroup, CLONE_NEWPID | network, &in_cgroup);
+	plan->sb->pid = microvm_clone(plan, CLONE_NEWPID | network, &ids, &in_cgroup, err);
 	if (plan->sb->pid == 0)
 		vmm_main(plan, fds, in_cgroup);
 	if (plan->sb->pid < 0)
-		return error_errno(err, errno, "clone3 hull-vmm");
+		return error_wrap(err, "start hull-vmm");
 	if (plan->sb->scope)
 		r = make_scope(plan, err);
 	if (r < 0 || plan->hooks->wanted[SANDBOX_STAGE_CREATE_CONTAINER])
 		return r;
 	return clone_file_server(plan, -1, err);
+}
+
+int microvm_in_child(int (*fn)(void *data, struct error *err), void *data, struct error *err)
+{
+	_cleanup_close_ int channel = -EBADF;
+	struct error said = { 0 };
+	int ends[2], r = message_pair(ends, err);
+	pid_t pid;
+
+	if (r < 0)
+		return r;
+	channel = ends[0];
+	pid = fork();
+	if (pid == 0) {
+		r = fn(data, &said);
+		message_send(ends[1], r < 0 ? CONTROL_FAILED : CONTROL_DONE, &said, sizeof(said),
+			     NULL, 0, NULL);
+		_exit(0);
+	}
+	close(ends[1]);
+	if (pid < 0)
+		return error_errno(err, errno, "fork");
+	r = microvm_await_done(channel, &pid, err);
+	if (pid > 0)
+		process_wait(pid, &(int){ 0 });
+	return r;
 }
 
 static int open_file(const char *path, const char *what, struct error *err)

@@ -52,6 +52,12 @@ in_microvm()
 	[ "${HULL_SANDBOX:-}" = microvm ]
 }
 
+# An option of setpriv(1): the groups of an ordinary user, who may use KVM where that is what a test is about.
+user_groups()
+{
+	if in_microvm; then echo "--groups=$(stat -c %g /dev/kvm)"; else echo --clear-groups; fi
+}
+
 # Whether a controller can be used in the view that the test sees.
 has_controller()
 {

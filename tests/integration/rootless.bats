@@ -3,6 +3,8 @@
 # hull without root: by hand as an ordinary user, with one id and with many, with and without a delegated cgroup; as root
 # of a user namespace; and inside its own containers. Podman and buildah without root are in their own files.
 
+# modes: container microvm
+
 load helpers
 
 setup()
@@ -14,20 +16,27 @@ setup()
 	OWNER_ID=$(id -u "$OWNER" 2>/dev/null) || OWNER_ID=54321
 	[ -n "$OWNER" ] || OWNER_ID=54321
 	RUN=$TEST_DIR/run
-	mkdir "$RUN"
+	mkdir "$RUN" "$TEST_DIR/bin"
 	chmod 711 "$TEST_DIR"
-	cp "$HULL" "$TEST_DIR/hull"
-	HULL_COPY=$TEST_DIR/hull
+	cp "$HULL" "$TEST_DIR/bin/hull"
+	HULL_COPY=$TEST_DIR/bin/hull
+	# A container is in the host's network namespace; a machine has one of its own, and takes hull's other parts.
+	SHARED=network
+	if in_microvm; then
+		SHARED=none
+		[ -d "$HULL_TEST_WORK/libexec" ] || cp -a "$(dirname "$HULL")/../libexec" "$HULL_TEST_WORK"
+		ln -s "$HULL_TEST_WORK/libexec" "$TEST_DIR/libexec"
+	fi
 	# A host whose /proc hides processes from users has no containers of theirs: they get another one here.
 	OWN_PROC=()
 	! grep -q '^[^ ]* /proc .*hidepid=' /proc/mounts || mount_own_proc rw
 	as_user test -x "$HULL_COPY" || skip "an ordinary user cannot reach $TEST_DIR (tests/run makes a place where it can)"
-	update_config '.linux.namespaces += [{type: "user"}] | .linux.namespaces |= map(select(.type != "network"))
+	update_config '.linux.namespaces += [{type: "user"}] | .linux.namespaces |= map(select(.type != $shared))
 		| .linux.uidMappings = [{containerID: 0, hostID: $id, size: 1}] | .linux.gidMappings = .linux.uidMappings
 		| del(.linux.resources) | .mounts |= map(select(.type != "cgroup"))
 		| .mounts |= map(if .type == "devpts" then .options -= ["gid=5"] else . end)
 		| .mounts |= map(if .type == "sysfs" then {destination: "/sys", source: "/sys", type: "none",
-			options: ["rbind", "nosuid", "noexec", "nodev", "ro"]} else . end)' --argjson id "$OWNER_ID"
+			options: ["rbind", "nosuid", "noexec", "nodev", "ro"]} else . end)' --argjson id "$OWNER_ID" --arg shared "$SHARED"
 	chown -R "$OWNER_ID:$OWNER_ID" "$RUN" "$BUNDLE"
 }
 
@@ -47,7 +56,7 @@ mount_own_proc()
 # Runs a command as the user, with nothing of root's.
 as_user()
 {
-	without_bats "${OWN_PROC[@]}" setpriv --reuid "$OWNER_ID" --regid "$OWNER_ID" --clear-groups \
+	without_bats "${OWN_PROC[@]}" setpriv --reuid "$OWNER_ID" --regid "$OWNER_ID" "$(user_groups)" \
 		env -i PATH="$PATH" HOME="$TEST_DIR" XDG_RUNTIME_DIR="$RUN" HULL_TEST="$ID" "$@"
 }
 
@@ -73,10 +82,10 @@ as_delegated()
 {
 	setpriv --reuid "$OWNER_ID" --regid "$OWNER_ID" --init-groups env -i PATH="$PATH" HOME="$TEST_DIR" \
 		XDG_RUNTIME_DIR="/run/user/$OWNER_ID" systemd-run --user --wait --pipe --quiet --collect -p Delegate=yes \
-		-E HULL="$HULL_COPY" -E BUNDLE="$BUNDLE" -E ID="$ID" -E XDG_RUNTIME_DIR="$RUN" -E HULL_TEST="$ID" "$@" 3>&- 4>&-
+		-E HULL="$HULL_COPY" -E BUNDLE="$BUNDLE" -E ID="$ID" -E XDG_RUNTIME_DIR="$RUN" -E HULL_TEST="$ID" -E HULL_SANDBOX="${HULL_SANDBOX:-}" "$@" 3>&- 4>&-
 }
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "an ordinary user runs a container with one id, and without a cgroup where none is delegated" {
 	set_args sh -c 'id -u; cat /proc/self/uid_map; touch /file && stat -c %u /file; echo x >/dev/null && exit 3'
 	run u run --bundle "$BUNDLE" "$ID"
@@ -91,7 +100,12 @@ as_delegated()
 	expect_status 4
 	expect_output 0
 	run u pause "$ID"
-	expect_error 'no cgroup'
+	if in_microvm; then
+		[ "$(u state "$ID" | jq -r .status)" = paused ]
+		u resume "$ID"
+	else
+		expect_error 'no cgroup'
+	fi
 	run u ps --format json "$ID"
 	expect_status 0
 	u kill "$ID" KILL
@@ -100,11 +114,16 @@ as_delegated()
 	[ ! -e "$RUN/hull/$ID" ]
 }
 
-@test "a /proc that hides processes from users: an error that says so, and nothing left" {
-	set_args sleep 1000
+@test "a /proc that hides processes from users: an error that says so, where it hides one of ours, and nothing left" {
+	set_args sleep "$(in_microvm && echo 0 || echo 1000)"
 	mount_own_proc hidepid=invisible
 	run u run --bundle "$BUNDLE" "$ID"
-	expect_error 'hides process [0-9]+ from this user; .*hidepid'
+	# The processes of a machine are in user namespaces of the user's, who may look into them.
+	if in_microvm; then
+		expect_status 0
+	else
+		expect_error 'hides process [0-9]+ from this user; .*hidepid'
+	fi
 	[ ! -e "$RUN/hull/$ID" ]
 }
 
@@ -115,6 +134,7 @@ as_delegated()
 	[ ! -e "$RUN/hull/$ID" ]
 }
 
+# bats test_tags=microvm
 @test "newuidmap maps an ordinary user's other ids" {
 	require_cmd newuidmap newgidmap
 	[ -n "$OWNER" ] || skip "no ordinary user has ids to map"
@@ -138,6 +158,66 @@ as_delegated()
 	run as_user env PATH="$TEST_DIR" "$HULL_COPY" run --bundle "$BUNDLE" "$ID"
 	expect_error 'run newuidmap \(package uidmap\).*No such file'
 	[ ! -e "$RUN/hull/$ID" ]
+}
+
+only_microvm()
+{
+	in_microvm || skip "only microVMs have this"
+}
+
+# bats test_tags=microvm
+@test "an ordinary user's microVM has the files that the user may have, also where it has no user namespace" {
+	only_microvm
+	mkdir "$TEST_DIR/of-root" "$TEST_DIR/own"
+	echo content >"$TEST_DIR/of-root/secret"
+	chmod 600 "$TEST_DIR/of-root/secret"
+	chown "$OWNER_ID:$OWNER_ID" "$TEST_DIR/own"
+	update_config '.mounts += [{destination: "/of-root", source: $r, options: ["bind"]}, {destination: "/own", source: $o,
+			options: ["bind"]}] | .process.capabilities |= map_values(. + ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_MKNOD"])' \
+		--arg r "$TEST_DIR/of-root" --arg o "$TEST_DIR/own"
+	set_args sh -c 'id -u; cat /of-root/secret; touch /of-root/made; mknod /own/null c 1 3; touch /own/made; stat -c "%u %g" /own/made
+		chown 7 /own/made; chmod 600 /of-root/secret; stat -c "of %u" /of-root/secret'
+	for view in . '.linux.namespaces |= map(select(.type != "user")) | del(.linux.uidMappings, .linux.gidMappings)'; do
+		update_config "$view"
+		run u run --bundle "$BUNDLE" "$ID"
+		expect_status 0
+		expect_match '^0$'
+		expect_match '^0 0$'
+		expect_match '^of 65534$'
+		expect_no_match '^content$'
+		[ "$(ls "$TEST_DIR/of-root")" = secret ]
+		[ "$(stat -c '%n %u %F' "$TEST_DIR/own"/*)" = "$TEST_DIR/own/made $OWNER_ID regular empty file" ]
+		rm "$TEST_DIR/own/made"
+	done
+}
+
+# bats test_tags=microvm
+@test "an ordinary user's microVM: a hook gives it a network; what is mounted later; createContainer hooks are refused" {
+	only_microvm
+	require_cmd nsenter ip
+	cat >"$TEST_DIR/hook" <<-'HOOK'
+		#!/bin/sh
+		exec nsenter --preserve-credentials -U -n -t "$(jq .pid)" sh -ec 'ip link add eth7 type veth peer name other
+			ip address add 10.9.8.7/24 dev eth7; ip link set eth7 up'
+	HOOK
+	chmod 755 "$TEST_DIR/hook"
+	update_config '.hooks.createRuntime = [{path: $hook}]' --arg hook "$TEST_DIR/hook"
+	set_args sh -c "ip -o address show dev eth7; $SLEEPER"
+	u run --detach --bundle "$BUNDLE" "$ID" >"$OUT" 2>&1 </dev/null
+	wait_until 10 'grep -q ready "$OUT"'
+	grep -q 'inet 10.9.8.7/24' "$OUT"
+	echo '[{"destination": "/tmp", "type": "tmpfs", "source": "none"}]' >"$TEST_DIR/list"
+	u mounts add "$ID" "$TEST_DIR/list"
+	run u exec "$ID" grep -c ' /tmp tmpfs' /proc/mounts
+	expect_output 1
+	u mounts remove "$ID" "$TEST_DIR/list"
+	jq '.[0] |= (.source = "/bin" | .options = ["bind"])' "$TEST_DIR/list" >"$TEST_DIR/bind"
+	run u mounts add "$ID" "$TEST_DIR/bind"
+	expect_error 'only root can bind to a running container'
+	u delete --force "$ID"
+	update_config '.hooks = {createContainer: [{path: $hook}]}' --arg hook "$TEST_DIR/hook"
+	run u run --bundle "$BUNDLE" "$ID"
+	expect_error '/hooks/createContainer: for a microVM they take root'
 }
 
 # With a cgroup of its own a container can be paused, and its processes are known; it leaves nothing.
@@ -172,6 +252,7 @@ script_delegated()
 	expect_match '^all is well$'
 }
 
+# bats test_tags=microvm
 @test "in a delegated cgroup an ordinary user's container has one of its own: with many ids, by newuidmap" {
 	cgroup_is_v2 || skip "not a pure cgroup v2 host"
 	require_cmd newuidmap newgidmap
@@ -191,6 +272,16 @@ script_delegated()
 	require_controller memory
 	cat >"$TEST_DIR/script" <<-'SCRIPT'
 		set -e
+		# In force is that of a machine in the guest; its cgroup has room for the machine besides.
+		limit()
+		{
+			if [ "$HULL_SANDBOX" = microvm ]; then
+				[ "$(cat "/sys/fs/cgroup$1/memory.max")" = $((67108864 + (96 << 20))) ]
+				"$HULL" events --stats "$ID" | jq .data.memory.usage.limit
+			else
+				cat "/sys/fs/cgroup$1/memory.max"
+			fi
+		}
 		own=$(cut -d: -f3 /proc/self/cgroup)
 		jq '.linux.resources.memory.limit = 67108864' "$BUNDLE/config.json" >"$BUNDLE/limit.json"
 		# The path names a place below the caller's: an error, not another place.
@@ -199,15 +290,15 @@ script_delegated()
 		"$HULL" run --detach --bundle "$BUNDLE" --config "$BUNDLE/limit.json" "$ID" >/dev/null 2>&1 </dev/null
 		pid=$("$HULL" state "$ID" | jq .pid)
 		[ "$(cut -d: -f3 "/proc/$pid/cgroup")" = "${own%/*}/hull-$ID" ]
-		echo "beside $(cat "/sys/fs/cgroup${own%/*}/hull-$ID/memory.max")"
+		echo "beside $(limit "${own%/*}/hull-$ID")"
 		"$HULL" update --memory 32m "$ID"
-		echo "updated $(cat "/sys/fs/cgroup${own%/*}/hull-$ID/memory.max")"
+		echo "updated $(limit "${own%/*}/hull-$ID")"
 		"$HULL" delete --force "$ID"
 		[ ! -e "/sys/fs/cgroup${own%/*}/hull-$ID" ]
 		mkdir "/sys/fs/cgroup$own/leaf"
 		echo 0 >"/sys/fs/cgroup$own/leaf/cgroup.procs"
 		"$HULL" run --detach --bundle "$BUNDLE" --config "$BUNDLE/path.json" "$ID" >/dev/null 2>&1 </dev/null
-		echo "below $(cat "/sys/fs/cgroup$own/box-$ID/memory.max")"
+		echo "below $(limit "$own/box-$ID")"
 		"$HULL" delete --force "$ID"
 	SCRIPT
 	set_args sh -c "$SLEEPER"
@@ -219,7 +310,7 @@ script_delegated()
 	expect_match '^below 67108864$'
 }
 
-# bats test_tags=quick
+# bats test_tags=quick,microvm
 @test "root of a user namespace: state is the user's, devices are bound, no user namespace more is needed" {
 	require_cmd unshare
 	update_config '.linux.namespaces |= map(select(.type != "user")) | del(.linux.uidMappings, .linux.gidMappings)'
@@ -266,6 +357,7 @@ nest()
 	"$HULL" spec --bundle "$TEST_DIR/outer" 2>/dev/null || { mkdir "$TEST_DIR/outer"; "$HULL" spec --bundle "$TEST_DIR/outer"; }
 	cp "$TEST_DIR/outer/config.json" "$BUNDLE/config.json"
 	chown -R 0:0 "$BUNDLE"
+	! in_microvm || update_config '.annotations["run.hull.sandbox"] = "microvm"'
 	update_config '.process.terminal = false | .root.readonly = false | .process.env += ["HULL_TEST=" + env.ID]
 		| .linux.maskedPaths = [] | .linux.readonlyPaths = [] | del(.linux.seccomp)
 		| .process.noNewPrivileges = false | .process.capabilities |= map_values($caps)
