@@ -76,8 +76,8 @@ static struct vsock *vsock_of(struct virtio_device *dev)
 static struct vsock_connection *find(struct vsock *v, uint32_t guest_port, uint32_t host_port)
 {
 	for (struct vsock_connection *c = v->connections; c; c = c->next)
-		if (c->state != VSOCK_COMMAND && c->guest_port == guest_port &&
-		    c->host_port == host_port)
+		if (c->state != VSOCK_COMMAND && c->state != VSOCK_DRAINING &&
+		    c->guest_port == guest_port && c->host_port == host_port)
 			return c;
 	return NULL;
 }
@@ -89,7 +89,7 @@ static void watch(struct vsock *v, struct vsock_connection *c)
 	if (c->state == VSOCK_COMMAND ||
 	    (c->state == VSOCK_ESTABLISHED && !c->input_ended && !c->input_ready))
 		events |= EPOLLIN;
-	if (c->state == VSOCK_ESTABLISHED && vsock_backlog(c))
+	if ((c->state == VSOCK_ESTABLISHED || c->state == VSOCK_DRAINING) && vsock_backlog(c))
 		events |= EPOLLOUT;
 	if (c->source.fd >= 0 && c->source.events != events)
 		loop_watch(v->dev.loop, &c->source, events, NULL);
@@ -528,6 +528,22 @@ static void on_bytes(struct vsock *v, struct vsock_connection *c, const struct v
 	}
 }
 
+/*
+ * A guest that has closed a connection waits some seconds for the other side (eight, if it is Linux) before it ends it by itself. What
+ * it sent before is owed to a host's side that is slower than that.
+ */
+static void on_reset(struct vsock *v, struct vsock_connection *c)
+{
+	if (c->source.fd < 0 || vsock_flush(c) < 0 || !vsock_backlog(c)) {
+		forget(v, c);
+		return;
+	}
+	unlink_ready(v, c);
+	c->state = VSOCK_DRAINING;
+	c->pending = 0;
+	watch(v, c);
+}
+
 static void on_packet(struct vsock *v, const struct virtio_vsock_hdr *h,
 		      const struct virtq_chain *chain)
 {
@@ -550,9 +566,7 @@ static void on_packet(struct vsock *v, const struct virtio_vsock_hdr *h,
 			reset_connection(v, c);
 		break;
 	case VIRTIO_VSOCK_OP_RST:
-		if (c->source.fd >= 0)
-			vsock_flush(c);
-		forget(v, c);
+		on_reset(v, c);
 		return;
 	case VIRTIO_VSOCK_OP_SHUTDOWN:
 		on_shutdown(v, c, h->flags);
@@ -619,6 +633,9 @@ static void on_connection(struct loop_source *source, uint32_t events)
 		/* Removed while we waited for the lock. */
 	} else if (c->state == VSOCK_COMMAND) {
 		on_command(v, c);
+	} else if (c->state == VSOCK_DRAINING) {
+		if (vsock_flush(c) < 0 || !vsock_backlog(c))
+			forget(v, c);
 	} else if ((events & (EPOLLOUT | EPOLLERR)) && vsock_flush(c) < 0) {
 		host_gone(v, c);
 	} else {

@@ -401,6 +401,48 @@ static void credit_of_the_host(void **state)
 	close(sock);
 }
 
+/* The guest has sent, closed, and lost its patience, before the host's side reads: nothing is lost, and the ports can be used anew. */
+static void what_was_sent_before_a_reset_arrives(void **state)
+{
+	static char data[32768];
+	struct guest *g = *state;
+	struct virtio_vsock_hdr h;
+	uint32_t port, sent = 0;
+	int sock = begin(g, &port);
+	size_t got = 0;
+	ssize_t n;
+
+	for (unsigned i = 0; i < sizeof(data); i++)
+		data[i] = (char)(i * 7);
+	/* As much as is allowed without asking, of which the socket takes only a part. */
+	for (uint64_t heap = g->d.heap; sent < VSOCK_BUFFER; sent += sizeof(data)) {
+		say(g, packet(VIRTIO_VSOCK_OP_RW, 5, port, sizeof(data)), data);
+		g->d.heap = heap;
+	}
+	h = packet(VIRTIO_VSOCK_OP_SHUTDOWN, 5, port, 0);
+	h.flags = VIRTIO_VSOCK_SHUTDOWN_SEND | VIRTIO_VSOCK_SHUTDOWN_RCV;
+	say(g, h, NULL);
+	say(g, packet(VIRTIO_VSOCK_OP_RST, 5, port, 0), NULL);
+	while (hear(g, &h, NULL))
+		assert_int_equal(h.op, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+	/* It is no connection of the guest's any more. */
+	say(g, packet(VIRTIO_VSOCK_OP_CREDIT_REQUEST, 5, port, 0), NULL);
+	expect(g, VIRTIO_VSOCK_OP_RST);
+	while ((n = recv(sock, data, sizeof(data), MSG_DONTWAIT)) != 0) {
+		if (n < 0) {
+			assert_int_equal(errno, EAGAIN);
+			driver_run(&g->d);
+			continue;
+		}
+		for (ssize_t i = 0; i < n; i++)
+			assert_int_equal(data[i], (char)((got + (size_t)i) % sizeof(data) * 7));
+		got += (size_t)n;
+	}
+	assert_int_equal(got, sent);
+	expect_silence(g);
+	close(sock);
+}
+
 /* More than it was told it may is the end of the connection, not of the device. */
 static void a_guest_that_sends_too_much(void **state)
 {
@@ -546,6 +588,7 @@ int main(void)
 		TEST(the_vmm_connects),
 		TEST(credit_of_the_guest),
 		TEST(credit_of_the_host),
+		TEST(what_was_sent_before_a_reset_arrives),
 		TEST(a_guest_that_sends_too_much),
 		TEST(others_packets_are_dropped),
 		TEST(packets_that_lie_break_the_device),
