@@ -49,8 +49,8 @@ void serial_write(struct serial *serial, unsigned reg, uint8_t value);
 
 struct snapshot;
 /* Its registers, while no vCPU runs. What the guest wrote before is not told again. */
-void serial_save(struct serial *serial, struct snapshot *s);
-int serial_restore(struct serial *serial, struct snapshot *s, struct error *err);
+void serial_save(struct serial *s, struct snapshot *snapshot);
+int serial_restore(struct serial *s, struct snapshot *snapshot, struct error *err);
 
 /* Writes what is queued, until the reader takes nothing for a second. The loop does not run any more. */
 void serial_flush(struct serial *serial);

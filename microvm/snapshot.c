@@ -311,28 +311,36 @@ static int check_length(int fd, const struct snapshot_extent *items, uint32_t co
 	return 0;
 }
 
-int snapshot_map_memory(const struct snapshot *s, const struct guest_memory *memory,
-			struct error *err)
+static int map_extents(const struct snapshot *s, const struct guest_memory *memory,
+		       struct snapshot_extent *items, struct error *err)
 {
-	size_t size = s->header.extents * sizeof(struct snapshot_extent);
-	_cleanup_free_ struct snapshot_extent *items = malloc(size ? size : 1);
+	size_t size = s->header.extents * sizeof(*items);
 	uint64_t list = STATE_START + s->header.state_size, at = page_after(list + size);
-	int r;
+	int r = read_at(s->fd, items, size, list, err);
 
-	if (!items)
-		return error_errno(err, ENOMEM, "read the snapshot");
-	if (memory->size != s->header.memory_size)
-		return error_set(err, EINVAL,
-				 "the snapshot is of a machine with %llu MiB of memory, not %llu",
-				 (unsigned long long)s->header.memory_size >> 20,
-				 (unsigned long long)memory->size >> 20);
-	r = read_at(s->fd, items, size, list, err);
 	if (r == 0)
 		r = check_length(s->fd, items, s->header.extents, at, err);
 	for (uint32_t i = 0; r == 0 && i < s->header.extents; i++) {
 		r = guest_memory_map(memory, items[i].gpa, s->fd, at, items[i].len, err);
 		at += items[i].len;
 	}
+	return r;
+}
+
+int snapshot_map_memory(const struct snapshot *s, const struct guest_memory *memory,
+			struct error *err)
+{
+	struct snapshot_extent *items;
+	int r;
+
+	if (memory->size != s->header.memory_size)
+		return error_set(err, EINVAL,
+				 "the snapshot is of a machine with %llu MiB of memory, not %llu",
+				 (unsigned long long)s->header.memory_size >> 20,
+				 (unsigned long long)memory->size >> 20);
+	items = calloc(s->header.extents + 1U, sizeof(*items));
+	r = items ? map_extents(s, memory, items, err) : error_errno(err, ENOMEM, "list the pages");
+	free(items);
 	return r < 0 ? error_wrap(err, "the snapshot's memory") : 0;
 }
 

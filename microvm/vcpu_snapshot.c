@@ -69,7 +69,7 @@ static int list_msrs(const struct vcpu *vcpu, struct msrs *msrs, struct error *e
 	struct {
 		struct kvm_msr_list header;
 		uint32_t indices[MSRS_MAX];
-	} list = { .header = { .nmsrs = MSRS_MAX } };
+	} list = { .header = { .nmsrs = MSRS_MAX }, .indices = { 0 } };
 
 	if (ioctl(vcpu->all->kvm->dev, KVM_GET_MSR_INDEX_LIST, &list) < 0)
 		return failed(err, "KVM_GET_MSR_INDEX_LIST");
@@ -82,7 +82,7 @@ static int list_msrs(const struct vcpu *vcpu, struct msrs *msrs, struct error *e
 /* Reads as far as possible, leaves out what cannot be read, and goes on after that. */
 static int read_msrs(const struct vcpu *vcpu, struct msrs *msrs, struct error *err)
 {
-	struct msrs some;
+	struct msrs some = { 0 };
 	uint32_t all = msrs->header.nmsrs, kept = 0;
 
 	for (uint32_t at = 0; at < all;) {
@@ -106,7 +106,7 @@ int vcpu_save(const struct vcpu *vcpu, struct snapshot *s, struct error *err)
 {
 	struct cpuid cpuid = { .header = { .nent = CPUID_ENTRIES_MAX } };
 	struct registers registers = { 0 };
-	struct msrs msrs;
+	struct msrs msrs = { 0 };
 	int r = read_registers(vcpu, &registers, err);
 
 	if (r == 0)
@@ -194,7 +194,7 @@ static bool has_value(const struct vcpu *vcpu, const struct kvm_msr_entry *entry
 static int write_msrs(const struct vcpu *vcpu, const struct kvm_msr_entry *entries, uint32_t count,
 		      struct error *err)
 {
-	struct msrs some;
+	struct msrs some = { 0 };
 
 	for (uint32_t at = 0; at < count;) {
 		uint32_t left = count - at;

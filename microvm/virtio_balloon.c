@@ -273,7 +273,9 @@ static int restore(struct virtio_device *dev, struct snapshot *s, struct error *
 	balloon->stats.actual = saved.actual;
 	balloon->poison = saved.poison;
 	balloon->held = saved.held;
-	balloon->holds = saved.holds && dev->queues[STATS].enabled;
+	/* What was not taken cannot be held. */
+	balloon->holds =
+		saved.holds && dev->queues[STATS].next_avail != dev->queues[STATS].next_used;
 	return 0;
 }
 

@@ -110,6 +110,8 @@ static int restore_queue(struct virtio_device *dev, unsigned i, const struct sav
 			 err);
 	if (r < 0)
 		return r;
+	if ((uint16_t)(saved->next_avail - saved->next_used) > q->size)
+		return error_set(err, EBADMSG, "a queue with more requests than it has entries");
 	q->next_avail = saved->next_avail;
 	q->next_used = saved->next_used;
 	q->signalled_used = saved->signalled_used;

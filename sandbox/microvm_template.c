@@ -31,16 +31,14 @@
 static uint64_t add_file(uint64_t hash, int fd)
 {
 	struct stat st = { 0 };
-	uint64_t facts[6];
+	char facts[160];
 
 	fstat(fd, &st);
-	facts[0] = st.st_dev;
-	facts[1] = st.st_ino;
-	facts[2] = (uint64_t)st.st_size;
-	facts[3] = (uint64_t)st.st_mtim.tv_sec;
-	facts[4] = (uint64_t)st.st_mtim.tv_nsec;
-	facts[5] = (uint64_t)st.st_ctim.tv_sec;
-	return hash_add(hash, facts, sizeof(facts));
+	snprintf(facts, sizeof(facts), "%llu %llu %llu %lld.%09ld %lld",
+		 (unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
+		 (unsigned long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+		 (long long)st.st_ctim.tv_sec);
+	return hash_add(hash, facts, strlen(facts));
 }
 
 /* What programs of the guest may have made of it: features, not what differs from core to core. */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "microvm/snapshot.h"
 #include "microvm/virtio_balloon.h"
 #include "microvm/virtio_mmio.h"
 
@@ -386,11 +387,53 @@ static void run(unsigned steps)
 	check_queues();
 }
 
+/* ---- snapshots ------------------------------------------------------------------------------- */
+
+static void begin_device(void)
+{
+	fuzz.dev = make_device();
+	if (!fuzz.dev || virtio_mmio_start(fuzz.dev, NULL) < 0)
+		abort();
+}
+
+static void end_device(void)
+{
+	set_register(VIRTIO_MMIO_STATUS, 0);
+	virtio_free(fuzz.dev);
+	close_fd(&fuzz.peer);
+}
+
+/* A device that takes over from this one, by a snapshot in which some bytes are others. False: it does not. */
+static bool hand_over(void)
+{
+	struct snapshot s;
+	bool taken = true;
+	int r;
+
+	snapshot_begin(&s);
+	r = virtio_save(fuzz.dev, &s, NULL);
+	if (r == 0 && s.failed)
+		abort();
+	for (unsigned n = r == 0 ? take8() % 8 : 0; n; n--) {
+		size_t at = (take8() | (size_t)take8() << 8) % s.len;
+
+		s.data[at] = take8();
+	}
+	if (r == 0) {
+		end_device();
+		begin_device();
+		taken = virtio_restore(fuzz.dev, &s, NULL) == 0;
+	}
+	snapshot_close(&s);
+	return taken;
+}
+
 /* ---- one input ------------------------------------------------------------------------------- */
 
-static void act(void)
+/* False: the machine is given up. */
+static bool act(void)
 {
-	switch (take8() % 15) {
+	switch (take8() % 16) {
 	case 0:
 		access_register(true);
 		break;
@@ -425,10 +468,13 @@ static void act(void)
 	case 13:
 		make_good_request();
 		break;
+	case 14:
+		return hand_over();
 	default:
 		run(take8());
 		break;
 	}
+	return true;
 }
 
 static void prepare(void)
@@ -444,24 +490,23 @@ static void prepare(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	bool going = true;
+
 	prepare();
 	fuzz.data = data;
 	fuzz.left = size;
 	fuzz.peer = -1;
 	fuzz.kind = take8() % KINDS;
-	fuzz.dev = make_device();
-	if (!fuzz.dev || virtio_mmio_start(fuzz.dev, NULL) < 0)
-		abort();
+	begin_device();
 	start();
-	while (fuzz.left)
-		act();
-	run(STEPS_MAX);
+	while (fuzz.left && going)
+		going = act();
+	if (going)
+		run(STEPS_MAX);
 	/* A device that still has something to do spins. */
-	if (loop_step(&fuzz.loop, 0, NULL) > 0)
+	if (going && loop_step(&fuzz.loop, 0, NULL) > 0)
 		abort();
-	set_register(VIRTIO_MMIO_STATUS, 0);
-	virtio_free(fuzz.dev);
-	close_fd(&fuzz.peer);
+	end_device();
 	for (unsigned i = 0; i < fuzz.memory.region_count; i++)
 		guest_memory_discard(&fuzz.memory, fuzz.memory.regions[i].host,
 				     fuzz.memory.regions[i].size);
