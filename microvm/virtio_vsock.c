@@ -17,200 +17,16 @@
 #include <sys/un.h>
 
 #include "microvm/snapshot.h"
-#include "microvm/vsock_connection.h"
+#include "microvm/vsock_table.h"
 
-#define HOST_CID        2
-#define FIRST_HOST_PORT (1u << 30) /* of connections that the host begins */
-#define LISTENERS_MAX   4
-#define REFUSALS_MAX \
-	64 /* that wait for a buffer; more are forgotten, and the guest's side times out */
+#define HOST_CID         2
 #define PACKETS_PER_TURN 64 /* before other devices have theirs */
 
 enum { QUEUE_RX, QUEUE_TX, QUEUE_EVENT, QUEUE_COUNT };
 
-/*
- * A connection to a listener in the monitor, on which nothing is under way. Others do not outlive a snapshot: their host's side is
- * somebody else's.
- */
-struct saved_connection {
-	uint32_t guest_port, host_port;
-	uint32_t peer_buffer, peer_taken, sent, received, told_taken;
-};
-
-struct internal_listener {
-	uint32_t port;
-	vsock_accepted *accepted;
-	void *data;
-};
-
-struct vsock {
-	struct virtio_device dev;
-	uint64_t cid;
-	int directory;
-	struct loop_source listener;
-	bool take_connections;
-	struct internal_listener internal[LISTENERS_MAX];
-	unsigned internal_count;
-	struct saved_connection restored[LISTENERS_MAX]; /* that wait for their listener */
-	unsigned restored_count;
-
-	struct vsock_connection *connections, *ready, **ready_end;
-	struct vsock_connection
-		*dead; /* forgotten, but a callback may still be under way to them */
-	unsigned count;
-	uint32_t next_port;
-	/* Ports of packets that belong to no connection: the guest's, and the host's. */
-	struct {
-		uint32_t guest, host;
-	} refusals[REFUSALS_MAX];
-	unsigned refusal_count;
-};
-
 static struct vsock *vsock_of(struct virtio_device *dev)
 {
 	return (struct vsock *)dev;
-}
-
-/* ---- connections ------------------------------------------------------------------------------------- */
-
-static struct vsock_connection *find(struct vsock *v, uint32_t guest_port, uint32_t host_port)
-{
-	for (struct vsock_connection *c = v->connections; c; c = c->next)
-		if (c->state != VSOCK_COMMAND && c->state != VSOCK_DRAINING &&
-		    c->guest_port == guest_port && c->host_port == host_port)
-			return c;
-	return NULL;
-}
-
-static void watch(struct vsock *v, struct vsock_connection *c)
-{
-	uint32_t events = 0;
-
-	if (c->state == VSOCK_COMMAND ||
-	    (c->state == VSOCK_ESTABLISHED && !c->input_ended && !c->input_ready))
-		events |= EPOLLIN;
-	if ((c->state == VSOCK_ESTABLISHED || c->state == VSOCK_DRAINING) && vsock_backlog(c))
-		events |= EPOLLOUT;
-	if (c->source.fd >= 0 && c->source.events != events)
-		loop_watch(v->dev.loop, &c->source, events, NULL);
-}
-
-static void enqueue(struct vsock *v, struct vsock_connection *c)
-{
-	if (c->queued)
-		return;
-	c->queued = true;
-	c->next_ready = NULL;
-	*v->ready_end = c;
-	v->ready_end = &c->next_ready;
-}
-
-static void say(struct vsock *v, struct vsock_connection *c, uint32_t what)
-{
-	c->pending |= what;
-	enqueue(v, c);
-}
-
-static void unlink_ready(struct vsock *v, struct vsock_connection *c)
-{
-	struct vsock_connection **at = &v->ready;
-
-	if (!c->queued)
-		return;
-	while (*at != c)
-		at = &(*at)->next_ready;
-	*at = c->next_ready;
-	if (v->ready_end == &c->next_ready)
-		v->ready_end = at;
-	c->queued = false;
-}
-
-static void forget(struct vsock *v, struct vsock_connection *c)
-{
-	struct vsock_connection **at = &v->connections;
-
-	unlink_ready(v, c);
-	while (*at != c)
-		at = &(*at)->next;
-	*at = c->next;
-	v->count--;
-	if (c->source.events)
-		loop_watch(v->dev.loop, &c->source, 0, NULL);
-	close_fd(&c->source.fd);
-	c->forgotten = true;
-	c->next = v->dead;
-	v->dead = c;
-}
-
-/*
- * In the device thread, which is then in no other connection's callback: a vCPU thread may have reset the device while
- * one of these waited for the lock.
- */
-static void free_dead(struct vsock *v)
-{
-	while (v->dead) {
-		struct vsock_connection *c = v->dead;
-
-		v->dead = c->next;
-		vsock_connection_free(c);
-	}
-}
-
-/* Lets go of the host's side; the guest is still to be told. */
-static void drop_host(struct vsock *v, struct vsock_connection *c)
-{
-	if (c->source.events)
-		loop_watch(v->dev.loop, &c->source, 0, NULL);
-	close_fd(&c->source.fd);
-	c->input_ready = false;
-	c->input_ended = true;
-}
-
-/* An end that is none of the guest's doing: it hears of it, and the connection is over. */
-static void reset_connection(struct vsock *v, struct vsock_connection *c)
-{
-	drop_host(v, c);
-	if (c->state == VSOCK_COMMAND) {
-		forget(v, c);
-		return;
-	}
-	c->state = VSOCK_CLOSING;
-	c->pending = 0;
-	say(v, c, VSOCK_SAY_RST);
-}
-
-static void on_connection(struct loop_source *source, uint32_t events);
-
-static struct vsock_connection *add(struct vsock *v, int fd, enum vsock_state state)
-{
-	struct vsock_connection *c;
-
-	if (v->count >= VSOCK_CONNECTIONS_MAX) {
-		close(fd);
-		return NULL;
-	}
-	c = vsock_connection_new(v, fd, on_connection);
-	if (!c) {
-		close(fd);
-		return NULL;
-	}
-	c->state = state;
-	c->next = v->connections;
-	v->connections = c;
-	v->count++;
-	return c;
-}
-
-/* Asks the guest to accept at its port. */
-static void request(struct vsock *v, struct vsock_connection *c, uint32_t guest_port)
-{
-	do {
-		c->host_port = v->next_port;
-		v->next_port = v->next_port == UINT32_MAX - 1 ? FIRST_HOST_PORT : v->next_port + 1;
-	} while (find(v, guest_port, c->host_port));
-	c->guest_port = guest_port;
-	c->state = VSOCK_REQUESTED;
-	say(v, c, VSOCK_SAY_REQUEST);
 }
 
 /* ---- to the guest ------------------------------------------------------------------------------------- */
@@ -267,7 +83,7 @@ static bool put_word(struct vsock *v, struct vsock_connection *c, const struct v
 		if (!put_header(v, chain, &h))
 			return false;
 		if (order[i] == VIRTIO_VSOCK_OP_RST)
-			forget(v, c);
+			vsock_forget(v, c);
 		return true;
 	}
 	return true;
@@ -278,7 +94,7 @@ static void end_input(struct vsock *v, struct vsock_connection *c)
 {
 	c->input_ended = true;
 	c->shutdown_flags |= VIRTIO_VSOCK_SHUTDOWN_SEND;
-	say(v, c, VSOCK_SAY_SHUTDOWN);
+	vsock_say(v, c, VSOCK_SAY_SHUTDOWN);
 }
 
 /*
@@ -342,13 +158,13 @@ static bool serve_first(struct vsock *v, const struct virtq_chain *chain)
 	struct vsock_connection *c = v->ready;
 	bool used;
 
-	unlink_ready(v, c);
+	vsock_unlink_ready(v, c);
 	used = c->pending ? put_word(v, c, chain) : has_bytes(c) && put_bytes(v, c, chain);
 	if (c->forgotten)
 		return used; /* the word was its last */
 	if (c->pending || has_bytes(c))
-		enqueue(v, c);
-	watch(v, c);
+		vsock_enqueue(v, c);
+	vsock_watch(v, c);
 	return used;
 }
 
@@ -379,7 +195,7 @@ static void serve_ready(struct vsock *v)
 
 static void refuse(struct vsock *v, const struct virtio_vsock_hdr *h)
 {
-	if (h->op == VIRTIO_VSOCK_OP_RST || v->refusal_count >= REFUSALS_MAX)
+	if (h->op == VIRTIO_VSOCK_OP_RST || v->refusal_count >= VSOCK_REFUSALS_MAX)
 		return;
 	v->refusals[v->refusal_count].guest = h->src_port;
 	v->refusals[v->refusal_count].host = h->dst_port;
@@ -427,7 +243,7 @@ static void accept_guest(struct vsock *v, const struct virtio_vsock_hdr *h)
 		refuse(v, h);
 		return;
 	}
-	c = add(v, fd, VSOCK_ESTABLISHED);
+	c = vsock_add(v, fd, VSOCK_ESTABLISHED);
 	if (!c) {
 		refuse(v, h);
 		return;
@@ -435,8 +251,8 @@ static void accept_guest(struct vsock *v, const struct virtio_vsock_hdr *h)
 	c->guest_port = h->src_port;
 	c->host_port = h->dst_port;
 	note_credit(c, h);
-	say(v, c, VSOCK_SAY_RESPONSE);
-	watch(v, c);
+	vsock_say(v, c, VSOCK_SAY_RESPONSE);
+	vsock_watch(v, c);
 }
 
 static void establish(struct vsock *v, struct vsock_connection *c)
@@ -449,20 +265,20 @@ static void establish(struct vsock *v, struct vsock_connection *c)
 		c->answer = false;
 		len = snprintf(line, sizeof(line), "OK %u\n", c->host_port);
 		if (send(c->source.fd, line, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) != len) {
-			reset_connection(v, c);
+			vsock_reset_connection(v, c);
 			return;
 		}
 	}
-	watch(v, c);
+	vsock_watch(v, c);
 }
 
 /* Both sides have nothing to say any more, or the guest agreed to the end. */
 static void end_if_over(struct vsock *v, struct vsock_connection *c)
 {
 	if (c->output_ended && c->input_ended && !vsock_backlog(c)) {
-		drop_host(v, c);
+		vsock_drop_host(v, c);
 		c->state = VSOCK_CLOSING;
-		say(v, c, VSOCK_SAY_RST);
+		vsock_say(v, c, VSOCK_SAY_RST);
 	}
 }
 
@@ -486,20 +302,20 @@ static void on_shutdown(struct vsock *v, struct vsock_connection *c, uint32_t fl
 	if (c->output_ended)
 		end_output(v, c);
 	if (c->source.fd >= 0)
-		watch(v, c);
+		vsock_watch(v, c);
 }
 
 /* The host's side takes nothing any more: the guest is told to send nothing, and when it has agreed it is over. */
 static void host_gone(struct vsock *v, struct vsock_connection *c)
 {
-	drop_host(v, c);
+	vsock_drop_host(v, c);
 	c->state = VSOCK_CLOSING;
 	c->received = c->taken;
 	c->shutdown_flags = VIRTIO_VSOCK_SHUTDOWN_SEND | VIRTIO_VSOCK_SHUTDOWN_RCV;
 	if (c->output_ended)
-		say(v, c, VSOCK_SAY_RST);
+		vsock_say(v, c, VSOCK_SAY_RST);
 	else
-		say(v, c, VSOCK_SAY_SHUTDOWN);
+		vsock_say(v, c, VSOCK_SAY_SHUTDOWN);
 }
 
 static void on_bytes(struct vsock *v, struct vsock_connection *c, const struct virtq_chain *chain,
@@ -512,7 +328,7 @@ static void on_bytes(struct vsock *v, struct vsock_connection *c, const struct v
 	if (c->state == VSOCK_CLOSING || !len)
 		return; /* sent before the guest knew */
 	if (c->state != VSOCK_ESTABLISHED || c->output_ended) {
-		reset_connection(v, c);
+		vsock_reset_connection(v, c);
 		return;
 	}
 	count = virtq_slice(chain, false, sizeof(struct virtio_vsock_hdr), len, iov);
@@ -520,11 +336,11 @@ static void on_bytes(struct vsock *v, struct vsock_connection *c, const struct v
 	if (r == -EPIPE) {
 		host_gone(v, c);
 	} else if (r < 0) {
-		reset_connection(v, c);
+		vsock_reset_connection(v, c);
 	} else {
 		if (vsock_owes_credit(c))
-			say(v, c, VSOCK_SAY_CREDIT);
-		watch(v, c);
+			vsock_say(v, c, VSOCK_SAY_CREDIT);
+		vsock_watch(v, c);
 	}
 }
 
@@ -535,19 +351,19 @@ static void on_bytes(struct vsock *v, struct vsock_connection *c, const struct v
 static void on_reset(struct vsock *v, struct vsock_connection *c)
 {
 	if (c->source.fd < 0 || vsock_flush(c) < 0 || !vsock_backlog(c)) {
-		forget(v, c);
+		vsock_forget(v, c);
 		return;
 	}
-	unlink_ready(v, c);
+	vsock_unlink_ready(v, c);
 	c->state = VSOCK_DRAINING;
 	c->pending = 0;
-	watch(v, c);
+	vsock_watch(v, c);
 }
 
 static void on_packet(struct vsock *v, const struct virtio_vsock_hdr *h,
 		      const struct virtq_chain *chain)
 {
-	struct vsock_connection *c = find(v, h->src_port, h->dst_port);
+	struct vsock_connection *c = vsock_find(v, h->src_port, h->dst_port);
 
 	if (!c && h->op == VIRTIO_VSOCK_OP_REQUEST) {
 		accept_guest(v, h);
@@ -563,7 +379,7 @@ static void on_packet(struct vsock *v, const struct virtio_vsock_hdr *h,
 		if (c->state == VSOCK_REQUESTED)
 			establish(v, c);
 		else if (c->state != VSOCK_CLOSING)
-			reset_connection(v, c);
+			vsock_reset_connection(v, c);
 		break;
 	case VIRTIO_VSOCK_OP_RST:
 		on_reset(v, c);
@@ -575,16 +391,16 @@ static void on_packet(struct vsock *v, const struct virtio_vsock_hdr *h,
 		on_bytes(v, c, chain, h->len);
 		break;
 	case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
-		say(v, c, VSOCK_SAY_CREDIT);
+		vsock_say(v, c, VSOCK_SAY_CREDIT);
 		break;
 	case VIRTIO_VSOCK_OP_CREDIT_UPDATE:
 		break;
 	default:
-		reset_connection(v, c);
+		vsock_reset_connection(v, c);
 		break;
 	}
 	if (has_bytes(c)) /* it may have room again */
-		enqueue(v, c);
+		vsock_enqueue(v, c);
 }
 
 static bool serve_tx(struct virtio_device *dev, unsigned queue, const struct virtq_chain *chain)
@@ -615,11 +431,11 @@ static void on_command(struct vsock *v, struct vsock_connection *c)
 	int r = vsock_read_command(c, &port);
 
 	if (r < 0) {
-		forget(v, c);
+		vsock_forget(v, c);
 	} else if (r > 0) {
 		c->answer = true;
-		request(v, c, port);
-		watch(v, c);
+		vsock_request(v, c, port);
+		vsock_watch(v, c);
 	}
 }
 
@@ -635,24 +451,24 @@ static void on_connection(struct loop_source *source, uint32_t events)
 		on_command(v, c);
 	} else if (c->state == VSOCK_DRAINING) {
 		if (vsock_flush(c) < 0 || !vsock_backlog(c))
-			forget(v, c);
+			vsock_forget(v, c);
 	} else if ((events & (EPOLLOUT | EPOLLERR)) && vsock_flush(c) < 0) {
 		host_gone(v, c);
 	} else {
 		if (vsock_owes_credit(c))
-			say(v, c, VSOCK_SAY_CREDIT);
+			vsock_say(v, c, VSOCK_SAY_CREDIT);
 		if (c->output_ended && !vsock_backlog(c))
 			end_output(v, c);
 		if ((events & (EPOLLIN | EPOLLHUP)) && !c->input_ended && c->source.fd >= 0) {
 			c->input_ready = true;
 			if (has_bytes(c))
-				enqueue(v, c);
+				vsock_enqueue(v, c);
 		}
-		watch(v, c);
+		vsock_watch(v, c);
 	}
 	if (virtio_running(&v->dev))
 		serve_ready(v);
-	free_dead(v);
+	vsock_free_dead(v);
 	pthread_mutex_unlock(&v->dev.lock);
 }
 
@@ -665,9 +481,9 @@ static void on_listener(struct loop_source *source, uint32_t events)
 	(void)events;
 	pthread_mutex_lock(&v->dev.lock);
 	fd = source->events ? accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) : -1;
-	c = fd >= 0 ? add(v, fd, VSOCK_COMMAND) : NULL;
+	c = fd >= 0 ? vsock_add(v, fd, VSOCK_COMMAND) : NULL;
 	if (c)
-		watch(v, c);
+		vsock_watch(v, c);
 	pthread_mutex_unlock(&v->dev.lock);
 }
 
@@ -705,13 +521,13 @@ static void notify(struct virtio_device *dev, unsigned queue)
 		virtio_serve(dev, QUEUE_TX, PACKETS_PER_TURN, serve_tx);
 	if (virtio_running(dev) && queue != QUEUE_EVENT)
 		serve_ready(v);
-	free_dead(v);
+	vsock_free_dead(v);
 }
 
 static void forget_all(struct vsock *v)
 {
 	while (v->connections)
-		forget(v, v->connections);
+		vsock_forget(v, v->connections);
 	v->refusal_count = 0;
 }
 
@@ -734,12 +550,12 @@ static bool is_internal(const struct vsock *v, uint32_t port)
 
 static int save(struct virtio_device *dev, struct snapshot *s, struct error *err)
 {
-	struct saved_connection saved[LISTENERS_MAX] = { 0 };
+	struct saved_connection saved[VSOCK_LISTENERS_MAX] = { 0 };
 	struct vsock *v = vsock_of(dev);
 	unsigned count = 0;
 
 	for (struct vsock_connection *c = v->connections; c; c = c->next) {
-		if (count == LISTENERS_MAX || !is_internal(v, c->host_port) ||
+		if (count == VSOCK_LISTENERS_MAX || !is_internal(v, c->host_port) ||
 		    c->state != VSOCK_ESTABLISHED || vsock_backlog(c) || c->input_ended ||
 		    c->output_ended || (c->pending & ~VSOCK_SAY_CREDIT))
 			return error_set(err, EBUSY, "connections are open, and cannot be saved");
@@ -779,7 +595,7 @@ static int accept_restored(struct vsock *v, uint32_t port, struct error *err)
 		if (saved->host_port != port)
 			continue;
 		fd = open_host_port(v, port);
-		c = fd < 0 ? NULL : add(v, fd, VSOCK_ESTABLISHED);
+		c = fd < 0 ? NULL : vsock_add(v, fd, VSOCK_ESTABLISHED);
 		if (!c)
 			return error_errno(err, ENOMEM, "restore a connection");
 		c->guest_port = saved->guest_port;
@@ -789,7 +605,7 @@ static int accept_restored(struct vsock *v, uint32_t port, struct error *err)
 		c->sent = saved->sent;
 		c->received = c->taken = saved->received;
 		c->told_taken = saved->told_taken;
-		watch(v, c);
+		vsock_watch(v, c);
 	}
 	return 0;
 }
@@ -799,7 +615,7 @@ static void destroy(struct virtio_device *dev)
 	struct vsock *v = vsock_of(dev);
 
 	reset(dev);
-	free_dead(v);
+	vsock_free_dead(v);
 	close_fd(&v->listener.fd);
 	close_fd(&v->directory);
 	free(v);
@@ -835,8 +651,9 @@ struct virtio_device *virtio_vsock_new(uint64_t guest_cid, int listener, int dir
 	v->directory = directory;
 	v->listener = (struct loop_source){ .fd = listener, .callback = on_listener, .data = v };
 	v->take_connections = true;
+	v->on_connection = on_connection;
 	v->ready_end = &v->ready;
-	v->next_port = FIRST_HOST_PORT;
+	v->next_port = VSOCK_FIRST_HOST_PORT;
 	if (virtio_init(&v->dev, &vsock_ops, 0, memory, loop, err) < 0) {
 		virtio_free(&v->dev);
 		return NULL;
@@ -849,7 +666,7 @@ int virtio_vsock_listen(struct virtio_device *dev, uint32_t port, vsock_accepted
 {
 	struct vsock *v = vsock_of(dev);
 
-	if (v->internal_count == LISTENERS_MAX)
+	if (v->internal_count == VSOCK_LISTENERS_MAX)
 		return error_errno(err, ENOSPC, "listen on vsock port %u", port);
 	v->internal[v->internal_count++] = (struct internal_listener){ port, accepted, data };
 	return accept_restored(v, port, err);
@@ -861,9 +678,9 @@ int virtio_vsock_connect(struct virtio_device *dev, uint32_t port, int fd, struc
 	struct vsock_connection *c;
 
 	pthread_mutex_lock(&dev->lock);
-	c = add(v, fd, VSOCK_REQUESTED);
+	c = vsock_add(v, fd, VSOCK_REQUESTED);
 	if (c)
-		request(v, c, port);
+		vsock_request(v, c, port);
 	if (c && virtio_running(dev))
 		serve_ready(v);
 	pthread_mutex_unlock(&dev->lock);

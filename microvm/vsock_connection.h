@@ -18,7 +18,7 @@ enum vsock_state {
 	VSOCK_REQUESTED,   /* the guest was asked, and has not answered */
 	VSOCK_ESTABLISHED, /* bytes flow */
 	VSOCK_CLOSING,     /* the host's side is gone; the guest was told and has not agreed yet */
-	VSOCK_DRAINING,    /* the guest has ended it, and knows it no more; the host's side has not read all */
+	VSOCK_DRAINING, /* the guest has ended it, and knows it no more; the host's side has not read all */
 };
 
 /* What is to be said to the guest as soon as there is a buffer for it: bits of `pending`. */
