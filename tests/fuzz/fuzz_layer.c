@@ -105,13 +105,12 @@ static void add_entry(struct input *in, struct strbuf *tar)
 
 /* ---- applying ----------------------------------------------------------------------------- */
 
-static ssize_t read_input(void *data, void *buf, size_t len, struct error *err _unused_)
+static ssize_t read_input(void *data, const char **block, struct error *err _unused_)
 {
 	struct input *in = data;
+	size_t len = in->left < 1000 ? in->left : 1000;
 
-	if (len > in->left)
-		len = in->left;
-	memcpy(buf, in->data, len);
+	*block = (const char *)in->data;
 	in->data += len;
 	in->left -= len;
 	return (ssize_t)len;
