@@ -97,8 +97,10 @@ static ssize_t read_block(struct layer *layer, const char **block, struct error 
 	layer->bytes += (uint64_t)n;
 	target->bytes += (uint64_t)n;
 	if (target->bytes > target->max_bytes)
-		return error_set(err, EFBIG, "the layers unpack to more than %llu bytes, the limit",
-				 (unsigned long long)target->max_bytes);
+		return error_set(
+			err, EFBIG,
+			"the layers unpack to more than %llu bytes, the limit (--max-size)",
+			(unsigned long long)target->max_bytes);
 	return n;
 }
 
@@ -141,8 +143,10 @@ static int apply_one(struct layer *layer, struct archive_entry *entry, struct er
 	int r;
 
 	if (++target->entries > target->max_entries)
-		return error_set(err, EFBIG, "the layers have more than %llu entries, the limit",
-				 (unsigned long long)target->max_entries);
+		return error_set(
+			err, EFBIG,
+			"the layers have more than %llu entries, the limit (--max-entries)",
+			(unsigned long long)target->max_entries);
 	if (!name || !*name)
 		return error_set(err, EINVAL, "an entry of the layer has no name");
 	r = layer_clean_name(name, clean, sizeof(clean), err);
