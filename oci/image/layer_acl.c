@@ -82,3 +82,19 @@ ssize_t layer_acl_encode(struct archive_entry *entry, int type, char *buf, size_
 	memcpy(buf + sizeof(header), entries, count * sizeof(*entries));
 	return (ssize_t)(sizeof(header) + count * sizeof(*entries));
 }
+
+mode_t layer_acl_mode(struct archive_entry *entry)
+{
+	mode_t mode = archive_entry_perm(entry) & 07777;
+	int type, permset, tag, id;
+	const char *name;
+
+	if (!(archive_entry_acl_types(entry) & ARCHIVE_ENTRY_ACL_TYPE_ACCESS))
+		return mode;
+	archive_entry_acl_reset(entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS);
+	while (archive_entry_acl_next(entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, &type, &permset, &tag,
+				      &id, &name) == ARCHIVE_OK)
+		if (tag == ARCHIVE_ENTRY_ACL_MASK)
+			mode = (mode & ~(mode_t)070) | ((mode_t)permset & 07) << 3;
+	return mode;
+}

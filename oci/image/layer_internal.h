@@ -140,4 +140,10 @@ mode_t layer_create_mode(const struct layer *layer, struct archive_entry *entry)
  */
 ssize_t layer_acl_encode(struct archive_entry *entry, int type, char *buf, size_t size);
 
+/*
+ * The entry's mode, 12 bits. Where it has a list, a file's group bits are the list's mask (acl(5)), for which libarchive puts
+ * the owning group's.
+ */
+mode_t layer_acl_mode(struct archive_entry *entry);
+
 #endif

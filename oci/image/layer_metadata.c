@@ -42,7 +42,7 @@ static int set_owner(struct layer *layer, struct archive_entry *entry, const str
 
 mode_t layer_create_mode(const struct layer *layer, struct archive_entry *entry)
 {
-	mode_t mode = archive_entry_perm(entry) & 0777;
+	mode_t mode = layer_acl_mode(entry) & 0777;
 	bool is_dir = archive_entry_filetype(entry) == AE_IFDIR;
 	bool ours = layer->target->rootless || (archive_entry_uid(entry) == (int64_t)geteuid() &&
 						archive_entry_gid(entry) == (int64_t)getegid());
@@ -200,7 +200,7 @@ static int defer_mode(struct layer *layer, const struct place *place, mode_t *mo
 static int set_mode(struct layer *layer, struct archive_entry *entry, const struct place *place,
 		    const struct item *item, bool always, struct error *err)
 {
-	mode_t mode = archive_entry_perm(entry) & 07777;
+	mode_t mode = layer_acl_mode(entry);
 	mode_t type = archive_entry_filetype(entry);
 	int r;
 
