@@ -235,6 +235,8 @@ int layer_apply(struct layer_target *target, layer_read_fn read, void *data, str
 	layer->target = target;
 	layer->read = read;
 	layer->read_data = data;
+	layer->uid = geteuid();
+	layer->gid = getegid();
 	name_set_init(&layer->made);
 	r = apply(layer, err);
 	if (layer->archive)

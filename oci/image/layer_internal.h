@@ -17,6 +17,8 @@ struct layer {
 	struct layer_target *target;
 	struct archive *archive;
 	struct layer_dirs dirs;
+	uid_t uid; /* ours, which what we make has */
+	gid_t gid;
 	struct name_set made; /* canonical paths that this layer made: whiteouts must spare them */
 	layer_read_fn read;
 	void *read_data;

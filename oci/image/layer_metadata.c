@@ -44,8 +44,8 @@ mode_t layer_create_mode(const struct layer *layer, struct archive_entry *entry)
 {
 	mode_t mode = layer_acl_mode(entry) & 0777;
 	bool is_dir = archive_entry_filetype(entry) == AE_IFDIR;
-	bool ours = layer->target->rootless || (archive_entry_uid(entry) == (int64_t)geteuid() &&
-						archive_entry_gid(entry) == (int64_t)getegid());
+	bool ours = layer->target->rootless || (archive_entry_uid(entry) == (int64_t)layer->uid &&
+						archive_entry_gid(entry) == (int64_t)layer->gid);
 
 	if (!ours)
 		return is_dir ? 0700 : 0600;

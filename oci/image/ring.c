@@ -9,7 +9,8 @@ bool ring_init(struct ring *ring, unsigned readers)
 {
 	memset(ring, 0, sizeof(*ring));
 	pthread_mutex_init(&ring->lock, NULL);
-	pthread_cond_init(&ring->changed, NULL);
+	pthread_cond_init(&ring->filled, NULL);
+	pthread_cond_init(&ring->freed, NULL);
 	ring->readers = readers;
 	ring->memory = malloc(RING_BLOCKS * RING_BLOCK);
 	return ring->memory;
@@ -18,7 +19,8 @@ bool ring_init(struct ring *ring, unsigned readers)
 void ring_free(struct ring *ring)
 {
 	free(ring->memory);
-	pthread_cond_destroy(&ring->changed);
+	pthread_cond_destroy(&ring->filled);
+	pthread_cond_destroy(&ring->freed);
 	pthread_mutex_destroy(&ring->lock);
 }
 
@@ -37,24 +39,36 @@ static char *block(const struct ring *ring, uint64_t number)
 	return ring->memory + number % RING_BLOCKS * RING_BLOCK;
 }
 
+static unsigned in_use(const struct ring *ring)
+{
+	return (unsigned)(ring->written - slowest(ring));
+}
+
 char *ring_reserve(struct ring *ring)
 {
 	char *free_block = NULL;
 
 	pthread_mutex_lock(&ring->lock);
-	while (!ring->stopped && ring->written - slowest(ring) == RING_BLOCKS)
-		pthread_cond_wait(&ring->changed, &ring->lock);
+	ring->writer_waits = in_use(ring) == RING_BLOCKS;
+	while (!ring->stopped && ring->writer_waits)
+		pthread_cond_wait(&ring->freed, &ring->lock);
 	if (!ring->stopped)
 		free_block = block(ring, ring->written);
 	pthread_mutex_unlock(&ring->lock);
 	return free_block;
 }
 
+static void wake_readers(struct ring *ring)
+{
+	if (ring->waiting)
+		pthread_cond_broadcast(&ring->filled);
+}
+
 void ring_publish(struct ring *ring, size_t len)
 {
 	pthread_mutex_lock(&ring->lock);
 	ring->len[ring->written++ % RING_BLOCKS] = len;
-	pthread_cond_broadcast(&ring->changed);
+	wake_readers(ring);
 	pthread_mutex_unlock(&ring->lock);
 }
 
@@ -62,7 +76,7 @@ void ring_end(struct ring *ring)
 {
 	pthread_mutex_lock(&ring->lock);
 	ring->ended = true;
-	pthread_cond_broadcast(&ring->changed);
+	wake_readers(ring);
 	pthread_mutex_unlock(&ring->lock);
 }
 
@@ -73,8 +87,10 @@ const char *ring_take(struct ring *ring, unsigned reader, size_t *len)
 
 	pthread_mutex_lock(&ring->lock);
 	number = ring->read[reader];
+	ring->waiting++;
 	while (!ring->stopped && !ring->ended && ring->written == number)
-		pthread_cond_wait(&ring->changed, &ring->lock);
+		pthread_cond_wait(&ring->filled, &ring->lock);
+	ring->waiting--;
 	if (!ring->stopped && ring->written != number) {
 		taken = block(ring, number);
 		*len = ring->len[number % RING_BLOCKS];
@@ -87,7 +103,10 @@ void ring_release(struct ring *ring, unsigned reader)
 {
 	pthread_mutex_lock(&ring->lock);
 	ring->read[reader]++;
-	pthread_cond_broadcast(&ring->changed);
+	if (ring->writer_waits && in_use(ring) <= RING_BLOCKS / 2) {
+		ring->writer_waits = false;
+		pthread_cond_signal(&ring->freed);
+	}
 	pthread_mutex_unlock(&ring->lock);
 }
 
@@ -95,6 +114,7 @@ void ring_stop(struct ring *ring)
 {
 	pthread_mutex_lock(&ring->lock);
 	ring->stopped = true;
-	pthread_cond_broadcast(&ring->changed);
+	pthread_cond_broadcast(&ring->filled);
+	pthread_cond_signal(&ring->freed);
 	pthread_mutex_unlock(&ring->lock);
 }

@@ -20,11 +20,13 @@
 
 struct ring {
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
+	pthread_cond_t filled, freed;
 	char *memory;
 	size_t len[RING_BLOCKS];              /* bytes in each block */
 	uint64_t written, read[RING_READERS]; /* blocks since the start */
 	unsigned readers;
+	unsigned waiting; /* readers that wait for a block */
+	bool writer_waits; /* for half of the blocks to be free: waking it for each would cost more than the work */
 	bool ended, stopped;
 };
 
