@@ -247,8 +247,9 @@ guards: all $(HELPERS) $(UNIT_TESTS) ## take each guard against an attack out of
 	@tests/guards/run
 
 .PHONY: bench
-bench: all $(BENCHES) $(GUESTS) ## time hull beside crun, runc, QEMU and the kernel's own cost
+bench: all $(BENCHES) $(GUESTS) ## time hull beside crun, runc, umoci, tar, QEMU and the kernel's own cost
 	@$(TEST_ENV) tests/bench/run.sh
+	@$(TEST_ENV) tests/bench/unpack.sh
 	@[ ! -w /dev/kvm ] || $(TEST_ENV) tests/bench/vmm_start.sh
 
 FUZZ_SECONDS ?= 60
