@@ -55,16 +55,17 @@ static void read_output(const struct command *command, int output, struct timesp
 
 struct options {
 	bool first_byte;
-	const char *clean;
+	char *clean;
 };
 
-static void clean_directory(const char *dir)
+static void clean_directory(char *dir)
 {
-	char command[4096];
+	char *argv[] = { "sh", "-c", "rm -rf -- \"$1\" && mkdir -- \"$1\"", "sh", dir, NULL };
+	int status;
+	pid_t pid;
 
-	if (snprintf(command, sizeof(command), "rm -rf '%s' && mkdir '%s'", dir, dir) >=
-		    (int)sizeof(command) ||
-	    system(command) != 0) {
+	if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) != 0 ||
+	    waitpid(pid, &status, 0) != pid || status) {
 		fprintf(stderr, "compare: cannot clean %s\n", dir);
 		exit(1);
 	}
@@ -177,13 +178,13 @@ static double report(const struct command *c, size_t rounds, double first)
 	return median;
 }
 
-int main(int argc, char **argv)
+int main(int argc __attribute__((unused)), char **argv)
 {
 	int devnull = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct command commands[COMMANDS_MAX];
 	struct options options = { 0 };
 	char **rest = parse_options(argv, &options);
-	size_t rounds = rest < argv + argc ? strtoul(*rest, NULL, 10) : 0, n, warm_up;
+	size_t rounds = *rest ? strtoul(*rest, NULL, 10) : 0, n, warm_up;
 	double ignored, first = 0;
 
 	if (!rounds || devnull < 0 || !rest[1]) {

@@ -225,7 +225,7 @@ static void sparse_files_keep_their_holes(void **state)
 	apply_ok(f, &tar);
 	check_sparse(f);
 	pax_records(&tar, v10);
-	memcpy(data + 512, "data", 4);
+	strcpy(data + 512, "data");
 	tar_put(&tar, .name = "GNUSparseFile.0/sparse", .data = data, .len = 516);
 	apply_ok(f, &tar);
 	check_sparse(f);
