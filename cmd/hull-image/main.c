@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/number.h"
 #include "oci/image/image.h"
 
 #define EXIT_USAGE 1
@@ -33,6 +34,9 @@ static const char help[] =
 	"Options:\n"
 	"  --rootless           do not keep owners, skip devices, make a configuration for a user\n"
 	"                       namespace (the default where you are not root)\n"
+	"  --max-size SIZE      refuse an image that unpacks to more bytes (K, M, G, T: KiB and so on;\n"
+	"                       default 1T)\n"
+	"  --max-entries N      refuse an image with more entries in its layers (default 4194304)\n"
 	"  --quiet              print neither progress nor warnings\n"
 	"  --log FILE           append messages to FILE, or journald:NAME or syslog:NAME\n"
 	"  --log-format FORMAT  text (default) or json\n"
@@ -111,7 +115,15 @@ static void end_progress(const struct progress *p)
 
 /* ---- the command line --------------------------------------------------------------------- */
 
-enum { OPTION_ROOTLESS = 256, OPTION_QUIET, OPTION_LOG, OPTION_LOG_FORMAT, OPTION_DEBUG };
+enum {
+	OPTION_ROOTLESS = 256,
+	OPTION_MAX_SIZE,
+	OPTION_MAX_ENTRIES,
+	OPTION_QUIET,
+	OPTION_LOG,
+	OPTION_LOG_FORMAT,
+	OPTION_DEBUG
+};
 
 static int usage_error(const char *fmt, const char *what)
 {
@@ -121,11 +133,35 @@ static int usage_error(const char *fmt, const char *what)
 	return -1;
 }
 
+/* A number of bytes, as "512M". */
+static bool parse_size(const char *s, uint64_t *bytes)
+{
+	static const char units[] = "KMGT";
+	size_t len = strlen(s);
+	const char *unit = len ? strchr(units, s[len - 1]) : NULL;
+	unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+
+	if (!parse_u64_n(s, unit ? len - 1 : len, UINT64_MAX >> shift, bytes) || !*bytes)
+		return false;
+	*bytes <<= shift;
+	return true;
+}
+
 static int parse_option(int option, struct arguments *a)
 {
 	switch (option) {
 	case OPTION_ROOTLESS:
 		a->unpack.rootless = true;
+		return 0;
+	case OPTION_MAX_SIZE:
+		if (!parse_size(optarg, &a->unpack.max_bytes))
+			return usage_error("--max-size takes a number of bytes, as 512M, not `%s`",
+					   optarg);
+		return 0;
+	case OPTION_MAX_ENTRIES:
+		if (!parse_u64(optarg, UINT64_MAX, &a->unpack.max_entries) ||
+		    !a->unpack.max_entries)
+			return usage_error("--max-entries takes a number, not `%s`", optarg);
 		return 0;
 	case OPTION_QUIET:
 		a->quiet = true;
@@ -151,6 +187,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 {
 	static const struct option options[] = {
 		{ "rootless", no_argument, NULL, OPTION_ROOTLESS },
+		{ "max-size", required_argument, NULL, OPTION_MAX_SIZE },
+		{ "max-entries", required_argument, NULL, OPTION_MAX_ENTRIES },
 		{ "quiet", no_argument, NULL, OPTION_QUIET },
 		{ "log", required_argument, NULL, OPTION_LOG },
 		{ "log-format", required_argument, NULL, OPTION_LOG_FORMAT },

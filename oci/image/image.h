@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -21,6 +22,8 @@ struct image_unpack_options {
 	const char *source; /* "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", or a bare DIR or FILE */
 	const char *bundle; /* a directory that does not exist, or is empty; made as 0700 */
 	bool rootless; /* not root: owners are not kept, devices are skipped with a warning, config for a user namespace */
+	uint64_t max_bytes;   /* of all layers' tar streams; 0: LAYER_BYTES_MAX of layer.h */
+	uint64_t max_entries; /* of all layers; 0: LAYER_ENTRIES_MAX */
 	void (*progress)(void *data, const char *what, unsigned long done,
 			 unsigned long total); /* may be NULL */
 	void *progress_data;

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/path.h"
 #include "oci/image/layer_internal.h"
 
 #define TAR_BLOCK 512
@@ -16,6 +15,10 @@ void layer_target_init(struct layer_target *target, int rootfs, bool rootless)
 	memset(target, 0, sizeof(*target));
 	target->rootfs = rootfs;
 	target->rootless = rootless;
+	target->form = LAYER_FLAT;
+	target->lower = LAYER_LOWER_NONE;
+	target->max_bytes = LAYER_BYTES_MAX;
+	target->max_entries = LAYER_ENTRIES_MAX;
 	path_map_init(&target->modes);
 }
 
@@ -83,55 +86,67 @@ int layer_clean_name(const char *name, char *out, size_t size, struct error *err
 	return 0;
 }
 
+/* The next block, counted: a stream of zeros without end compresses well. */
+static ssize_t read_block(struct layer *layer, const char **block, struct error *err)
+{
+	struct layer_target *target = layer->target;
+	ssize_t n = layer->read(layer->read_data, block, err);
+
+	if (n < 0)
+		return err->code ? n : error_set(err, (int)-n, "read a layer");
+	layer->bytes += (uint64_t)n;
+	target->bytes += (uint64_t)n;
+	if (target->bytes > target->max_bytes)
+		return error_set(
+			err, EFBIG,
+			"the layers unpack to more than %llu bytes, the limit (--max-size)",
+			(unsigned long long)target->max_bytes);
+	return n;
+}
+
 /*
  * umoci 0.4 ends a tar without the padding of its last file, and Go's readers do not mind; so the stream is
  * filled up to a whole block. The DiffID is of the bytes that are there.
  */
-static size_t pad_block(struct layer *layer)
+static la_ssize_t pad_block(struct layer *layer, const void **buffer)
 {
+	static const char zeros[TAR_BLOCK];
 	size_t missing = (TAR_BLOCK - layer->bytes % TAR_BLOCK) % TAR_BLOCK;
 
-	memset(layer->buffer, 0, missing);
+	*buffer = zeros;
 	layer->bytes += missing;
-	return missing;
+	return (la_ssize_t)missing;
 }
 
 static la_ssize_t read_callback(struct archive *archive, void *data, const void **buffer)
 {
 	struct layer *layer = data;
-	ssize_t n;
+	const char *block;
+	ssize_t n = read_block(layer, &block, &layer->read_error);
 
-	n = layer->read(layer->read_data, layer->buffer, sizeof(layer->buffer), &layer->read_error);
 	if (n < 0) {
-		if (!layer->read_error.code)
-			error_set(&layer->read_error, (int)-n, "read a layer");
 		archive_set_error(archive, (int)-n, "read");
 		return -1;
 	}
-	/* A stream of zeros without end compresses well. */
-	layer->bytes += (uint64_t)n;
 	if (n == 0)
-		n = (ssize_t)pad_block(layer);
-	if (layer->bytes > LAYER_BYTES_MAX) {
-		error_set(&layer->read_error, EFBIG, "the layer is larger than %llu bytes",
-			  (unsigned long long)LAYER_BYTES_MAX);
-		archive_set_error(archive, EFBIG, "read");
-		return -1;
-	}
-	*buffer = layer->buffer;
+		return pad_block(layer, buffer);
+	*buffer = block;
 	return n;
 }
 
 static int apply_one(struct layer *layer, struct archive_entry *entry, struct error *err)
 {
 	const char *name = archive_entry_pathname(entry);
+	struct layer_target *target = layer->target;
 	char clean[PATH_MAX];
 	enum layer_whiteout kind;
 	int r;
 
-	if (++layer->entries > LAYER_ENTRIES_MAX)
-		return error_set(err, EFBIG, "the layer has more than %d entries",
-				 LAYER_ENTRIES_MAX);
+	if (++target->entries > target->max_entries)
+		return error_set(
+			err, EFBIG,
+			"the layers have more than %llu entries, the limit (--max-entries)",
+			(unsigned long long)target->max_entries);
 	if (!name || !*name)
 		return error_set(err, EINVAL, "an entry of the layer has no name");
 	r = layer_clean_name(name, clean, sizeof(clean), err);
@@ -178,33 +193,56 @@ static int open_archive(struct layer *layer, struct error *err)
 	return 0;
 }
 
+/* What stands behind the end of the tar belongs to the layer's digests. */
+static int read_rest(struct layer *layer, struct error *err)
+{
+	const char *block;
+	ssize_t n;
+
+	do
+		n = read_block(layer, &block, err);
+	while (n > 0);
+	return (int)n;
+}
+
+static int apply(struct layer *layer, struct error *err)
+{
+	int r = layer_dirs_init(&layer->dirs, layer->target->rootfs, err);
+
+	if (r < 0)
+		return r;
+	layer->archive = archive_read_new();
+	if (!layer->archive)
+		return error_errno(err, ENOMEM, "apply a layer");
+	r = open_archive(layer, err);
+	if (r >= 0)
+		r = apply_entries(layer, err);
+	if (r >= 0)
+		r = read_rest(layer, err);
+	return r < 0 ? r : layer_dirs_finish(&layer->dirs, err);
+}
+
 int layer_apply(struct layer_target *target, layer_read_fn read, void *data, struct error *err)
 {
 	struct layer *layer = calloc(1, sizeof(*layer));
-	ssize_t n;
+	struct error local = { 0 };
 	int r;
 
+	if (!err)
+		err = &local;
 	if (!layer)
 		return error_errno(err, ENOMEM, "apply a layer");
 	layer->target = target;
 	layer->read = read;
 	layer->read_data = data;
-	path_map_init(&layer->paths);
-	layer->archive = archive_read_new();
-	n = readlink(path_of_fd(target->rootfs).s, layer->root_path, sizeof(layer->root_path) - 1);
-	if (n < 0)
-		r = error_errno(err, errno, "find the root file system's path in /proc");
-	else if (!layer->archive)
-		r = error_errno(err, ENOMEM, "apply a layer");
-	else
-		r = open_archive(layer, err);
-	if (!r)
-		r = apply_entries(layer, err);
-	if (!r)
-		r = layer_set_times(layer, err);
+	layer->uid = geteuid();
+	layer->gid = getegid();
+	name_set_init(&layer->made);
+	r = apply(layer, err);
 	if (layer->archive)
 		archive_read_free(layer->archive);
-	path_map_free(&layer->paths);
+	layer_dirs_free(&layer->dirs);
+	name_set_free(&layer->made);
 	free(layer);
 	return r;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owner, extended attributes, mode and times of what was just made, through one O_PATH descriptor of
+ * Owner, extended attributes, mode and times of what was just made, through one descriptor of
  * it, in this order: chown(2) clears set-user-id bits and file capabilities, so it comes first; without
- * privileges, extended attributes need write permission, so they come before the mode.
+ * privileges, extended attributes need write permission, so they come before the mode. What is right already,
+ * as the kernel says, costs no call.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -14,19 +15,41 @@
 
 #define ID_MAX (UINT32_MAX - 1) /* (uid_t)-1 means "leave unchanged" */
 
-static int set_owner(struct layer *layer, struct archive_entry *entry, int item, struct error *err)
+#define ACL_ACCESS  "system.posix_acl_access"
+#define ACL_DEFAULT "system.posix_acl_default"
+
+static bool owner_fits(int64_t uid, int64_t gid)
+{
+	return uid >= 0 && uid <= (int64_t)ID_MAX && gid >= 0 && gid <= (int64_t)ID_MAX;
+}
+
+static int set_owner(struct layer *layer, struct archive_entry *entry, const struct item *item,
+		     struct error *err)
 {
 	int64_t uid = archive_entry_uid(entry), gid = archive_entry_gid(entry);
 
-	if (uid < 0 || uid > (int64_t)ID_MAX || gid < 0 || gid > (int64_t)ID_MAX)
+	if (!owner_fits(uid, gid))
 		return error_set(err, ERANGE, "owner %lld:%lld is out of range", (long long)uid,
 				 (long long)gid);
-	if (layer->target->rootless)
+	if (layer->target->rootless ||
+	    (item->st.st_uid == (uid_t)uid && item->st.st_gid == (gid_t)gid))
 		return 0;
-	if (fchownat(item, "", (uid_t)uid, (gid_t)gid, AT_EMPTY_PATH) < 0)
+	if (fchownat(item->fd, "", (uid_t)uid, (gid_t)gid, AT_EMPTY_PATH) < 0)
 		return error_errno(err, errno, "set the owner %lld:%lld", (long long)uid,
 				   (long long)gid);
 	return 0;
+}
+
+mode_t layer_create_mode(const struct layer *layer, struct archive_entry *entry)
+{
+	mode_t mode = layer_acl_mode(entry) & 0777;
+	bool is_dir = archive_entry_filetype(entry) == AE_IFDIR;
+	bool ours = layer->target->rootless || (archive_entry_uid(entry) == (int64_t)layer->uid &&
+						archive_entry_gid(entry) == (int64_t)layer->gid);
+
+	if (!ours)
+		return is_dir ? 0700 : 0600;
+	return layer->target->rootless && is_dir ? mode | 0700 : mode;
 }
 
 /*
@@ -34,11 +57,10 @@ static int set_owner(struct layer *layer, struct archive_entry *entry, int item,
  * user.overlay.* are orders to an overlay that someone may mount over this root file system: a redirect in there
  * would show files from elsewhere.
  */
-static bool xattr_allowed(const char *name)
+bool layer_xattr_allowed(const char *name)
 {
 	static const char *const overlay[] = { "trusted.overlay.", "user.overlay." };
-	static const char *const whole[] = { "security.capability", "system.posix_acl_access",
-					     "system.posix_acl_default" };
+	static const char *const whole[] = { "security.capability", ACL_ACCESS, ACL_DEFAULT };
 
 	for (size_t i = 0; i < ARRAY_SIZE(overlay); i++)
 		if (!strncmp(name, overlay[i], strlen(overlay[i])))
@@ -58,7 +80,7 @@ static void clear_xattrs(const char *item)
 	for (const char *name = names; len > 0;) {
 		size_t size = strlen(name) + 1;
 
-		if (xattr_allowed(name))
+		if (layer_xattr_allowed(name))
 			removexattr(item, name);
 		name += size;
 		len -= (ssize_t)size;
@@ -68,7 +90,7 @@ static void clear_xattrs(const char *item)
 static int set_xattr(struct layer *layer, const struct place *place, const char *item,
 		     const char *name, const void *value, size_t size, struct error *err)
 {
-	if (!xattr_allowed(name)) {
+	if (!layer_xattr_allowed(name)) {
 		layer_warn_once(
 			layer, LAYER_WARN_XATTR_SKIPPED,
 			"`%s` of the image: extended attribute `%.64s` is not set: not an image's to set",
@@ -97,44 +119,102 @@ static int set_xattr(struct layer *layer, const struct place *place, const char 
 	}
 }
 
+/*
+ * An access control list that came as text. (Most tools write the extended attribute itself.) The list of a
+ * directory for what is made in it is its own attribute.
+ */
+static int set_acl(struct layer *layer, struct archive_entry *entry, const struct place *place,
+		   const char *item, int type, const char *name, struct error *err)
+{
+	char value[LAYER_ACL_BYTES];
+	ssize_t size = layer_acl_encode(entry, type, value, sizeof(value));
+
+	if (size > 0)
+		return set_xattr(layer, place, item, name, value, (size_t)size, err);
+	if (size < 0)
+		layer_warn_once(layer, LAYER_WARN_ACL,
+				"`%s` of the image: its access control list is not set: "
+				"it has no numbers, or too many",
+				place->path);
+	return 0;
+}
+
 static int set_xattrs(struct layer *layer, struct archive_entry *entry, const struct place *place,
 		      const char *item, struct error *err)
 {
 	const char *name;
 	const void *value;
 	size_t size;
+	int r = 0;
 
 	archive_entry_xattr_reset(entry);
-	while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
-		int r = set_xattr(layer, place, item, name, value, size, err);
+	while (r >= 0 && archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK)
+		r = set_xattr(layer, place, item, name, value, size, err);
+	if (r >= 0)
+		r = set_acl(layer, entry, place, item, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, ACL_ACCESS,
+			    err);
+	if (r >= 0)
+		r = set_acl(layer, entry, place, item, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, ACL_DEFAULT,
+			    err);
+	return r;
+}
 
-		if (r < 0)
-			return r;
-	}
-	if (archive_entry_acl_types(entry))
-		layer_warn_once(layer, LAYER_WARN_ACL,
-				"`%s` of the image: its access control list is not set",
-				place->path);
+static bool has_xattrs(struct archive_entry *entry)
+{
+	return archive_entry_xattr_count(entry) > 0 || archive_entry_acl_types(entry);
+}
+
+/* All attributes of an item that may have some, or is to have some. */
+static int replace_xattrs(struct layer *layer, struct archive_entry *entry,
+			  const struct place *place, const char *item, struct layer_dir *self,
+			  struct error *err)
+{
+	int r;
+
+	/* Of a directory that was there, and what was inherited from the directory above. */
+	clear_xattrs(item);
+	r = set_xattrs(layer, entry, place, item, err);
+	if (self)
+		self->default_acl = getxattr(item, ACL_DEFAULT, NULL, 0) > 0;
+	return r;
+}
+
+/* Without CAP_DAC_OVERRIDE we must be able to put things into a directory until the last layer is done. */
+static int defer_mode(struct layer *layer, const struct place *place, mode_t *mode,
+		      struct error *err)
+{
+	struct path_map *modes = &layer->target->modes;
+	struct path_info *info = path_map_find(modes, place->path);
+
+	if (!info && (*mode & 0700) == 0700)
+		return 0;
+	if (!info)
+		info = path_map_add(modes, place->path);
+	if (!info)
+		return error_errno(err, ENOMEM, "remember the mode of a directory");
+	info->mode = *mode;
+	*mode |= 0700;
 	return 0;
 }
 
 static int set_mode(struct layer *layer, struct archive_entry *entry, const struct place *place,
-		    const char *item, struct error *err)
+		    const struct item *item, bool always, struct error *err)
 {
-	mode_t mode = archive_entry_perm(entry) & 07777;
+	mode_t mode = layer_acl_mode(entry);
+	mode_t type = archive_entry_filetype(entry);
+	int r;
 
-	if (archive_entry_filetype(entry) == AE_IFLNK)
+	if (type == AE_IFLNK)
 		return 0;
-	if (layer->target->rootless && archive_entry_filetype(entry) == AE_IFDIR) {
-		/* Without CAP_DAC_OVERRIDE we must be able to put things into it, until the last layer is done. */
-		struct path_info *info = path_map_add(&layer->target->modes, place->path);
-
-		if (!info)
-			return error_errno(err, ENOMEM, "apply a layer");
-		info->mode = mode;
-		mode |= 0700;
+	if (layer->target->rootless && type == AE_IFDIR) {
+		r = defer_mode(layer, place, &mode, err);
+		if (r < 0)
+			return r;
 	}
-	if (chmod(item, mode) < 0)
+	if (!always && (item->st.st_mode & 07777) == mode)
+		return 0;
+	/* The magic link names the very object, whatever kind of descriptor it is. */
+	if (chmod(path_of_fd(item->fd).s, mode) < 0)
 		return error_errno(err, errno, "set the mode %04o", mode);
 	return 0;
 }
@@ -148,8 +228,8 @@ static struct timespec time_of(bool is_set, time_t seconds, long nanoseconds)
 				  nanoseconds >= 0 && nanoseconds < 1000000000L ? nanoseconds : 0 };
 }
 
-static int set_times(struct layer *layer, struct archive_entry *entry, const struct place *place,
-		     int item, struct error *err)
+static int set_times(struct archive_entry *entry, const struct item *item, struct layer_dir *self,
+		     struct error *err)
 {
 	struct timespec times[2];
 
@@ -158,45 +238,29 @@ static int set_times(struct layer *layer, struct archive_entry *entry, const str
 	times[0] = archive_entry_atime_is_set(entry) ? time_of(true, archive_entry_atime(entry),
 							       archive_entry_atime_nsec(entry))
 						     : times[1];
-	if (archive_entry_filetype(entry) == AE_IFDIR) {
-		struct path_info *info = path_map_add(&layer->paths, place->path);
-
-		if (!info)
-			return error_errno(err, ENOMEM, "apply a layer");
-		memcpy(info->times, times, sizeof(times));
-		info->has_times = true;
+	if (self) {
+		memcpy(self->times, times, sizeof(times));
+		self->changed = true;
 		return 0;
 	}
-	if (utimensat(item, "", times, AT_EMPTY_PATH) < 0)
+	if (utimensat(item->fd, "", times, AT_EMPTY_PATH) < 0)
 		return error_errno(err, errno, "set the times");
 	return 0;
 }
 
 int layer_metadata_apply(struct layer *layer, struct archive_entry *entry,
-			 const struct place *place, bool existed, struct error *err)
+			 const struct place *place, struct item *item, struct layer_dir *self,
+			 bool existed, struct error *err)
 {
-	_cleanup_close_ int item =
-		openat(place->parent, place->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	struct path_of_fd path;
-	struct stat st;
-	int r;
+	bool xattrs = existed || place->dir->default_acl || has_xattrs(entry);
+	int r = set_owner(layer, entry, item, err);
 
-	if (item < 0)
-		return error_errno(err, errno, "open");
-	if (fstat(item, &st) < 0)
-		return error_errno(err, errno, "stat");
-	if ((st.st_mode & S_IFMT) != archive_entry_filetype(entry))
-		return error_set(err, EIO, "was changed while it was unpacked");
-	/* The magic link names the very object: a symbolic link itself, too, and nothing is followed. */
-	path = path_of_fd(item);
-	if (existed)
-		clear_xattrs(path.s);
-	r = set_owner(layer, entry, item, err);
+	if (r >= 0 && xattrs)
+		r = replace_xattrs(layer, entry, place, path_of_fd(item->fd).s, self, err);
+	/* chown(2) takes bits away, and an access control list sets some. */
 	if (r >= 0)
-		r = set_xattrs(layer, entry, place, path.s, err);
+		r = set_mode(layer, entry, place, item, xattrs || (item->st.st_mode & 07000), err);
 	if (r >= 0)
-		r = set_mode(layer, entry, place, path.s, err);
-	if (r >= 0)
-		r = set_times(layer, entry, place, item, err);
+		r = set_times(entry, item, self, err);
 	return r;
 }

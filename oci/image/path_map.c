@@ -4,17 +4,16 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
+
+#include "oci/image/name_set.h"
 
 #define PATH_MAP_BYTES \
-	((size_t)2 << 30) /* that a map may take; a layer that needs more is refused */
+	((size_t)32 << 20) /* that a map may take; an image that needs more is refused */
 
 void path_map_init(struct path_map *map)
 {
 	memset(map, 0, sizeof(*map));
-	/* A layer whose names all fall into one slot would be slow to apply: the seed hinders that. */
-	if (getrandom(&map->seed, sizeof(map->seed), GRND_NONBLOCK) < 0)
-		map->seed = (uintptr_t)map;
+	map->seed = name_seed();
 	arena_init(&map->arena, PATH_MAP_BYTES);
 }
 
@@ -23,17 +22,6 @@ void path_map_free(struct path_map *map)
 	free(map->slots);
 	arena_free(&map->arena);
 	memset(map, 0, sizeof(*map));
-}
-
-static uint64_t hash_path(const struct path_map *map, const char *path)
-{
-	uint64_t hash = 0xcbf29ce484222325 ^ map->seed; /* FNV-1a, then mixed */
-
-	for (; *path; path++)
-		hash = (hash ^ (unsigned char)*path) * 0x100000001b3;
-	hash ^= hash >> 32;
-	hash *= map->seed | 1;
-	return hash ^ (hash >> 29);
 }
 
 /* The slot that holds the path, or the empty one where it belongs. */
@@ -51,7 +39,7 @@ struct path_info *path_map_find(const struct path_map *map, const char *path)
 {
 	if (!map->cap)
 		return NULL;
-	return *find_slot(map->slots, map->cap, path, hash_path(map, path));
+	return *find_slot(map->slots, map->cap, path, name_hash(map->seed, path));
 }
 
 static bool grow(struct path_map *map)
@@ -73,7 +61,7 @@ static bool grow(struct path_map *map)
 
 struct path_info *path_map_add(struct path_map *map, const char *path)
 {
-	uint64_t hash = hash_path(map, path);
+	uint64_t hash = name_hash(map->seed, path);
 	struct path_info **slot, *info;
 
 	if (map->len >= map->cap / 2 && !grow(map))

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is known about paths of a root file system while a layer is applied: which of them this
- * layer made (a whiteout must spare those), and which times and modes directories get in the end.
+ * Modes that directories get when the last layer is applied: without privileges, a directory that its owner
+ * may not write to or search must be open to us until then. Few are of that kind.
  *
  * Paths are canonical: relative to the root, without "." or symbolic links, "" for the root itself.
- * Nothing is ever taken out. An entry may so outlive what it was about; that is harmless, for once a layer has made something
- * at a path, only that layer can put anything else there.
+ * Nothing is ever taken out. An entry may so outlive what it was about.
  */
 #ifndef HULL_OCI_IMAGE_PATH_MAP_H
 #define HULL_OCI_IMAGE_PATH_MAP_H
@@ -14,17 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include <time.h>
 
 #include "base/arena.h"
 
 struct path_info {
 	const char *path;
 	uint64_t hash;
-	bool made;      /* by the layer that is being applied */
-	bool has_times; /* of a directory, to be set when nothing is put into it any more */
-	mode_t mode;    /* permission bits */
-	struct timespec times[2]; /* access, modification: for utimensat(2) */
+	mode_t mode; /* permission bits */
 };
 
 struct path_map {
@@ -42,11 +37,5 @@ struct path_info *path_map_find(const struct path_map *map, const char *path);
 
 /* The entry of a path, new where there was none; NULL: no memory, or more than the map's limit. */
 struct path_info *path_map_add(struct path_map *map, const char *path);
-
-/* All entries in no order: i from 0 to cap - 1; NULL where a slot is empty. */
-static inline struct path_info *path_map_at(const struct path_map *map, size_t i)
-{
-	return map->slots[i];
-}
 
 #endif

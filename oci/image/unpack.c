@@ -13,8 +13,7 @@
 #include "base/remove.h"
 #include "oci/image/config_image.h"
 #include "oci/image/image.h"
-#include "oci/image/layer.h"
-#include "oci/image/layer_stream.h"
+#include "oci/image/layer_unpack.h"
 #include "oci/image/manifest.h"
 
 struct bundle {
@@ -167,45 +166,18 @@ static bool is_interrupted(void *data)
 	return w->options->interrupted && w->options->interrupted(w->options->interrupted_data);
 }
 
-/* A damaged blob is known by its digest, which says more than what the decoder choked on. */
-static void prefer_digest_error(struct layer_stream *stream, struct error *err)
-{
-	struct error found = { 0 };
-
-	if (err->code != EINTR && err->code != ENOSPC &&
-	    image_blob_finish(&stream->blob, &found) == -EBADMSG)
-		*err = found;
-}
-
-static int apply_layer(struct image_source *source, const struct image_layer *layer,
-		       struct layer_target *target, struct waiting *waiting, struct error *err)
-{
-	const struct layer_stream_hooks hooks = { report_progress, is_interrupted, waiting };
-	struct layer_stream *stream;
-	int r = layer_stream_open(source, layer, &hooks, &stream, err);
-
-	if (r < 0)
-		return r;
-	r = layer_apply(target, layer_stream_read, stream, err);
-	if (r >= 0)
-		r = layer_stream_finish(stream, err);
-	else
-		prefer_digest_error(stream, err);
-	layer_stream_close(stream);
-	return r < 0 ? -err->code : 0;
-}
-
 static int apply_layers(const struct image_unpack_options *options, struct image_source *source,
 			const struct image_manifest *manifest, struct layer_target *target,
 			struct error *err)
 {
 	struct waiting waiting = { .options = options };
+	const struct layer_stream_hooks hooks = { report_progress, is_interrupted, &waiting };
 	int r = 0;
 
 	for (size_t i = 0; i < manifest->layer_count && r >= 0; i++) {
 		snprintf(waiting.what, sizeof(waiting.what), "layer %zu/%zu", i + 1,
 			 manifest->layer_count);
-		r = apply_layer(source, &manifest->layers[i], target, &waiting, err);
+		r = layer_unpack(source, &manifest->layers[i], target, &hooks, err);
 		if (r < 0 && err->code != EINTR)
 			error_wrap(err, "%s", waiting.what);
 	}
@@ -242,6 +214,10 @@ static int fill_bundle(const struct image_unpack_options *options, struct image_
 	if (r < 0)
 		return error_wrap(err, "bundle `%s`", options->bundle);
 	layer_target_init(&target, b->rootfs, options->rootless);
+	if (options->max_bytes)
+		target.max_bytes = options->max_bytes;
+	if (options->max_entries)
+		target.max_entries = options->max_entries;
 	r = apply_layers(options, source, manifest, &target, err);
 	if (r >= 0)
 		r = write_config(manifest, options->rootless, b, arena, err);

@@ -3,12 +3,15 @@
  * Times commands side by side: in each round every command runs once, one after the other, so that
  * a machine that grows slower or faster does so for all of them.
  *
- * usage: compare [--first-byte] ROUNDS NAME COMMAND [ARG...] [-- NAME COMMAND [ARG...]]...
+ * usage: compare [--first-byte] [--clean DIR] ROUNDS NAME COMMAND [ARG...] [-- NAME COMMAND [ARG...]]...
  *
  * Prints a line a command: the median and the fastest wall time in milliseconds, the median's ratio
- * to the first command's, and the peak resident memory of the process itself. A command that fails
+ * to the first command's, the peak resident memory of the process itself, and the median of the processor time of the
+ * process with its children. A command that fails
  * ends the program, for the time of a failure means nothing.
  *
+ *   --clean DIR    DIR is removed and made anew before each run, outside the time; such runs are long, and one round of warming
+ *                  up is enough
  *   --first-byte   the time is that up to the first byte of the command's output, not up to its end
  */
 #include <errno.h>
@@ -19,17 +22,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define WARM_UP      3 /* rounds that are not counted */
+#define WARM_UP      3 /* rounds that are not counted; 1 with --clean */
 #define COMMANDS_MAX 16
 
 struct command {
 	const char *name;
 	char **argv;
 	double *times; /* milliseconds, one a round */
+	double *cpu;   /* the same, of processor time */
 	long max_rss;  /* KiB */
 };
 
@@ -48,7 +53,31 @@ static void read_output(const struct command *command, int output, struct timesp
 		n = read(output, buf, sizeof(buf));
 }
 
-static void run_once(struct command *command, int devnull, bool first_byte, double *milliseconds)
+struct options {
+	bool first_byte;
+	char *clean;
+};
+
+static void clean_directory(char *dir)
+{
+	char *argv[] = { "sh", "-c", "rm -rf -- \"$1\" && mkdir -- \"$1\"", "sh", dir, NULL };
+	int status;
+	pid_t pid;
+
+	if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) != 0 ||
+	    waitpid(pid, &status, 0) != pid || status) {
+		fprintf(stderr, "compare: cannot clean %s\n", dir);
+		exit(1);
+	}
+}
+
+static double milliseconds_of(const struct timeval *t)
+{
+	return (double)t->tv_sec * 1e3 + (double)t->tv_usec / 1e3;
+}
+
+static void run_once(struct command *command, int devnull, const struct options *options,
+		     double *milliseconds, double *cpu)
 {
 	posix_spawn_file_actions_t actions;
 	struct timespec start, end;
@@ -56,7 +85,9 @@ static void run_once(struct command *command, int devnull, bool first_byte, doub
 	int output[2] = { -1, devnull }, status, r;
 	pid_t pid;
 
-	if (first_byte && pipe2(output, O_CLOEXEC) < 0)
+	if (options->clean)
+		clean_directory(options->clean);
+	if (options->first_byte && pipe2(output, O_CLOEXEC) < 0)
 		exit(1);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, devnull, STDIN_FILENO);
@@ -67,7 +98,7 @@ static void run_once(struct command *command, int devnull, bool first_byte, doub
 		fprintf(stderr, "compare: %s: %s\n", command->argv[0], strerror(r));
 		exit(1);
 	}
-	if (first_byte) {
+	if (options->first_byte) {
 		close(output[1]);
 		read_output(command, output[0], &end);
 		close(output[0]);
@@ -75,7 +106,7 @@ static void run_once(struct command *command, int devnull, bool first_byte, doub
 	while (wait4(pid, &status, 0, &usage) < 0)
 		if (errno != EINTR)
 			exit(1);
-	if (!first_byte)
+	if (!options->first_byte)
 		clock_gettime(CLOCK_MONOTONIC, &end);
 	posix_spawn_file_actions_destroy(&actions);
 	if (status) {
@@ -84,6 +115,7 @@ static void run_once(struct command *command, int devnull, bool first_byte, doub
 	}
 	*milliseconds = (double)(end.tv_sec - start.tv_sec) * 1e3 +
 			(double)(end.tv_nsec - start.tv_nsec) / 1e6;
+	*cpu = milliseconds_of(&usage.ru_utime) + milliseconds_of(&usage.ru_stime);
 	if (usage.ru_maxrss > command->max_rss)
 		command->max_rss = usage.ru_maxrss;
 }
@@ -105,11 +137,12 @@ static size_t split(char **argv, struct command *commands, size_t rounds)
 
 		*c = (struct command){ .name = argv[0], .argv = argv + 1 };
 		c->times = calloc(rounds, sizeof(*c->times));
+		c->cpu = calloc(rounds, sizeof(*c->cpu));
 		while (*argv && strcmp(*argv, "--") != 0)
 			argv++;
 		if (*argv)
 			*argv++ = NULL;
-		if (!c->times || !c->name || !c->argv[0]) {
+		if (!c->times || !c->cpu || !c->name || !c->argv[0]) {
 			fprintf(stderr, "compare: a name without a command\n");
 			exit(2);
 		}
@@ -117,38 +150,67 @@ static size_t split(char **argv, struct command *commands, size_t rounds)
 	return n;
 }
 
-int main(int argc, char **argv)
+/* Takes the options; argv[0] is the first argument behind them then. */
+static char **parse_options(char **argv, struct options *options)
 {
-	bool first_byte = argc > 1 && !strcmp(argv[1], "--first-byte");
+	for (argv++; *argv; argv++) {
+		if (!strcmp(*argv, "--first-byte"))
+			options->first_byte = true;
+		else if (!strcmp(*argv, "--clean") && argv[1])
+			options->clean = *++argv;
+		else
+			break;
+	}
+	return argv;
+}
+
+/* Prints the line of a command. Returns its median. */
+static double report(const struct command *c, size_t rounds, double first)
+{
+	double median;
+
+	qsort(c->times, rounds, sizeof(double), by_size);
+	qsort(c->cpu, rounds, sizeof(double), by_size);
+	median = c->times[rounds / 2];
+	printf("  %-8s median %7.2f ms   fastest %7.2f ms   ratio %5.2f   peak %6.1f MB   cpu %7.2f ms\n",
+	       c->name, median, c->times[0], first > 0 ? median / first : 1.0,
+	       (double)c->max_rss / 1024, c->cpu[rounds / 2]);
+	return median;
+}
+
+int main(int argc __attribute__((unused)), char **argv)
+{
 	int devnull = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct command commands[COMMANDS_MAX];
+	struct options options = { 0 };
+	char **rest = parse_options(argv, &options);
+	size_t rounds = *rest ? strtoul(*rest, NULL, 10) : 0, n, warm_up;
 	double ignored, first = 0;
-	size_t rounds, n;
 
-	argc -= first_byte;
-	argv += first_byte;
-	rounds = argc > 3 ? strtoul(argv[1], NULL, 10) : 0;
-	if (!rounds || devnull < 0) {
-		fprintf(stderr, "usage: compare [--first-byte] ROUNDS NAME COMMAND [ARG...] "
-				"[-- NAME COMMAND...]\n");
+	if (!rounds || devnull < 0 || !rest[1]) {
+		fprintf(stderr, "usage: compare [--first-byte] [--clean DIR] ROUNDS NAME COMMAND "
+				"[ARG...] [-- NAME COMMAND...]\n");
 		return 2;
 	}
-	n = split(argv + 2, commands, rounds);
-	for (size_t round = 0; round < WARM_UP + rounds; round++)
-		for (size_t i = 0; i < n; i++)
-			run_once(&commands[i], devnull, first_byte,
-				 round < WARM_UP ? &ignored : &commands[i].times[round - WARM_UP]);
-	for (size_t i = 0; i < n; i++) {
-		double median;
+	warm_up = options.clean ? 1 : WARM_UP;
+	n = split(rest + 1, commands, rounds);
+	for (size_t round = 0; round < warm_up + rounds; round++) {
+		for (size_t i = 0; i < n; i++) {
+			struct command *c = &commands[i];
+			bool counts = round >= warm_up;
 
-		qsort(commands[i].times, rounds, sizeof(double), by_size);
-		median = commands[i].times[rounds / 2];
+			run_once(c, devnull, &options,
+				 counts ? &c->times[round - warm_up] : &ignored,
+				 counts ? &c->cpu[round - warm_up] : &ignored);
+		}
+	}
+	for (size_t i = 0; i < n; i++) {
+		double median = report(&commands[i], rounds, first);
+
 		if (i == 0)
 			first = median;
-		printf("  %-8s median %7.2f ms   fastest %7.2f ms   ratio %5.2f   peak %6.1f MB\n",
-		       commands[i].name, median, commands[i].times[0], median / first,
-		       (double)commands[i].max_rss / 1024);
 		free(commands[i].times);
+		free(commands[i].cpu);
 	}
 	return 0;
 }

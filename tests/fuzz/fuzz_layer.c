@@ -2,7 +2,8 @@
 /*
  * Any bytes as a layer, applied to T/root. Whatever they are, T must hold nothing else afterwards,
  * T/outside must be as it was, and T/root must be removable. The first byte chooses: raw bytes as the
- * tar stream, or a little language of entries, so that most inputs get past the tar's checksums.
+ * tar stream, or a little language of entries, so that most inputs get past the tar's checksums; and the form, flat or
+ * overlay, with T/lower beneath or without. T/lower must not change either.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -19,7 +20,20 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
-static int work_fd = -1;
+static int work_fd = -1, lower_fd = -1;
+
+/* What is beneath an overlay's layer, by the names that entries have: a directory, a file, links that want out. */
+static void make_lower(void)
+{
+	if (mkdirat(work_fd, "lower", 0755) < 0)
+		abort();
+	lower_fd = openat(work_fd, "lower", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (mkdirat(lower_fd, "a", 0750) < 0 || mkdirat(lower_fd, "a/b", 0700) < 0 ||
+	    mknodat(lower_fd, "a/c", S_IFREG | 0644, 0) < 0 ||
+	    symlinkat("../outside", lower_fd, "b") < 0 || symlinkat("/a", lower_fd, "c") < 0 ||
+	    symlinkat("../..", lower_fd, "a/tmp") < 0)
+		abort();
+}
 
 int LLVMFuzzerInitialize(int *argc _unused_, char ***argv _unused_)
 {
@@ -37,6 +51,7 @@ int LLVMFuzzerInitialize(int *argc _unused_, char ***argv _unused_)
 	if (outside < 0 || write(outside, "outside", 7) != 7)
 		abort();
 	close(outside);
+	make_lower();
 	return 0;
 }
 
@@ -105,13 +120,12 @@ static void add_entry(struct input *in, struct strbuf *tar)
 
 /* ---- applying ----------------------------------------------------------------------------- */
 
-static ssize_t read_input(void *data, void *buf, size_t len, struct error *err _unused_)
+static ssize_t read_input(void *data, const char **block, struct error *err _unused_)
 {
 	struct input *in = data;
+	size_t len = in->left < 1000 ? in->left : 1000;
 
-	if (len > in->left)
-		len = in->left;
-	memcpy(buf, in->data, len);
+	*block = (const char *)in->data;
 	in->data += len;
 	in->left -= len;
 	return (ssize_t)len;
@@ -136,12 +150,17 @@ static void check_outside(void)
 		abort();
 	while ((entry = readdir(dir)))
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-		    strcmp(entry->d_name, "root") != 0 && strcmp(entry->d_name, "outside") != 0)
+		    strcmp(entry->d_name, "root") != 0 && strcmp(entry->d_name, "lower") != 0 &&
+		    strcmp(entry->d_name, "outside") != 0)
 			abort();
 	closedir(dir);
 	if (fstatat(work_fd, "outside", &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 	    st.st_mode != (S_IFREG | 0600) || st.st_size != 7 || st.st_nlink != 1 ||
 	    st.st_uid != geteuid())
+		abort();
+	/* Any file made or removed in there would count. */
+	if (fstatat(work_fd, "lower/a/c", &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_nlink != 1 ||
+	    st.st_size || fstat(lower_fd, &st) < 0 || st.st_nlink != 3)
 		abort();
 }
 
@@ -157,6 +176,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	root = openat(work_fd, "root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	layer_target_init(&target, root, how & 2);
+	if (how & 4)
+		target.form = LAYER_OVERLAY;
+	target.lower = how & 8 ? lower_fd : how & 16 ? LAYER_LOWER_NONE : LAYER_LOWER_UNKNOWN;
 	if (how & 1) {
 		apply(&target, in.data, in.left);
 	} else {

@@ -3,6 +3,7 @@
 # `hull image unpack` beside its peers: images that umoci and skopeo made come out as from umoci, in every form.
 
 bats_require_minimum_version 1.5.0
+load image
 
 setup()
 {
@@ -33,25 +34,12 @@ image()
 	fi
 }
 
-# Everything that can be seen of a tree, a line each.
-list_tree()
-{
-	(cd "$1" && find . -printf '%P|%y|%m|%U|%G|%s|%T@|%n|%l\n' | sed '/|d|/s/|[0-9]*|\([^|]*\)|[0-9]*|$/|-|\1|-|/' | LC_ALL=C sort)
-	(cd "$1" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum)
-	(cd "$1" && find . \( -type b -o -type c \) -exec stat -c '%n %t:%T' {} + | LC_ALL=C sort)
-	if command -v getfattr >/dev/null; then
-		(cd "$1" && find . -print0 | LC_ALL=C sort -z | xargs -0r getfattr -hd -m - -e hex -- 2>/dev/null)
-	fi
-}
-
 same_as_umoci()
 {
 	rm -rf by-umoci by-hull
 	umoci unpack --image "$1" by-umoci
 	image unpack "oci:$1" by-hull
-	list_tree by-umoci/rootfs >umoci.list
-	list_tree by-hull/rootfs >hull.list
-	diff umoci.list hull.list
+	same_trees by-umoci/rootfs by-hull/rootfs
 }
 
 # A layout `layout` with the tags base, second and third: files of every kind; changes of every kind.

@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "oci/image/digest.h"
 #include "oci/image/image.h"
-#include "oci/image/layer.h"
 #include "tests/unit/unit.h"
 
 int fixture_setup(void **state)
@@ -121,24 +120,43 @@ void tar_end(struct strbuf *tar)
 	assert_false(strbuf_failed(tar));
 }
 
+#define MEMORY_BLOCK 1234 /* bytes */
+
 struct memory {
 	const char *data;
 	size_t left;
 };
 
-static ssize_t read_memory(void *data, void *buf, size_t len, struct error *err)
+/* In pieces of odd sizes, so that nothing in the stream lies in one block by chance. */
+static ssize_t read_memory(void *data, const char **block, struct error *err)
 {
 	struct memory *m = data;
+	size_t len = m->left < MEMORY_BLOCK ? m->left : MEMORY_BLOCK;
 
 	(void)err;
-	if (len > m->left)
-		len = m->left;
-	if (!len)
-		return 0;
-	memcpy(buf, m->data, len);
+	*block = m->data;
 	m->data += len;
 	m->left -= len;
 	return (ssize_t)len;
+}
+
+static int apply(struct layer_target *target, struct strbuf *tar, struct error *err)
+{
+	struct memory memory = { tar->data, tar->len };
+	int r = layer_apply(target, read_memory, &memory, err);
+
+	if (r >= 0)
+		r = layer_target_finish(target, err);
+	layer_target_free(target);
+	strbuf_free(tar);
+	memset(tar, 0, sizeof(*tar));
+	return r;
+}
+
+int fixture_apply_to(struct layer_target *target, struct strbuf *tar, struct error *err)
+{
+	tar_end(tar);
+	return apply(target, tar, err);
 }
 
 int fixture_apply(struct fixture *f, struct strbuf *tar, struct error *err)
@@ -150,18 +168,9 @@ int fixture_apply(struct fixture *f, struct strbuf *tar, struct error *err)
 int fixture_apply_as_is(struct fixture *f, struct strbuf *tar, struct error *err)
 {
 	struct layer_target target;
-	struct memory memory;
-	int r;
 
-	memory = (struct memory){ tar->data, tar->len };
 	layer_target_init(&target, f->rootfs, geteuid() != 0);
-	r = layer_apply(&target, read_memory, &memory, err);
-	if (r >= 0)
-		r = layer_target_finish(&target, err);
-	layer_target_free(&target);
-	strbuf_free(tar);
-	memset(tar, 0, sizeof(*tar));
-	return r;
+	return apply(&target, tar, err);
 }
 
 /* ---- looking ------------------------------------------------------------------------------ */
@@ -236,6 +245,7 @@ void compress_to(struct strbuf *out, enum compression how, const void *data, siz
 	} else {
 		archive_write_set_format_raw(a);
 		assert_int_equal(how == GZIP ? archive_write_add_filter_gzip(a)
+				 : how == XZ ? archive_write_add_filter_xz(a)
 					     : archive_write_add_filter_zstd(a),
 				 ARCHIVE_OK);
 		archive_write_set_bytes_in_last_block(a, 1);
@@ -288,16 +298,22 @@ struct blob_text layout_blob(const struct fixture *f, const void *data, size_t l
 	return blob;
 }
 
+void layout_add_packed(const struct fixture *f, struct layout_image *image,
+		       const struct strbuf *tar, const void *packed, size_t len)
+{
+	assert_true(image->count < ARRAY_SIZE(image->layers));
+	hash(tar->data, tar->len, image->diff_ids[image->count], sizeof(image->diff_ids[0]));
+	image->layers[image->count++] = layout_blob(f, packed, len);
+}
+
 void layout_add_layer(const struct fixture *f, struct layout_image *image, struct strbuf *tar,
 		      enum compression how)
 {
 	_cleanup_strbuf_ struct strbuf packed = { 0 };
 
-	assert_true(image->count < ARRAY_SIZE(image->layers));
 	tar_end(tar);
-	hash(tar->data, tar->len, image->diff_ids[image->count], sizeof(image->diff_ids[0]));
 	compress_to(&packed, how, tar->data, tar->len);
-	image->layers[image->count++] = layout_blob(f, packed.data, packed.len);
+	layout_add_packed(f, image, tar, packed.data, packed.len);
 	strbuf_free(tar);
 	memset(tar, 0, sizeof(*tar));
 }

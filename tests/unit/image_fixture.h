@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/strbuf.h"
+#include "oci/image/layer.h"
 
 struct fixture {
 	char dir[256];
@@ -49,6 +50,8 @@ void tar_end(struct strbuf *tar);
 
 /* Applies a tar as one layer to T/root, which it ends before; frees the tar. */
 int fixture_apply(struct fixture *f, struct strbuf *tar, struct error *err);
+/* As fixture_apply(), to a target of the caller's, which is finished and freed. */
+int fixture_apply_to(struct layer_target *target, struct strbuf *tar, struct error *err);
 /* As fixture_apply() without the end of the tar. */
 int fixture_apply_as_is(struct fixture *f, struct strbuf *tar, struct error *err);
 
@@ -68,11 +71,16 @@ struct blob_text {
 	size_t size;
 };
 
-enum compression { PLAIN, GZIP, ZSTD };
+enum compression { PLAIN, GZIP, ZSTD, XZ };
 void compress_to(struct strbuf *out, enum compression how, const void *data, size_t len);
 
 /* Writes blobs/sha256/… and says its digest. */
 struct blob_text layout_blob(const struct fixture *f, const void *data, size_t len);
+
+/* Adds a layer whose blob is packed by the caller; the tar is what must come out of it. */
+struct layout_image;
+void layout_add_packed(const struct fixture *f, struct layout_image *image,
+		       const struct strbuf *tar, const void *packed, size_t len);
 
 struct layout_image {
 	struct blob_text layers[8];
