@@ -344,8 +344,7 @@ int image_manifest_load(struct image_source *source, const struct image_descript
 	if (!is_one_of(descriptor->media_type, manifest_types))
 		return error_set(err, EINVAL, "`%.128s` is no manifest", descriptor->media_type);
 	r = load_json(source, descriptor, arena, &object, err);
-	return r < 0 ? r
-		     : load_image(source, descriptor, object, platform, arena, manifest, err);
+	return r < 0 ? r : load_image(source, descriptor, object, platform, arena, manifest, err);
 }
 
 int image_manifest_find(struct image_source *source, const char *tag,
