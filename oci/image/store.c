@@ -341,10 +341,23 @@ static int make_path(const char *path, struct error *err)
 	return r;
 }
 
+/* Nothing is made in a directory that is something else. */
+static int check_new(struct image_store *store, struct error *err)
+{
+	int r = check_version(store, err);
+
+	if (r != 0 || store_each(store->dir, ".", check_unknown, NULL, err) == 0)
+		return r;
+	/* Or has another command made the store meanwhile? */
+	return check_version(store, NULL) > 0 ? 1 : -err->code;
+}
+
 static int open_locked(struct image_store *store, enum image_store_access access, struct error *err)
 {
-	int r;
+	int r = access == IMAGE_STORE_ADD ? check_new(store, err) : 0;
 
+	if (r < 0)
+		return r;
 	store->lock = openat(
 		store->dir, "lock",
 		O_RDWR | O_NOFOLLOW | O_CLOEXEC | (access == IMAGE_STORE_ADD ? O_CREAT : 0), 0600);
@@ -395,7 +408,10 @@ int image_store_open(const char *path, enum image_store_access access,
 		     struct error *err)
 {
 	_cleanup_image_store_ struct image_store *opened = calloc(1, sizeof(*opened));
+	struct error local = { 0 };
 
+	if (!err)
+		err = &local;
 	if (!opened)
 		return error_errno(err, ENOMEM, "open the image store");
 	opened->dir = opened->lock = opened->tmp = -EBADF;

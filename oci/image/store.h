@@ -96,7 +96,7 @@ struct image_reference {
 };
 
 /* What a name refers to. -ENOENT. */
-int image_store_resolve(struct image_store *store, const char *name,
+int image_store_resolve(struct image_store *store, const char *text,
 			struct image_reference *reference, struct error *err);
 
 /* All references, by name; the array is the caller's to free(). One that cannot be read is an error. */
@@ -104,7 +104,7 @@ int image_store_list(struct image_store *store, struct image_reference **referen
 		     struct error *err);
 
 /* Takes a name away; its data stays until image_store_prune(). -ENOENT. */
-int image_store_remove(struct image_store *store, const char *name, struct error *err);
+int image_store_remove(struct image_store *store, const char *text, struct error *err);
 
 /* ---- content ------------------------------------------------------------------------------ */
 
@@ -173,9 +173,9 @@ struct image_store_verified {
 
 /*
  * Checks everything: blobs against their digests, layers against their records, references and what they refer to.
- * Each problem is told to `problem`; those are no error of the function.
+ * Each problem goes to tell(); those are no error of the function.
  */
-int image_store_verify(struct image_store *store, void (*problem)(void *data, const char *line),
+int image_store_verify(struct image_store *store, void (*tell)(void *data, const char *line),
 		       void *data, struct image_store_verified *verified, struct error *err);
 
 /*

@@ -210,17 +210,17 @@ static int copy_attribute(int from, int to, const char *name, char *value, struc
 
 static int copy_attributes(int from, int to, struct error *err)
 {
-	_cleanup_free_ char *names = malloc(VALUE_MAX);
-	_cleanup_free_ char *value = malloc(VALUE_MAX);
+	/* The names, and behind them one value. */
+	_cleanup_free_ char *names = malloc(2 * (size_t)VALUE_MAX);
 	ssize_t len;
 
-	if (!names || !value)
+	if (!names)
 		return error_errno(err, ENOMEM, "copy the attributes of the root");
 	len = flistxattr(from, names, VALUE_MAX);
 	if (len < 0)
 		return errno == ENOTSUP ? 0 : error_errno(err, errno, "list attributes");
 	for (const char *p = names; p < names + len; p += strlen(p) + 1) {
-		int r = copy_attribute(from, to, p, value, err);
+		int r = copy_attribute(from, to, p, names + VALUE_MAX, err);
 
 		if (r < 0)
 			return r;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "oci/image/name_set.h"
 #include "oci/image/store_internal.h"
 
 #define READ_BLOCK ((size_t)256 << 10)
@@ -15,8 +16,9 @@ struct verification {
 	void *data;
 	struct image_store_verified *verified;
 	const char *mounts;
-	const char *algorithm; /* of the directory of blobs that is read */
-	int blobs;             /* that directory */
+	struct name_set damaged; /* paths in the store of blobs and layers */
+	const char *algorithm;   /* of the directory of blobs that is read */
+	int blobs;               /* that directory */
 	char *buf;
 };
 
@@ -97,11 +99,27 @@ static int check_blob(struct verification *v, const char *name, struct error *er
 	return 0;
 }
 
+/* What is damaged is told again with the images that need it, for these must be removed and pulled again. */
+static int remember(struct verification *v, const char *dir, const char *name, struct error *err)
+{
+	char path[NAME_MAX + 64];
+
+	snprintf(path, sizeof(path), "%.32s/%s", dir, name);
+	return name_set_add(&v->damaged, path) ? 0 : error_errno(err, ENOMEM, "verify");
+}
+
 static int verify_blob(void *data, const char *name, struct error *err)
 {
+	struct verification *v = data;
 	struct error found = { 0 };
+	char dir[32];
+	int r = check_blob(v, name, &found);
 
-	return or_problem(data, check_blob(data, name, &found), &found, err);
+	if (r >= 0)
+		return 0;
+	snprintf(dir, sizeof(dir), "blobs/%s", v->algorithm);
+	r = or_problem(v, r, &found, err);
+	return r < 0 ? r : remember(v, dir, name, err);
 }
 
 static int verify_blobs(struct verification *v, const char *algorithm, struct error *err)
@@ -172,29 +190,66 @@ static int check_layer(struct verification *v, const char *name, struct error *e
 
 static int verify_layer(void *data, const char *name, struct error *err)
 {
+	struct verification *v = data;
 	struct error found = { 0 };
+	int r = check_layer(v, name, &found);
 
-	return or_problem(data, check_layer(data, name, &found), &found, err);
+	if (r >= 0)
+		return 0;
+	r = or_problem(v, r, &found, err);
+	return r < 0 ? r : remember(v, "layers", name, err);
 }
 
 /* ---- references and uses ------------------------------------------------------------------ */
+
+/* 1 where layer i, or its blob, was found to be damaged. */
+static int is_damaged(struct verification *v, const struct image_manifest *manifest,
+		      const struct digest *chain, size_t i, struct error *err)
+{
+	struct store_key key = { 0 };
+	char path[STORE_KEY_MAX + 16];
+	int r = store_find_layer(v->store, manifest, chain, i, &key, err);
+
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "layers/%s", key.s);
+	return (r > 0 && name_set_has(&v->damaged, path)) ||
+	       name_set_has(&v->damaged, digest_blob_path(&manifest->layers[i].blob.digest).s);
+}
+
+static int check_image_layer(struct verification *v, const struct image_manifest *manifest,
+			     const struct digest *chain, size_t i, struct error *err)
+{
+	const struct image_descriptor *blob = &manifest->layers[i].blob;
+	int r = store_has_blob(v->store, blob, err);
+
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return error_set(err, ENOENT, "blob %s of layer %zu is missing",
+				 digest_text(&blob->digest).s, i + 1);
+	r = is_damaged(v, manifest, chain, i, err);
+	if (r > 0)
+		return error_set(err, EBADMSG,
+				 "layer %zu is damaged: remove the image, and pull it again",
+				 i + 1);
+	return r;
+}
 
 static int check_image(struct verification *v, const struct image_reference *reference,
 		       struct error *err)
 {
 	_cleanup_arena_ struct arena arena;
 	struct image_manifest manifest;
+	struct digest *chain;
 	int r;
 
 	arena_init(&arena, IMAGE_ARENA_MAX);
 	r = image_store_load(v->store, reference, &arena, &manifest, err);
+	if (r >= 0)
+		r = store_chain_ids(&manifest, &arena, &chain, err);
 	for (size_t i = 0; r >= 0 && i < manifest.layer_count; i++) {
-		const struct image_descriptor *blob = &manifest.layers[i].blob;
-
-		r = store_has_blob(v->store, blob, err);
-		if (r == 0)
-			r = error_set(err, ENOENT, "blob %s of layer %zu is missing",
-				      digest_text(&blob->digest).s, i + 1);
+		r = check_image_layer(v, &manifest, chain, i, err);
 		if (r < 0)
 			return error_wrap(err, "image `%s`", reference->name.s);
 	}
@@ -268,7 +323,9 @@ int image_store_verify(struct image_store *store, void (*tell)(void *data, const
 	memset(verified, 0, sizeof(*verified));
 	if (!v.buf)
 		return error_errno(err, ENOMEM, "verify");
+	name_set_init(&v.damaged);
 	r = verify_all(&v, err ? err : &local);
+	name_set_free(&v.damaged);
 	free(v.buf);
 	return r;
 }
