@@ -8,6 +8,7 @@
  */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -132,17 +133,14 @@ int store_mounted_ids(struct image_store *store, struct strbuf *ids, struct erro
 
 /* ---- the record --------------------------------------------------------------------------- */
 
-int store_read_use(struct image_store *store, const char *id, const char *mounts,
-		   struct image_reference *reference, struct error *err)
+/* The record of a use as JSON in the arena: -ENOENT where nothing is mounted by it, -EIO where it cannot be read. */
+static int load_record(struct image_store *store, const char *id, const char *mounts,
+		       struct arena *arena, struct json_value **object, struct error *err)
 {
-	_cleanup_arena_ struct arena arena;
 	_cleanup_free_ char *text = NULL;
 	char path[NAME_MAX + 16], pattern[2 * ID_BYTES + 3];
-	struct json_value *object;
 	ssize_t len;
 
-	arena_init(&arena, (size_t)1 << 20);
-	memset(reference, 0, sizeof(*reference));
 	if (!is_id(id, strlen(id)))
 		return error_set(err, EINVAL, "`uses/%s` is no use of an image", id);
 	snprintf(pattern, sizeof(pattern), " %.*s ", 2 * ID_BYTES, id);
@@ -154,15 +152,47 @@ int store_read_use(struct image_store *store, const char *id, const char *mounts
 	if (len < 0)
 		return error_set(err, EIO,
 				 "`uses/%s` is mounted, but has no record that can be read", id);
-	if (json_parse(text, (size_t)len, &arena, &object, err) < 0 ||
-	    store_parse_manifest(object, reference, err) < 0)
+	if (json_parse(text, (size_t)len, arena, object, err) < 0 || (*object)->type != JSON_OBJECT)
+		return error_set(err, EIO, "`uses/%s` is mounted, but its record is damaged", id);
+	return 0;
+}
+
+int store_read_use(struct image_store *store, const char *id, const char *mounts,
+		   struct image_reference *reference, struct error *err)
+{
+	_cleanup_arena_ struct arena arena;
+	struct json_value *object;
+	int r;
+
+	arena_init(&arena, (size_t)1 << 20);
+	memset(reference, 0, sizeof(*reference));
+	r = load_record(store, id, mounts, &arena, &object, err);
+	if (r < 0)
+		return r;
+	if (store_parse_manifest(object, reference, err) < 0)
 		return error_set(err, EIO, "`uses/%s` is mounted, but its record is damaged", id);
 	snprintf(reference->name.s, sizeof(reference->name.s), "mount-%s", id);
 	return 0;
 }
 
+/* What a directory of changes is known by. */
+struct upper_id {
+	char s[64];
+};
+
+static struct upper_id upper_id(int upper)
+{
+	struct upper_id id = { "" };
+	struct stat st;
+
+	if (upper >= 0 && fstat(upper, &st) == 0)
+		snprintf(id.s, sizeof(id.s), "%llx:%llx", (unsigned long long)st.st_dev,
+			 (unsigned long long)st.st_ino);
+	return id;
+}
+
 static int write_record(struct image_store *store, const struct use_id *id,
-			const struct image_reference *reference, struct error *err)
+			const struct image_reference *reference, int upper, struct error *err)
 {
 	_cleanup_strbuf_ struct strbuf text = { 0 };
 	_cleanup_close_ int dir = openat(store->uses, id->s, OPEN_DIR);
@@ -173,6 +203,7 @@ static int write_record(struct image_store *store, const struct use_id *id,
 	json_write_init(&w, &text, 0);
 	json_write_begin(&w, '{');
 	json_write_member(&w, "image", reference->name.s);
+	json_write_member(&w, "upper", upper_id(upper).s);
 	json_write_key(&w, "manifest");
 	store_write_descriptor(&w, &reference->manifest);
 	json_write_end(&w, '}');
@@ -324,6 +355,43 @@ static int open_sub(int dir, const char *name, mode_t mode, bool *made, struct e
 	return fd < 0 ? error_errno(err, errno, "open `%s`", name) : fd;
 }
 
+struct upper_search {
+	struct image_store *store;
+	const char *mounts;
+	struct upper_id wanted;
+};
+
+static int compare_upper(void *data, const char *id, struct error *err)
+{
+	const struct upper_search *search = data;
+	_cleanup_arena_ struct arena arena;
+	struct json_value *object;
+	const char *upper;
+	int r;
+
+	arena_init(&arena, (size_t)1 << 20);
+	r = load_record(search->store, id, search->mounts, &arena, &object, err);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	upper = json_get_string(object, "upper");
+	return upper && !strcmp(upper, search->wanted.s)
+		       ? error_set(err, EBUSY, "another mount writes its changes there")
+		       : 0;
+}
+
+/* Two overlays that write to one directory damage it; the kernel only warns. The lock is held until the mount is there. */
+static int claim_upper(struct mount *m, struct error *err)
+{
+	_cleanup_strbuf_ struct strbuf mounts = { 0 };
+	struct upper_search search = { .store = m->store, .wanted = upper_id(m->upper) };
+	int r = store_flock(m->store, m->upper, LOCK_EX, err);
+
+	if (r >= 0)
+		r = store_mounted_ids(m->store, &mounts, err);
+	search.mounts = mounts.data;
+	return r < 0 ? r : store_each(m->store->uses, "uses", compare_upper, &search, err);
+}
+
 static int open_upper(struct mount *m, const char *path, struct error *err)
 {
 	_cleanup_close_ int dir = open_outside(m->store, path, err);
@@ -333,6 +401,9 @@ static int open_upper(struct mount *m, const char *path, struct error *err)
 		return dir;
 	m->upper = open_sub(dir, "upper", 0755, &m->made_upper, err);
 	if (m->upper < 0)
+		return error_wrap(err, "directory `%s`", path);
+	r = claim_upper(m, err);
+	if (r < 0)
 		return error_wrap(err, "directory `%s`", path);
 	m->work = open_sub(dir, "work", 0700, &m->made_work, err);
 	if (m->work < 0)
@@ -359,7 +430,7 @@ static int make_use(struct mount *m, struct error *err)
 	if (m->top < 0)
 		return m->top;
 	r = set_root(m->store, &m->manifest, m->chain, m->top, err);
-	return r < 0 ? r : write_record(m->store, &m->id, m->reference, err);
+	return r < 0 ? r : write_record(m->store, &m->id, m->reference, m->upper, err);
 }
 
 static int attach(struct mount *m, struct error *err)

@@ -145,6 +145,9 @@ without_layers()
 	echo new >mnt/etc/one
 	rm mnt/etc/two
 	[ "$(cat changes/upper/etc/one)" = new ]
+	mkdir mnt-too
+	run -1 image mount --upper changes one mnt-too
+	[[ $output == *"another mount writes its changes there"* ]]
 	image umount mnt
 	verified
 	image mount --upper changes one mnt
