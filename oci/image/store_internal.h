@@ -160,7 +160,22 @@ void store_write_descriptor(struct json_writer *w, const struct image_descriptor
 int store_parse_manifest(const struct json_value *object, struct image_reference *reference,
 			 struct error *err);
 
-/* ---- store_mount.c ---- */
+/* ---- store_use.c ---- */
+
+#define STORE_USE_ID     16 /* hexadecimal digits */
+#define STORE_USE_SOURCE "hull:"
+
+struct store_use_id {
+	char s[STORE_USE_ID + 1];
+};
+int store_make_use_id(struct store_use_id *id, struct error *err);
+
+/* Writes the record of a use, whose directory is there. upper: of its changes, or -1. */
+int store_write_use(struct image_store *store, const struct store_use_id *id,
+		    const struct image_reference *reference, int upper, struct error *err);
+
+/* The id in a line of mountinfo that is an overlay of a store, or NULL. */
+const char *store_use_of_line(const char *line);
 
 /* The manifest of a use, with reference->manifest filled. -ENOENT where nothing is mounted by it any more. */
 int store_read_use(struct image_store *store, const char *id, const char *mounts,
@@ -171,5 +186,11 @@ int store_read_use(struct image_store *store, const char *id, const char *mounts
  * the store has no uses.
  */
 int store_mounted_ids(struct image_store *store, struct strbuf *ids, struct error *err);
+
+/*
+ * Locks a directory of changes, and refuses it (-EBUSY) where a mount of the store writes to it: two overlays would damage it,
+ * and the kernel only warns. The lock lasts as long as the descriptor.
+ */
+int store_claim_upper(struct image_store *store, int upper, struct error *err);
 
 #endif

@@ -1,228 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mounts of images. Each has an id, which is the source of the overlay ("hull:ID") and the name of its record in uses/. So
- * whether it still is mounted is asked of the kernel: the id is in some process's mountinfo, or it is not mounted.
+ * Mounts of images; store_use.c has their records.
  *
  * The topmost lower directory is uses/ID/top: empty, with the attributes that the image's root directory has by its
  * layers; for overlayfs shows those of the topmost layer, which mostly says nothing about the root.
  */
 #include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mount.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
-#include "base/file.h"
 #include "base/number.h"
 #include "base/path.h"
 #include "base/remove.h"
 #include "oci/image/store_internal.h"
 
-#define ID_BYTES  8
-#define SOURCE    "hull:"
-#define OVERLAY   " - overlay " SOURCE
 #define VALUE_MAX 65536 /* bytes of an extended attribute: the kernel's own limit */
 #define OPEN_DIR  (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-
-struct use_id {
-	char s[2 * ID_BYTES + 1];
-};
-
-/* ---- what is mounted ---------------------------------------------------------------------- */
-
-static bool is_id(const char *s, size_t len)
-{
-	return len == 2 * (size_t)ID_BYTES && strspn(s, "0123456789abcdef") >= len;
-}
-
-/* The id in a line of mountinfo that is an overlay of a store. */
-static const char *id_of_line(const char *line)
-{
-	const char *found = strstr(line, OVERLAY);
-	const char *id = found ? found + strlen(OVERLAY) : NULL;
-
-	return id && is_id(id, strcspn(id, " ")) ? id : NULL;
-}
-
-/* Adds the ids of one mount namespace. -EACCES where it may not be seen. */
-static int add_mounted(FILE *file, struct strbuf *ids)
-{
-	_cleanup_free_ char *line = NULL;
-	size_t size = 0;
-
-	while (errno = 0, getline(&line, &size, file) >= 0) {
-		const char *id = id_of_line(line);
-		char text[2 * ID_BYTES + 3];
-
-		if (!id)
-			continue;
-		snprintf(text, sizeof(text), " %.*s ", 2 * ID_BYTES, id);
-		if (!ids->data || !strstr(ids->data, text))
-			strbuf_adds(ids, text);
-	}
-	return -errno;
-}
-
-static int look_into(int proc, const char *pid, struct strbuf *ids, struct error *err)
-{
-	_cleanup_fclose_ FILE *file = NULL;
-	char path[64];
-	int r, fd;
-
-	snprintf(path, sizeof(path), "%.16s/mountinfo", pid);
-	fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		file = fdopen(fd, "re");
-		if (!file) {
-			close(fd);
-			return error_errno(err, ENOMEM, "read `/proc/%s`", path);
-		}
-	}
-	r = file ? add_mounted(file, ids) : -errno;
-	/* The process has ended; a zombie has no mounts either. */
-	if (r == 0 || r == -ENOENT || r == -ESRCH || r == -EINVAL)
-		return 0;
-	return error_errno(err, -r, "read `/proc/%s`, to see what is mounted", path);
-}
-
-static int count_use(void *data, const char *id _unused_, struct error *err _unused_)
-{
-	size_t *uses = data;
-
-	(*uses)++;
-	return 0;
-}
-
-/* Most processes are in one mount namespace: it is read once for all that follow one another. */
-int store_mounted_ids(struct image_store *store, struct strbuf *ids, struct error *err)
-{
-	_cleanup_closedir_ DIR *proc = NULL;
-	char before[64] = "", path[64], namespace[64];
-	struct dirent *entry;
-	size_t uses = 0;
-	int r = store_each(store->uses, "uses", count_use, &uses, err);
-
-	/* An ordinary user, who mounts nothing, may not look into others' processes. */
-	if (r < 0 || !uses)
-		return r;
-	proc = opendir("/proc");
-	if (!proc)
-		return error_errno(err, errno, "open `/proc`");
-	while (r >= 0 && (errno = 0, entry = readdir(proc))) {
-		uint64_t pid;
-		ssize_t len;
-
-		if (!parse_u64(entry->d_name, INT32_MAX, &pid))
-			continue;
-		snprintf(path, sizeof(path), "%.16s/ns/mnt", entry->d_name);
-		len = readlinkat(dirfd(proc), path, namespace, sizeof(namespace) - 1);
-		namespace[len < 0 ? 0 : len] = '\0';
-		if (len > 0 && !strcmp(namespace, before))
-			continue;
-		strcpy(before, namespace);
-		r = look_into(dirfd(proc), entry->d_name, ids, err);
-	}
-	if (r >= 0 && errno)
-		r = error_errno(err, errno, "read `/proc`");
-	if (r >= 0 && strbuf_failed(ids))
-		r = error_errno(err, ENOMEM, "read `/proc`");
-	return r;
-}
-
-/* ---- the record --------------------------------------------------------------------------- */
-
-/* The record of a use as JSON in the arena: -ENOENT where nothing is mounted by it, -EIO where it cannot be read. */
-static int load_record(struct image_store *store, const char *id, const char *mounts,
-		       struct arena *arena, struct json_value **object, struct error *err)
-{
-	_cleanup_free_ char *text = NULL;
-	char path[NAME_MAX + 16], pattern[2 * ID_BYTES + 3];
-	ssize_t len;
-
-	if (!is_id(id, strlen(id)))
-		return error_set(err, EINVAL, "`uses/%s` is no use of an image", id);
-	snprintf(pattern, sizeof(pattern), " %.*s ", 2 * ID_BYTES, id);
-	if (!mounts || !strstr(mounts, pattern))
-		return error_set(err, ENOENT, "`uses/%s` is mounted nowhere", id);
-	snprintf(path, sizeof(path), "%s/record", id);
-	len = file_read(store->uses, path, STORE_REFERENCE_MAX, &text, err);
-	/* It is mounted: that it has no record must not be taken for an end of its use. */
-	if (len < 0)
-		return error_set(err, EIO,
-				 "`uses/%s` is mounted, but has no record that can be read", id);
-	if (json_parse(text, (size_t)len, arena, object, err) < 0 || (*object)->type != JSON_OBJECT)
-		return error_set(err, EIO, "`uses/%s` is mounted, but its record is damaged", id);
-	return 0;
-}
-
-int store_read_use(struct image_store *store, const char *id, const char *mounts,
-		   struct image_reference *reference, struct error *err)
-{
-	_cleanup_arena_ struct arena arena;
-	struct json_value *object;
-	int r;
-
-	arena_init(&arena, (size_t)1 << 20);
-	memset(reference, 0, sizeof(*reference));
-	r = load_record(store, id, mounts, &arena, &object, err);
-	if (r < 0)
-		return r;
-	if (store_parse_manifest(object, reference, err) < 0)
-		return error_set(err, EIO, "`uses/%s` is mounted, but its record is damaged", id);
-	snprintf(reference->name.s, sizeof(reference->name.s), "mount-%s", id);
-	return 0;
-}
-
-/* What a directory of changes is known by. */
-struct upper_id {
-	char s[64];
-};
-
-static struct upper_id upper_id(int upper)
-{
-	struct upper_id id = { "" };
-	struct stat st;
-
-	if (upper >= 0 && fstat(upper, &st) == 0)
-		snprintf(id.s, sizeof(id.s), "%llx:%llx", (unsigned long long)st.st_dev,
-			 (unsigned long long)st.st_ino);
-	return id;
-}
-
-static int write_record(struct image_store *store, const struct use_id *id,
-			const struct image_reference *reference, int upper, struct error *err)
-{
-	_cleanup_strbuf_ struct strbuf text = { 0 };
-	_cleanup_close_ int dir = openat(store->uses, id->s, OPEN_DIR);
-	struct json_writer w;
-
-	if (dir < 0)
-		return error_errno(err, errno, "open `uses/%s`", id->s);
-	json_write_init(&w, &text, 0);
-	json_write_begin(&w, '{');
-	json_write_member(&w, "image", reference->name.s);
-	json_write_member(&w, "upper", upper_id(upper).s);
-	json_write_key(&w, "manifest");
-	store_write_descriptor(&w, &reference->manifest);
-	json_write_end(&w, '}');
-	strbuf_addc(&text, '\n');
-	if (strbuf_failed(&text))
-		return error_errno(err, ENOMEM, "record a mount");
-	return store_write_file(store, dir, "record", text.data, text.len, err);
-}
-
-static int make_id(struct use_id *id, struct error *err)
-{
-	unsigned char bytes[ID_BYTES];
-
-	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-		return error_errno(err, EIO, "get random bytes");
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		snprintf(id->s + 2 * i, 3, "%02x", bytes[i]);
-	return 0;
-}
 
 /* ---- the root's attributes ---------------------------------------------------------------- */
 
@@ -312,7 +107,7 @@ struct mount {
 	const struct image_reference *reference;
 	struct image_manifest manifest;
 	struct digest *chain;
-	struct use_id id;
+	struct store_use_id id;
 	int target, upper, work, top;
 	bool made_upper, made_work;
 };
@@ -355,43 +150,6 @@ static int open_sub(int dir, const char *name, mode_t mode, bool *made, struct e
 	return fd < 0 ? error_errno(err, errno, "open `%s`", name) : fd;
 }
 
-struct upper_search {
-	struct image_store *store;
-	const char *mounts;
-	struct upper_id wanted;
-};
-
-static int compare_upper(void *data, const char *id, struct error *err)
-{
-	const struct upper_search *search = data;
-	_cleanup_arena_ struct arena arena;
-	struct json_value *object;
-	const char *upper;
-	int r;
-
-	arena_init(&arena, (size_t)1 << 20);
-	r = load_record(search->store, id, search->mounts, &arena, &object, err);
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
-	upper = json_get_string(object, "upper");
-	return upper && !strcmp(upper, search->wanted.s)
-		       ? error_set(err, EBUSY, "another mount writes its changes there")
-		       : 0;
-}
-
-/* Two overlays that write to one directory damage it; the kernel only warns. The lock is held until the mount is there. */
-static int claim_upper(struct mount *m, struct error *err)
-{
-	_cleanup_strbuf_ struct strbuf mounts = { 0 };
-	struct upper_search search = { .store = m->store, .wanted = upper_id(m->upper) };
-	int r = store_flock(m->store, m->upper, LOCK_EX, err);
-
-	if (r >= 0)
-		r = store_mounted_ids(m->store, &mounts, err);
-	search.mounts = mounts.data;
-	return r < 0 ? r : store_each(m->store->uses, "uses", compare_upper, &search, err);
-}
-
 static int open_upper(struct mount *m, const char *path, struct error *err)
 {
 	_cleanup_close_ int dir = open_outside(m->store, path, err);
@@ -402,7 +160,7 @@ static int open_upper(struct mount *m, const char *path, struct error *err)
 	m->upper = open_sub(dir, "upper", 0755, &m->made_upper, err);
 	if (m->upper < 0)
 		return error_wrap(err, "directory `%s`", path);
-	r = claim_upper(m, err);
+	r = store_claim_upper(m->store, m->upper, err);
 	if (r < 0)
 		return error_wrap(err, "directory `%s`", path);
 	m->work = open_sub(dir, "work", 0700, &m->made_work, err);
@@ -419,7 +177,7 @@ static int make_use(struct mount *m, struct error *err)
 {
 	_cleanup_close_ int dir = -EBADF;
 	bool made = false;
-	int r = make_id(&m->id, err);
+	int r = store_make_use_id(&m->id, err);
 
 	if (r < 0)
 		return r;
@@ -430,13 +188,13 @@ static int make_use(struct mount *m, struct error *err)
 	if (m->top < 0)
 		return m->top;
 	r = set_root(m->store, &m->manifest, m->chain, m->top, err);
-	return r < 0 ? r : write_record(m->store, &m->id, m->reference, m->upper, err);
+	return r < 0 ? r : store_write_use(m->store, &m->id, m->reference, m->upper, err);
 }
 
 static int attach(struct mount *m, struct error *err)
 {
 	struct store_overlay overlay = { .upper = m->upper, .work = m->work };
-	char source[sizeof(SOURCE) + sizeof(m->id.s)];
+	char source[sizeof(STORE_USE_SOURCE) + sizeof(m->id.s)];
 	int *fds, *lower, r;
 	size_t count;
 
@@ -450,7 +208,7 @@ static int attach(struct mount *m, struct error *err)
 		memcpy(lower + 1, fds, count * sizeof(*lower));
 		overlay.lower = lower;
 		overlay.count = count + 1;
-		snprintf(source, sizeof(source), SOURCE "%s", m->id.s);
+		snprintf(source, sizeof(source), STORE_USE_SOURCE "%s", m->id.s);
 		overlay.source = source;
 		r = store_overlay_mount(&overlay, m->target, err);
 	} else {
@@ -512,7 +270,7 @@ int image_store_mount(struct image_store *store, const struct image_reference *r
 /* ---- unmounting --------------------------------------------------------------------------- */
 
 /* Finds the line of a mount in this process's mountinfo and copies the id that is in it. */
-static int find_id(uint64_t mount_id, struct use_id *id, struct error *err)
+static int find_id(uint64_t mount_id, struct store_use_id *id, struct error *err)
 {
 	_cleanup_fclose_ FILE *file = fopen("/proc/self/mountinfo", "re");
 	_cleanup_free_ char *line = NULL;
@@ -521,7 +279,7 @@ static int find_id(uint64_t mount_id, struct use_id *id, struct error *err)
 	if (!file)
 		return error_errno(err, errno, "open `/proc/self/mountinfo`");
 	while (getline(&line, &size, file) >= 0) {
-		const char *found = id_of_line(line);
+		const char *found = store_use_of_line(line);
 		uint64_t number;
 
 		if (!parse_u64_n(line, strcspn(line, " "), UINT64_MAX, &number) ||
@@ -529,13 +287,13 @@ static int find_id(uint64_t mount_id, struct use_id *id, struct error *err)
 			continue;
 		if (!found)
 			break;
-		snprintf(id->s, sizeof(id->s), "%.*s", 2 * ID_BYTES, found);
+		snprintf(id->s, sizeof(id->s), "%.*s", STORE_USE_ID, found);
 		return 0;
 	}
 	return error_set(err, EINVAL, "no image is mounted there");
 }
 
-static int find_mount(struct image_store *store, const char *dir, struct use_id *id,
+static int find_mount(struct image_store *store, const char *dir, struct store_use_id *id,
 		      struct error *err)
 {
 	struct statx st;
@@ -556,7 +314,7 @@ int image_store_umount(struct image_store *store, const char *dir, struct error 
 	_cleanup_strbuf_ struct strbuf mounts = { 0 };
 	_cleanup_free_ char *real = realpath(dir, NULL);
 	struct image_reference reference;
-	struct use_id id;
+	struct store_use_id id;
 	int r;
 
 	if (!real)
