@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "cmd/hull-image/command.h"
 
 #define DIGEST_SHOWN 19 /* "sha256:" and twelve digits */
@@ -36,6 +37,19 @@ static int measure(struct image_store *store, const struct image_reference *refe
 		row->unpacked += layers[i].bytes;
 	}
 	return 0;
+}
+
+/* An image that is damaged does not hide the others; the status says that something is wrong. */
+static bool measured(struct image_store *store, const struct image_reference *reference,
+		     struct row *row, int *status)
+{
+	struct error err = { 0 };
+
+	if (measure(store, reference, row, &err) >= 0)
+		return true;
+	log_error("image list: %s", err.text);
+	*status = 1;
+	return false;
 }
 
 static void format_size(uint64_t bytes, char *out, size_t size)
@@ -103,26 +117,27 @@ static int list_json(struct image_store *store, const struct image_reference *re
 {
 	_cleanup_strbuf_ struct strbuf text = { 0 };
 	struct json_writer w;
+	int status = 0, r;
 
 	json_write_init(&w, &text, 2);
 	json_write_begin(&w, '[');
 	for (size_t i = 0; i < count; i++) {
 		struct row row;
-		int r = measure(store, &references[i], &row, err);
 
-		if (r < 0)
-			return r;
+		if (!measured(store, &references[i], &row, &status))
+			continue;
 		add_row(&w, &references[i], &row);
 	}
 	json_write_end(&w, ']');
 	strbuf_addc(&text, '\n');
-	return print_text(&text, err);
+	r = print_text(&text, err);
+	return r < 0 ? r : status;
 }
 
 static int list_table(struct image_store *store, const struct image_reference *references,
-		      size_t count, struct error *err)
+		      size_t count)
 {
-	int width = 4;
+	int width = 4, status = 0;
 
 	for (size_t i = 0; i < count; i++)
 		if ((int)strlen(references[i].name.s) > width)
@@ -131,13 +146,12 @@ static int list_table(struct image_store *store, const struct image_reference *r
 	       "SIZE", "UNPACKED", "PULLED");
 	for (size_t i = 0; i < count; i++) {
 		struct row row;
-		int r = measure(store, &references[i], &row, err);
 
-		if (r < 0)
-			return r;
+		if (!measured(store, &references[i], &row, &status))
+			continue;
 		print_row(&references[i], &row, width);
 	}
-	return 0;
+	return status;
 }
 
 int command_list(struct arguments *a, struct error *err)
@@ -160,7 +174,7 @@ int command_list(struct arguments *a, struct error *err)
 		return 0;
 	}
 	return a->format_json ? list_json(store, references, count, err)
-			      : list_table(store, references, count, err);
+			      : list_table(store, references, count);
 }
 
 /* ---- inspect ------------------------------------------------------------------------------ */

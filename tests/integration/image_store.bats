@@ -226,6 +226,9 @@ without_layers()
 	rm "$store/blobs/sha256/$(jq -r '.manifests[0].digest' src/one/index.json | cut -d: -f2)"
 	run -1 image verify
 	[[ $output == *one:latest* ]]
+	image pull --no-layers oci:src/two
+	run -1 image list
+	[[ $output == *one:latest* && $output == *"two:latest "* ]]
 	# Nobody knows what the image needs: nothing may go.
 	run -1 image prune
 	[[ $output == *"nothing is removed"* ]]
