@@ -35,9 +35,15 @@ _hull_words()
 	case $1:$2 in
 	:* | help:0) words=$("$hull" --help 2>/dev/null | awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on { print $1 }') ;;
 	mounts:0) words='add remove' ;;
-	image:0) words=unpack ;;
+	image:0) words='pull list inspect unpack mount umount remove prune verify export' ;;
 	kill:1) words=$(compgen -A signal SIG | sed 's/^SIG//; /^EXIT$/d') ;;
-	mounts:2 | image:*) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	mounts:2) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	image:*)
+		# An image in the store, or a source, or a directory.
+		words=$("$hull" image list --quiet 2>/dev/null)
+		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur"; compgen -f -- "$cur")
+		return
+		;;
 	delete:* | mounts:1 | start:0 | state:0 | kill:0 | exec:0 | ps:0 | pause:0 | resume:0 | update:0 | events:0)
 		words=$("$hull" "${root[@]}" list --quiet 2>/dev/null)
 		;;

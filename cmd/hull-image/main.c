@@ -7,24 +7,34 @@
  */
 #include <fcntl.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "base/number.h"
-#include "oci/image/image.h"
+#include "cmd/hull-image/command.h"
 
 #define EXIT_USAGE 1
 
 static const char help[] =
-	"Usage: hull image unpack [OPTION]… SOURCE BUNDLE\n"
+	"Usage: hull image COMMAND [OPTION]… ARGUMENT…\n"
 	"\n"
-	"Unpacks an OCI image to a bundle: BUNDLE/rootfs from its layers, BUNDLE/config.json from its\n"
-	"configuration. BUNDLE must not exist, or be an empty directory.\n"
+	"Unpacks OCI images to bundles, and keeps images in a store: blobs and unpacked layers once,\n"
+	"shared by all images.\n"
+	"\n"
+	"  pull SOURCE [NAME]          copy an image to the store\n"
+	"  list                        show the images in the store, and their sizes\n"
+	"  inspect NAME                print manifest, configuration and layers as JSON\n"
+	"  unpack NAME|SOURCE BUNDLE   make a bundle: BUNDLE/rootfs from the layers, BUNDLE/config.json\n"
+	"                              from the configuration. BUNDLE must not exist, or be empty\n"
+	"  mount NAME DIR              mount an image on a directory, read-only unless --upper is given\n"
+	"  umount DIR                  unmount it\n"
+	"  remove NAME…                remove names, and the data that nothing needs any more\n"
+	"  prune                       remove the data that nothing needs\n"
+	"  verify                      check everything in the store\n"
+	"  export NAME DESTINATION     write oci:DIR[:TAG] or oci-archive:FILE[:TAG]\n"
 	"\n"
 	"SOURCE is one of\n"
 	"  oci:DIR[:TAG]           an OCI image layout\n"
@@ -32,12 +42,18 @@ static const char help[] =
 	"  DIR[:TAG], FILE[:TAG]   either, seen from what is there\n"
 	"\n"
 	"Options:\n"
-	"  --rootless           do not keep owners, skip devices, make a configuration for a user\n"
-	"                       namespace (the default where you are not root)\n"
-	"  --max-size SIZE      refuse an image that unpacks to more bytes (K, M, G, T: KiB and so on;\n"
-	"                       default 1T)\n"
-	"  --max-entries N      refuse an image with more entries in its layers (default 4194304)\n"
-	"  --quiet              print neither progress nor warnings\n"
+	"  --store DIR          the store (default /var/lib/hull, or for users other than root\n"
+	"                       $XDG_DATA_HOME/hull or ~/.local/share/hull)\n"
+	"  --no-layers          pull: do not unpack layers; mount does it then\n"
+	"  --upper DIR          mount: write changes to DIR/upper (DIR/work is overlayfs's own)\n"
+	"  --format FORMAT      list: table (default) or json\n"
+	"  --rootless           unpack: do not keep owners, skip devices, make a configuration for a user\n"
+	"                       namespace; pull: as --no-layers (the default where you are not root)\n"
+	"  --max-size SIZE      pull, unpack: refuse an image that unpacks to more bytes (K, M, G, T: KiB\n"
+	"                       and so on; default 1T)\n"
+	"  --max-entries N      pull, unpack: refuse an image with more entries in its layers (default\n"
+	"                       4194304)\n"
+	"  --quiet              print neither progress nor warnings; list: names only\n"
 	"  --log FILE           append messages to FILE, or journald:NAME or syslog:NAME\n"
 	"  --log-format FORMAT  text (default) or json\n"
 	"  --debug              print more\n"
@@ -46,84 +62,45 @@ static const char help[] =
 	"Examples:\n"
 	"  skopeo copy docker://alpine oci:alpine:latest\n"
 	"  hull image unpack oci:alpine:latest bundle\n"
-	"  hull run --bundle bundle my-container\n";
-
-struct arguments {
-	struct image_unpack_options unpack;
-	const char *log;
-	bool log_json, quiet, debug, help;
-};
-
-/* Set by the signal handler, read by the loops that wait. */
-static volatile sig_atomic_t caught;
-
-static void on_signal(int signal)
-{
-	caught = signal;
-}
-
-static bool is_interrupted(void *data _unused_)
-{
-	return caught != 0;
-}
-
-static void catch_signals(void)
-{
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
-		/* The second signal kills, whatever we are busy with. */
-		struct sigaction action = { .sa_handler = on_signal,
-					    .sa_flags = (int)SA_RESETHAND };
-		struct sigaction before;
-
-		/* What nohup(1) ignores stays ignored. */
-		if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-			sigaction(signals[i], &action, NULL);
-	}
-}
-
-/* ---- progress on a terminal --------------------------------------------------------------- */
-
-struct progress {
-	struct timespec shown;
-	bool any; /* a line is on the screen and must be wiped out */
-};
-
-static void show_progress(void *data, const char *what, unsigned long done, unsigned long total)
-{
-	struct progress *p = data;
-	struct timespec now;
-	long passed;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	passed = (now.tv_sec - p->shown.tv_sec) * 1000 + (now.tv_nsec - p->shown.tv_nsec) / 1000000;
-	if (p->any && passed < 100 && done < total)
-		return;
-	p->shown = now;
-	p->any = true;
-	/* The cursor goes back to the start, so that a warning is written over it. */
-	fprintf(stderr, "\033[K%s: %.1f of %.1f MiB\r", what, (double)done / (1 << 20),
-		(double)total / (1 << 20));
-}
-
-static void end_progress(const struct progress *p)
-{
-	if (p->any)
-		fputs("\033[K", stderr);
-}
-
-/* ---- the command line --------------------------------------------------------------------- */
+	"  hull run --bundle bundle my-container\n"
+	"  hull image pull oci:alpine:latest alpine\n"
+	"  hull image mount alpine /mnt\n";
 
 enum {
 	OPTION_ROOTLESS = 256,
 	OPTION_MAX_SIZE,
 	OPTION_MAX_ENTRIES,
+	OPTION_STORE,
+	OPTION_NO_LAYERS,
+	OPTION_UPPER,
+	OPTION_FORMAT,
 	OPTION_QUIET,
 	OPTION_LOG,
 	OPTION_LOG_FORMAT,
 	OPTION_DEBUG
 };
+
+/* Of those before OPTION_QUIET; what follows is every command's. */
+#define OPTION_BIT(option) (1U << ((option)-OPTION_ROOTLESS))
+#define OPTIONS_LIMITS \
+	(OPTION_BIT(OPTION_MAX_SIZE) | OPTION_BIT(OPTION_MAX_ENTRIES) | OPTION_BIT(OPTION_ROOTLESS))
+
+static const struct command commands[] = {
+	{ "pull", 1, 2, "SOURCE and perhaps NAME", OPTIONS_LIMITS | OPTION_BIT(OPTION_NO_LAYERS),
+	  command_pull },
+	{ "list", 0, 0, "no arguments", OPTION_BIT(OPTION_FORMAT), command_list },
+	{ "inspect", 1, 1, "one argument, NAME", 0, command_inspect },
+	{ "unpack", 2, 2, "two arguments, SOURCE or NAME, and BUNDLE", OPTIONS_LIMITS,
+	  command_unpack },
+	{ "mount", 2, 2, "two arguments, NAME and DIR", OPTION_BIT(OPTION_UPPER), command_mount },
+	{ "umount", 1, 1, "one argument, DIR", 0, command_umount },
+	{ "remove", 1, -1, "one NAME or more", 0, command_remove },
+	{ "prune", 0, 0, "no arguments", 0, command_prune },
+	{ "verify", 0, 0, "no arguments", 0, command_verify },
+	{ "export", 2, 2, "two arguments, NAME and DESTINATION", 0, command_export },
+};
+
+/* ---- the command line --------------------------------------------------------------------- */
 
 static int usage_error(const char *fmt, const char *what)
 {
@@ -147,21 +124,39 @@ static bool parse_size(const char *s, uint64_t *bytes)
 	return true;
 }
 
+static int parse_format(const char *text, const char *plain, bool *json)
+{
+	*json = !strcmp(text, "json");
+	return *json || !strcmp(text, plain) ? 0 : -1;
+}
+
 static int parse_option(int option, struct arguments *a)
 {
 	switch (option) {
 	case OPTION_ROOTLESS:
-		a->unpack.rootless = true;
+		a->rootless = true;
 		return 0;
 	case OPTION_MAX_SIZE:
-		if (!parse_size(optarg, &a->unpack.max_bytes))
+		if (!parse_size(optarg, &a->max_bytes))
 			return usage_error("--max-size takes a number of bytes, as 512M, not `%s`",
 					   optarg);
 		return 0;
 	case OPTION_MAX_ENTRIES:
-		if (!parse_u64(optarg, UINT64_MAX, &a->unpack.max_entries) ||
-		    !a->unpack.max_entries)
+		if (!parse_u64(optarg, UINT64_MAX, &a->max_entries) || !a->max_entries)
 			return usage_error("--max-entries takes a number, not `%s`", optarg);
+		return 0;
+	case OPTION_STORE:
+		a->store = optarg;
+		return 0;
+	case OPTION_NO_LAYERS:
+		a->no_layers = true;
+		return 0;
+	case OPTION_UPPER:
+		a->upper = optarg;
+		return 0;
+	case OPTION_FORMAT:
+		if (parse_format(optarg, "table", &a->format_json) < 0)
+			return usage_error("--format is table or json, not `%s`", optarg);
 		return 0;
 	case OPTION_QUIET:
 		a->quiet = true;
@@ -170,8 +165,7 @@ static int parse_option(int option, struct arguments *a)
 		a->log = optarg;
 		return 0;
 	case OPTION_LOG_FORMAT:
-		a->log_json = !strcmp(optarg, "json");
-		if (!a->log_json && strcmp(optarg, "text") != 0)
+		if (parse_format(optarg, "text", &a->log_json) < 0)
 			return usage_error("--log-format is text or json, not `%s`", optarg);
 		return 0;
 	case OPTION_DEBUG:
@@ -183,42 +177,77 @@ static int parse_option(int option, struct arguments *a)
 	}
 }
 
+static const struct option options[] = {
+	{ "rootless", no_argument, NULL, OPTION_ROOTLESS },
+	{ "max-size", required_argument, NULL, OPTION_MAX_SIZE },
+	{ "max-entries", required_argument, NULL, OPTION_MAX_ENTRIES },
+	{ "store", required_argument, NULL, OPTION_STORE },
+	{ "no-layers", no_argument, NULL, OPTION_NO_LAYERS },
+	{ "upper", required_argument, NULL, OPTION_UPPER },
+	{ "format", required_argument, NULL, OPTION_FORMAT },
+	{ "quiet", no_argument, NULL, OPTION_QUIET },
+	{ "log", required_argument, NULL, OPTION_LOG },
+	{ "log-format", required_argument, NULL, OPTION_LOG_FORMAT },
+	{ "debug", no_argument, NULL, OPTION_DEBUG },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
+/* An option that the command would not look at is refused: it was meant to do something. */
+static int check_options(const struct command *command, unsigned given)
+{
+	unsigned wrong = given & ~(command->options | OPTION_BIT(OPTION_STORE));
+
+	for (size_t i = 0; wrong && options[i].name; i++)
+		if (options[i].val < OPTION_QUIET && options[i].val >= OPTION_ROOTLESS &&
+		    (wrong & OPTION_BIT(options[i].val))) {
+			fprintf(stderr,
+				"hull: image: %s takes no option --%s; see `hull image --help`\n",
+				command->name, options[i].name);
+			return -1;
+		}
+	return 0;
+}
+
+static int find_command(int argc, char **argv, unsigned given, struct arguments *a)
+{
+	if (optind == argc)
+		return usage_error("no command%s", "");
+	a->args = argv + optind + 1;
+	a->count = argc - optind - 1;
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(commands[i].name, argv[optind]))
+			a->command = &commands[i];
+	if (!a->command)
+		return usage_error("unknown command `%s`", argv[optind]);
+	if (a->count < a->command->min || (a->command->max >= 0 && a->count > a->command->max)) {
+		fprintf(stderr, "hull: image: %s takes %s; see `hull image --help`\n",
+			a->command->name, a->command->usage);
+		return -1;
+	}
+	return check_options(a->command, given);
+}
+
 static int parse_arguments(int argc, char **argv, struct arguments *a)
 {
-	static const struct option options[] = {
-		{ "rootless", no_argument, NULL, OPTION_ROOTLESS },
-		{ "max-size", required_argument, NULL, OPTION_MAX_SIZE },
-		{ "max-entries", required_argument, NULL, OPTION_MAX_ENTRIES },
-		{ "quiet", no_argument, NULL, OPTION_QUIET },
-		{ "log", required_argument, NULL, OPTION_LOG },
-		{ "log-format", required_argument, NULL, OPTION_LOG_FORMAT },
-		{ "debug", no_argument, NULL, OPTION_DEBUG },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
+	unsigned given = 0;
 	int option;
 
-	a->unpack.rootless = geteuid() != 0;
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		if (option == '?' || option == ':')
 			return usage_error(option == '?' ? "unknown option `%s`"
 							 : "option `%s` needs a value",
 					   argv[optind - 1]);
+		if (option >= OPTION_ROOTLESS && option < OPTION_QUIET)
+			given |= OPTION_BIT(option);
 		if (parse_option(option, a) < 0)
 			return -1;
 	}
 	if (a->help)
 		return 0;
-	if (optind == argc)
-		return usage_error("no command%s", "");
-	if (strcmp(argv[optind], "unpack") != 0)
-		return usage_error("unknown command `%s`", argv[optind]);
-	if (argc - optind != 3)
-		return usage_error("unpack takes two arguments, SOURCE and BUNDLE%s", "");
-	a->unpack.source = argv[optind + 1];
-	a->unpack.bundle = argv[optind + 2];
-	return 0;
+	a->rootless = a->rootless || geteuid() != 0;
+	return find_command(argc, argv, given, a);
 }
 
 static int configure_log(const struct arguments *a, int *fd)
@@ -239,27 +268,28 @@ static int configure_log(const struct arguments *a, int *fd)
 	return 0;
 }
 
-static int unpack(struct arguments *a)
+static int run(struct arguments *a)
 {
-	struct progress progress = { 0 };
 	struct error err = { 0 };
 	int r;
 
 	catch_signals();
-	a->unpack.interrupted = is_interrupted;
-	if (isatty(STDERR_FILENO) && !a->quiet && !a->debug) {
-		a->unpack.progress = show_progress;
-		a->unpack.progress_data = &progress;
-	}
-	r = image_unpack(&a->unpack, &err);
-	end_progress(&progress);
+	progress_init(a->quiet, a->debug);
+	r = a->command->run(a, &err);
+	progress_wipe();
 	if (r >= 0)
-		return 0;
+		return r;
+	if (err.code == ENOSPC || err.code == EDQUOT) {
+		size_t len = strlen(err.text);
+
+		snprintf(err.text + len, sizeof(err.text) - len,
+			 "; nothing incomplete was kept: free some space, and try again");
+	}
 	/* An error is printed though --quiet was given. */
-	log_error("image unpack: %s", err.text);
+	log_error("image %s: %s", a->command->name, err.text);
 	if (a->quiet)
-		fprintf(stderr, "hull: image unpack: %s\n", err.text);
-	return caught ? 128 + (int)caught : 1;
+		fprintf(stderr, "hull: image %s: %s\n", a->command->name, err.text);
+	return caught_signal() ? 128 + caught_signal() : 1;
 }
 
 int main(int argc, char **argv)
@@ -277,5 +307,5 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	/* Directories that layers only imply get 0755, whatever the shell's umask is. */
 	umask(022);
-	return unpack(&a);
+	return run(&a);
 }

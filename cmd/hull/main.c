@@ -34,7 +34,7 @@ static const struct {
 	{ "mounts", cmd_mounts, "add mounts to a running container, or remove them" },
 	{ "update", cmd_update, "change the limits of a running container" },
 	{ "events", cmd_events, "print statistics and out-of-memory events as JSON" },
-	{ "image", cmd_image, "unpack OCI images to bundles" },
+	{ "image", cmd_image, "unpack OCI images, and keep them in a store" },
 	{ "spec", cmd_spec, "write a config.json to begin with" },
 	{ "check", cmd_check, "print what this host offers, and what to do about what is missing" },
 	{ "features", cmd_features, "print what this hull can do, as OCI features JSON" },

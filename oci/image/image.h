@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "oci/image/manifest.h"
 
 struct image_unpack_options {
 	const char *source; /* "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", or a bare DIR or FILE */
@@ -37,5 +38,10 @@ struct image_unpack_options {
  * is left of what it made.
  */
 int image_unpack(const struct image_unpack_options *options, struct error *err);
+
+/* As image_unpack(), of an image that is known already; options->source is not looked at. */
+int image_unpack_manifest(const struct image_unpack_options *options, struct image_source *source,
+			  const struct image_manifest *manifest, struct arena *arena,
+			  struct error *err);
 
 #endif

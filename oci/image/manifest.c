@@ -288,10 +288,25 @@ static int parse_diff_ids(const struct json_value *config, struct image_manifest
 	return 0;
 }
 
+static int check_platform(const struct json_value *config, const struct image_platform *platform,
+			  struct error *err)
+{
+	const char *os = json_get_string(config, "os");
+	const char *architecture = json_get_string(config, "architecture");
+
+	if (os && *os && strcmp(os, platform->os) != 0)
+		return error_set(err, ENOENT, "the image is for `%.32s`, not for %s", os,
+				 platform->os);
+	/* No error: an emulator may be registered with binfmt_misc, or the bundle is for another machine. */
+	if (architecture && *architecture && strcmp(architecture, platform->architecture) != 0)
+		log_warning("the image is for the architecture `%.32s`, this machine is `%s`",
+			    architecture, platform->architecture);
+	return 0;
+}
+
 static int load_config(struct image_source *source, const struct image_platform *platform,
 		       struct arena *arena, struct image_manifest *manifest, struct error *err)
 {
-	const char *os, *architecture;
 	struct json_value *config;
 	int r = load_json(source, &manifest->config_blob, arena, &config, err);
 
@@ -301,17 +316,35 @@ static int load_config(struct image_source *source, const struct image_platform 
 		return error_set(err, EINVAL, "the configuration of the image is not an object");
 	if (parse_diff_ids(config, manifest, err) < 0)
 		return error_wrap(err, "configuration of the image");
-	os = json_get_string(config, "os");
-	architecture = json_get_string(config, "architecture");
-	if (os && *os && strcmp(os, platform->os) != 0)
-		return error_set(err, ENOENT, "the image is for `%.32s`, not for %s", os,
-				 platform->os);
-	/* No error: an emulator may be registered with binfmt_misc, or the bundle is for another machine. */
-	if (architecture && *architecture && strcmp(architecture, platform->architecture) != 0)
-		log_warning("the image is for the architecture `%.32s`, this machine is `%s`",
-			    architecture, platform->architecture);
 	manifest->config = config;
-	return 0;
+	return platform ? check_platform(config, platform, err) : 0;
+}
+
+/* From the manifest's own object on. */
+static int load_image(struct image_source *source, const struct image_descriptor *descriptor,
+		      const struct json_value *object, const struct image_platform *platform,
+		      struct arena *arena, struct image_manifest *manifest, struct error *err)
+{
+	int r = parse_manifest(object, arena, manifest, err);
+
+	if (r < 0)
+		return error_wrap(err, "manifest %s", digest_text(&descriptor->digest).s);
+	manifest->blob = *descriptor;
+	return load_config(source, platform, arena, manifest, err);
+}
+
+int image_manifest_load(struct image_source *source, const struct image_descriptor *descriptor,
+			const struct image_platform *platform, struct arena *arena,
+			struct image_manifest *manifest, struct error *err)
+{
+	struct json_value *object;
+	int r;
+
+	memset(manifest, 0, sizeof(*manifest));
+	if (!is_one_of(descriptor->media_type, manifest_types))
+		return error_set(err, EINVAL, "`%.128s` is no manifest", descriptor->media_type);
+	r = load_json(source, descriptor, arena, &object, err);
+	return r < 0 ? r : load_image(source, descriptor, object, platform, arena, manifest, err);
 }
 
 int image_manifest_find(struct image_source *source, const char *tag,
@@ -346,10 +379,7 @@ int image_manifest_find(struct image_source *source, const char *tag,
 			return r;
 		if (!is_one_of(descriptor.media_type, manifest_types))
 			continue;
-		r = parse_manifest(object, arena, manifest, err);
-		if (r < 0)
-			return error_wrap(err, "manifest %s", digest_text(&descriptor.digest).s);
-		return load_config(source, platform, arena, manifest, err);
+		return load_image(source, &descriptor, object, platform, arena, manifest, err);
 	}
 	return error_set(err, ELOOP, "indexes are nested deeper than %d", IMAGE_NESTED_MAX);
 }

@@ -27,6 +27,7 @@ struct image_layer {
 struct image_manifest {
 	struct image_layer *layers; /* the lowest first */
 	size_t layer_count;
+	struct image_descriptor blob; /* the manifest itself */
 	struct image_descriptor config_blob;
 	const struct json_value *config; /* the image's configuration, an object */
 };
@@ -37,6 +38,14 @@ struct image_manifest {
  * that *manifest points to lives in the arena.
  */
 int image_manifest_find(struct image_source *source, const char *tag,
+			const struct image_platform *platform, struct arena *arena,
+			struct image_manifest *manifest, struct error *err);
+
+/*
+ * The image whose manifest is that blob. platform NULL: for any machine, and without a warning. As
+ * image_manifest_find() otherwise; descriptor->media_type must live as long as the arena.
+ */
+int image_manifest_load(struct image_source *source, const struct image_descriptor *descriptor,
 			const struct image_platform *platform, struct arena *arena,
 			struct image_manifest *manifest, struct error *err);
 

@@ -14,7 +14,6 @@
 #include "oci/image/config_image.h"
 #include "oci/image/image.h"
 #include "oci/image/layer_unpack.h"
-#include "oci/image/manifest.h"
 
 struct bundle {
 	int parent;              /* the directory that the bundle is in */
@@ -228,19 +227,32 @@ static int fill_bundle(const struct image_unpack_options *options, struct image_
 	return r;
 }
 
-int image_unpack(const struct image_unpack_options *options, struct error *err)
+int image_unpack_manifest(const struct image_unpack_options *options, struct image_source *source,
+			  const struct image_manifest *manifest, struct arena *arena,
+			  struct error *err)
 {
-	_cleanup_image_source_ struct image_source *source = NULL;
-	const struct image_platform platform = image_platform_host();
 	struct bundle b = { .parent = -EBADF, .dir = -EBADF, .rootfs = -EBADF };
-	const char *tag;
-	_cleanup_arena_ struct arena arena;
-	struct image_manifest manifest;
 	struct error local = { 0 };
 	int r;
 
 	if (!err)
 		err = &local;
+	r = fill_bundle(options, source, manifest, &b, arena, err);
+	if (r < 0)
+		bundle_remove(&b, err);
+	bundle_close(&b);
+	return r < 0 ? -err->code : 0;
+}
+
+int image_unpack(const struct image_unpack_options *options, struct error *err)
+{
+	_cleanup_image_source_ struct image_source *source = NULL;
+	const struct image_platform platform = image_platform_host();
+	const char *tag;
+	_cleanup_arena_ struct arena arena;
+	struct image_manifest manifest;
+	int r;
+
 	arena_init(&arena, IMAGE_ARENA_MAX);
 	r = image_source_open(options->source, &source, &tag, err);
 	if (r < 0)
@@ -248,9 +260,5 @@ int image_unpack(const struct image_unpack_options *options, struct error *err)
 	r = image_manifest_find(source, tag, &platform, &arena, &manifest, err);
 	if (r < 0)
 		return error_wrap(err, "image `%s`", options->source);
-	r = fill_bundle(options, source, &manifest, &b, &arena, err);
-	if (r < 0)
-		bundle_remove(&b, err);
-	bundle_close(&b);
-	return r < 0 ? -err->code : 0;
+	return image_unpack_manifest(options, source, &manifest, &arena, err);
 }

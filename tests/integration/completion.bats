@@ -60,6 +60,9 @@ complete_words()
 	[ "$(complete_words update --resources "$TEST_DIR/a-f")" = "$TEST_DIR/a-file" ]
 	[ "$(complete_words exec --user 1 --process "$TEST_DIR/a-f")" = "$TEST_DIR/a-file" ]
 	complete_words kill id '' | grep -qx KILL
+	[ "$(complete_words image u)" = "$(printf 'unpack\numount')" ]
+	[ "$(complete_words image '')" = "$(h image --help | awk '/^SOURCE/ { exit } /^  [a-z]/ { print $1 }')" ]
+	[ "$(complete_words image pull "$TEST_DIR/a-f")" = "$TEST_DIR/a-file" ]
 	[ "$(complete_words mounts '')" = "$(printf 'add\nremove')" ]
 	[ "$(complete_words help feat)" = features ]
 	# Behind the id they are the workload's own.

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of hull-image share: the parsed command line, the commands, and what is shown while they work. */
+#ifndef HULL_CMD_HULL_IMAGE_COMMAND_H
+#define HULL_CMD_HULL_IMAGE_COMMAND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "oci/image/store.h"
+
+struct arguments {
+	const struct command *command;
+	char **args; /* what follows the command */
+	int count;
+	const char *store; /* NULL: the user's own */
+	const char *upper, *log;
+	uint64_t max_bytes, max_entries;
+	bool rootless, no_layers, format_json;
+	bool log_json, quiet, debug, help;
+};
+
+/* A command fills err and returns a negative errno, or an exit status. */
+struct command {
+	const char *name;
+	int min, max; /* arguments; max -1: any number */
+	const char *usage;
+	unsigned options; /* which OPTION_BIT()s it takes */
+	int (*run)(struct arguments *a, struct error *err);
+};
+
+/* store.c */
+int command_pull(struct arguments *a, struct error *err);
+int command_unpack(struct arguments *a, struct error *err);
+int command_mount(struct arguments *a, struct error *err);
+int command_umount(struct arguments *a, struct error *err);
+int command_remove(struct arguments *a, struct error *err);
+int command_prune(struct arguments *a, struct error *err);
+int command_verify(struct arguments *a, struct error *err);
+int command_export(struct arguments *a, struct error *err);
+
+/* show.c */
+int command_list(struct arguments *a, struct error *err);
+int command_inspect(struct arguments *a, struct error *err);
+
+/* Opens the store of the arguments, with what progress.c shows and asks. */
+int open_store(const struct arguments *a, enum image_store_access access,
+	       struct image_store **store, struct error *err);
+
+/* ---- progress.c ---- */
+
+/* SIGINT, SIGTERM and SIGHUP end a command after it has cleaned up. */
+void catch_signals(void);
+/* The signal that was caught, or 0. */
+int caught_signal(void);
+
+/* Chooses what is shown: bars on a terminal, else a line a step, or nothing. */
+void progress_init(bool quiet, bool debug);
+/* Wipes out what is on the terminal, before a message or at the end. */
+void progress_wipe(void);
+
+extern const struct image_store_hooks progress_hooks;
+
+/* The same for image_unpack(). */
+void progress_of_unpack(struct image_unpack_options *options);
+
+#endif

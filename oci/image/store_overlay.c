@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Overlays of unpacked layers. The layers are given to the kernel as the numbers of descriptors, looked up in /proc/self/fd:
+ * so hundreds fit the page that mount(2) takes, no character of a path can end an option, and what is mounted is what was
+ * opened. The working directory is that of a thread of its own (CLONE_FS).
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/path.h"
+#include "base/syscalls.h"
+#include "oci/image/store_internal.h"
+
+#define OPTIONS_MAX 4096 /* a page: what mount(2) copies */
+
+struct mounting {
+	const struct store_overlay *overlay;
+	int target;
+	bool hidden; /* in a mount namespace of the thread's own */
+	int merged;  /* hidden: the result */
+	int code;    /* 0 or a negative errno */
+	struct error err;
+};
+
+static int make_options(const struct store_overlay *overlay, char *options, struct error *err)
+{
+	size_t len = (size_t)snprintf(options, OPTIONS_MAX, "lowerdir=");
+
+	for (size_t i = 0; i < overlay->count && len < OPTIONS_MAX; i++)
+		len += (size_t)snprintf(options + len, OPTIONS_MAX - len, "%s%d", i ? ":" : "",
+					overlay->lower[i]);
+	if (overlay->upper >= 0 && len < OPTIONS_MAX)
+		len += (size_t)snprintf(options + len, OPTIONS_MAX - len, ",upperdir=%d,workdir=%d",
+					overlay->upper, overlay->work);
+	return len < OPTIONS_MAX ? 0 : error_set(err, E2BIG, "too many layers for one overlay");
+}
+
+/* What is at the path of a descriptor's directory, in the mount namespace of this thread. */
+static int reopen(int fd, int flags, struct error *err)
+{
+	char path[PATH_MAX];
+	ssize_t len = readlink(path_of_fd(fd).s, path, sizeof(path) - 1);
+	int again;
+
+	if (len < 0)
+		return error_errno(err, errno, "find a directory");
+	path[len] = '\0';
+	again = open(path, flags | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return again < 0 ? error_errno(err, errno, "open `%s`", path) : again;
+}
+
+static int enter_hidden(struct error *err)
+{
+	if (unshare(CLONE_NEWNS) < 0)
+		return error_errno(err, errno, "make a mount namespace");
+	/* Nothing of it may come to the host's namespace. */
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return error_errno(err, errno, "make the mount namespace private");
+	return 0;
+}
+
+/* An image may hold set-user-id programs and devices, which nobody on the host has any business with. */
+static int mount_it(const struct mounting *m, const struct store_overlay *overlay, int target,
+		    struct error *err)
+{
+	unsigned long flags = MS_NOSUID | MS_NODEV | (overlay->upper < 0 ? MS_RDONLY : 0);
+	char name[16], options[OPTIONS_MAX];
+	int r = make_options(overlay, options, err);
+
+	if (r < 0)
+		return r;
+	if (!m->hidden && unshare(CLONE_FS) < 0)
+		return error_errno(err, errno, "unshare");
+	if (chdir("/proc/self/fd") < 0)
+		return error_errno(err, errno, "enter `/proc/self/fd`");
+	snprintf(name, sizeof(name), "%d", target);
+	if (mount(overlay->source, name, "overlay", flags, options) < 0)
+		return error_errno(err, errno, "mount an overlay of %zu layers", overlay->count);
+	return 0;
+}
+
+/* The kernel takes only directories of the caller's own mount namespace, for layers and for the place. */
+static int mount_hidden(struct mounting *m, struct error *err)
+{
+	struct store_overlay overlay = *m->overlay;
+	_cleanup_close_ int target = -EBADF;
+	int *lower = calloc(overlay.count, sizeof(*lower));
+	size_t n = 0;
+	int r = lower ? enter_hidden(err) : error_errno(err, ENOMEM, "mount");
+
+	while (r >= 0 && n < overlay.count) {
+		r = reopen(overlay.lower[n], O_PATH, err);
+		if (r >= 0)
+			lower[n++] = r;
+	}
+	if (r >= 0)
+		r = target = reopen(m->target, O_PATH, err);
+	overlay.lower = lower;
+	if (r >= 0)
+		r = mount_it(m, &overlay, target, err);
+	/* By the name once more: the descriptor is of what lies beneath the mount. */
+	if (r >= 0)
+		r = m->merged = reopen(target, O_RDONLY, err);
+	store_close_lower(lower, n);
+	return r < 0 ? r : 0;
+}
+
+static void *mount_thread(void *data)
+{
+	struct mounting *m = data;
+
+	m->code =
+		m->hidden ? mount_hidden(m, &m->err) : mount_it(m, m->overlay, m->target, &m->err);
+	return NULL;
+}
+
+static int run(struct mounting *m, struct error *err)
+{
+	pthread_t thread;
+	int r = pthread_create(&thread, NULL, mount_thread, m);
+
+	if (r != 0)
+		return error_errno(err, r, "start a thread");
+	pthread_join(thread, NULL);
+	if (m->code < 0 && err)
+		*err = m->err;
+	return m->code;
+}
+
+int store_overlay_mount(const struct store_overlay *overlay, int target, struct error *err)
+{
+	struct mounting m = { .overlay = overlay, .target = target, .merged = -EBADF };
+
+	return run(&m, err);
+}
+
+int store_overlay_open(const struct store_overlay *overlay, int target, struct error *err)
+{
+	struct mounting m = {
+		.overlay = overlay, .target = target, .hidden = true, .merged = -EBADF
+	};
+	int r = run(&m, err);
+
+	return r < 0 ? r : m.merged;
+}
+
+/* ---- what is beneath ---------------------------------------------------------------------- */
+
+void store_close_lower(int *fds, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		close_fd(&fds[i]);
+	free(fds);
+}
+
+/*
+ * A layer that an image has twice shows all that it has at its upper place; overlayfs wants no
+ * directory twice.
+ */
+static bool is_above(const struct store_key *keys, size_t count, const struct store_key *key)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(keys[i].s, key->s))
+			return true;
+	return false;
+}
+
+static int open_layer_tree(struct image_store *store, const struct store_key *key,
+			   struct error *err)
+{
+	char path[STORE_KEY_MAX + 8];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/tree", key->s);
+	fd = openat(store->layers, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? error_errno(err, errno, "open `layers/%s`", path) : fd;
+}
+
+int store_open_lower(struct image_store *store, const struct image_manifest *manifest,
+		     const struct digest *chain, size_t count, int **fds, size_t *opened,
+		     struct error *err)
+{
+	_cleanup_free_ struct store_key *keys = calloc(count, sizeof(*keys));
+	int *found = calloc(count, sizeof(*found));
+	size_t n = 0;
+	int r = 0;
+
+	if (!keys || !found)
+		r = error_errno(err, ENOMEM, "open layers");
+	for (size_t i = count; i-- > 0 && r >= 0;) {
+		r = store_find_layer(store, manifest, chain, i, &keys[n], err);
+		if (r == 0)
+			r = error_set(err, ENOENT, "layer %zu is not unpacked", i + 1);
+		if (r < 0 || is_above(keys, n, &keys[n]))
+			continue;
+		r = open_layer_tree(store, &keys[n], err);
+		if (r >= 0)
+			found[n++] = r;
+	}
+	if (r < 0) {
+		store_close_lower(found, n);
+		return r;
+	}
+	*fds = found;
+	*opened = n;
+	return 0;
+}

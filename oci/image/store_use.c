@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Uses: what is recorded of mounts in uses/, and what the kernel says of them. An overlay's source is "hull:ID"; a use whose
+ * id is in no process's mountinfo is over.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/number.h"
+#include "oci/image/store_internal.h"
+
+#define OVERLAY " - overlay " STORE_USE_SOURCE
+
+/* ---- what is mounted ---------------------------------------------------------------------- */
+
+static bool is_id(const char *s, size_t len)
+{
+	return len == (size_t)STORE_USE_ID && strspn(s, "0123456789abcdef") >= len;
+}
+
+/* The id in a line of mountinfo that is an overlay of a store. */
+const char *store_use_of_line(const char *line)
+{
+	const char *found = strstr(line, OVERLAY);
+	const char *id = found ? found + strlen(OVERLAY) : NULL;
+
+	return id && is_id(id, strcspn(id, " ")) ? id : NULL;
+}
+
+/* Adds the ids of one mount namespace. -EACCES where it may not be seen. */
+static int add_mounted(FILE *file, struct strbuf *ids)
+{
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0;
+
+	while (errno = 0, getline(&line, &size, file) >= 0) {
+		const char *id = store_use_of_line(line);
+		char text[STORE_USE_ID + 3];
+
+		if (!id)
+			continue;
+		snprintf(text, sizeof(text), " %.*s ", STORE_USE_ID, id);
+		if (!ids->data || !strstr(ids->data, text))
+			strbuf_adds(ids, text);
+	}
+	return -errno;
+}
+
+static int look_into(int proc, const char *pid, struct strbuf *ids, struct error *err)
+{
+	_cleanup_fclose_ FILE *file = NULL;
+	char path[64];
+	int r, fd;
+
+	snprintf(path, sizeof(path), "%.16s/mountinfo", pid);
+	fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		file = fdopen(fd, "re");
+		if (!file) {
+			close(fd);
+			return error_errno(err, ENOMEM, "read `/proc/%s`", path);
+		}
+	}
+	r = file ? add_mounted(file, ids) : -errno;
+	/* The process has ended; a zombie has no mounts either. */
+	if (r == 0 || r == -ENOENT || r == -ESRCH || r == -EINVAL)
+		return 0;
+	return error_errno(err, -r, "read `/proc/%s`, to see what is mounted", path);
+}
+
+static int count_use(void *data, const char *id _unused_, struct error *err _unused_)
+{
+	size_t *uses = data;
+
+	(*uses)++;
+	return 0;
+}
+
+/* Most processes are in one mount namespace: it is read once for all that follow one another. */
+int store_mounted_ids(struct image_store *store, struct strbuf *ids, struct error *err)
+{
+	_cleanup_closedir_ DIR *proc = NULL;
+	char before[64] = "", path[64], namespace[64];
+	struct dirent *entry;
+	size_t uses = 0;
+	int r = store_each(store->uses, "uses", count_use, &uses, err);
+
+	/* An ordinary user, who mounts nothing, may not look into others' processes. */
+	if (r < 0 || !uses)
+		return r;
+	proc = opendir("/proc");
+	if (!proc)
+		return error_errno(err, errno, "open `/proc`");
+	while (r >= 0 && (errno = 0, entry = readdir(proc))) {
+		uint64_t pid;
+		ssize_t len;
+
+		if (!parse_u64(entry->d_name, INT32_MAX, &pid))
+			continue;
+		snprintf(path, sizeof(path), "%.16s/ns/mnt", entry->d_name);
+		len = readlinkat(dirfd(proc), path, namespace, sizeof(namespace) - 1);
+		namespace[len < 0 ? 0 : len] = '\0';
+		if (len > 0 && !strcmp(namespace, before))
+			continue;
+		strcpy(before, namespace);
+		r = look_into(dirfd(proc), entry->d_name, ids, err);
+	}
+	if (r >= 0 && errno)
+		r = error_errno(err, errno, "read `/proc`");
+	if (r >= 0 && strbuf_failed(ids))
+		r = error_errno(err, ENOMEM, "read `/proc`");
+	return r;
+}
+
+/* ---- the record --------------------------------------------------------------------------- */
+
+/* The record of a use as JSON in the arena: -ENOENT where nothing is mounted by it, -EIO where it cannot be read. */
+static int load_record(struct image_store *store, const char *id, const char *mounts,
+		       struct arena *arena, struct json_value **object, struct error *err)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[NAME_MAX + 16], pattern[STORE_USE_ID + 3];
+	ssize_t len;
+
+	if (!is_id(id, strlen(id)))
+		return error_set(err, EINVAL, "`uses/%s` is no use of an image", id);
+	snprintf(pattern, sizeof(pattern), " %.*s ", STORE_USE_ID, id);
+	if (!mounts || !strstr(mounts, pattern))
+		return error_set(err, ENOENT, "`uses/%s` is mounted nowhere", id);
+	snprintf(path, sizeof(path), "%s/record", id);
+	len = file_read(store->uses, path, STORE_REFERENCE_MAX, &text, err);
+	/* It is mounted: that it has no record must not be taken for an end of its use. */
+	if (len < 0)
+		return error_set(err, EIO,
+				 "`uses/%s` is mounted, but has no record that can be read", id);
+	if (json_parse(text, (size_t)len, arena, object, err) < 0 || (*object)->type != JSON_OBJECT)
+		return error_set(err, EIO, "`uses/%s` is mounted, but its record is damaged", id);
+	return 0;
+}
+
+int store_read_use(struct image_store *store, const char *id, const char *mounts,
+		   struct image_reference *reference, struct error *err)
+{
+	_cleanup_arena_ struct arena arena;
+	struct json_value *object;
+	int r;
+
+	arena_init(&arena, (size_t)1 << 20);
+	memset(reference, 0, sizeof(*reference));
+	r = load_record(store, id, mounts, &arena, &object, err);
+	if (r < 0)
+		return r;
+	if (store_parse_manifest(object, reference, err) < 0)
+		return error_set(err, EIO, "`uses/%s` is mounted, but its record is damaged", id);
+	snprintf(reference->name.s, sizeof(reference->name.s), "mount-%s", id);
+	return 0;
+}
+
+/* What a directory of changes is known by. */
+struct upper_id {
+	char s[64];
+};
+
+static struct upper_id upper_id(int upper)
+{
+	struct upper_id id = { "" };
+	struct stat st;
+
+	if (upper >= 0 && fstat(upper, &st) == 0)
+		snprintf(id.s, sizeof(id.s), "%llx:%llx", (unsigned long long)st.st_dev,
+			 (unsigned long long)st.st_ino);
+	return id;
+}
+
+int store_write_use(struct image_store *store, const struct store_use_id *id,
+		    const struct image_reference *reference, int upper, struct error *err)
+{
+	_cleanup_strbuf_ struct strbuf text = { 0 };
+	_cleanup_close_ int dir =
+		openat(store->uses, id->s, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct json_writer w;
+
+	if (dir < 0)
+		return error_errno(err, errno, "open `uses/%s`", id->s);
+	json_write_init(&w, &text, 0);
+	json_write_begin(&w, '{');
+	json_write_member(&w, "image", reference->name.s);
+	json_write_member(&w, "upper", upper_id(upper).s);
+	json_write_key(&w, "manifest");
+	store_write_descriptor(&w, &reference->manifest);
+	json_write_end(&w, '}');
+	strbuf_addc(&text, '\n');
+	if (strbuf_failed(&text))
+		return error_errno(err, ENOMEM, "record a mount");
+	return store_write_file(store, dir, "record", text.data, text.len, err);
+}
+
+int store_make_use_id(struct store_use_id *id, struct error *err)
+{
+	unsigned char bytes[STORE_USE_ID / 2];
+
+	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
+		return error_errno(err, EIO, "get random bytes");
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		snprintf(id->s + 2 * i, 3, "%02x", bytes[i]);
+	return 0;
+}
+
+/* ---- directories of changes ----------------------------------------------------------------- */
+
+struct upper_search {
+	struct image_store *store;
+	const char *mounts;
+	struct upper_id wanted;
+};
+
+static int compare_upper(void *data, const char *id, struct error *err)
+{
+	const struct upper_search *search = data;
+	_cleanup_arena_ struct arena arena;
+	struct json_value *object;
+	const char *upper;
+	int r;
+
+	arena_init(&arena, (size_t)1 << 20);
+	r = load_record(search->store, id, search->mounts, &arena, &object, err);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	upper = json_get_string(object, "upper");
+	return upper && !strcmp(upper, search->wanted.s)
+		       ? error_set(err, EBUSY, "another mount writes its changes there")
+		       : 0;
+}
+
+/* Two overlays that write to one directory damage it; the kernel only warns. The lock is held until the mount is there. */
+int store_claim_upper(struct image_store *store, int upper, struct error *err)
+{
+	_cleanup_strbuf_ struct strbuf mounts = { 0 };
+	struct upper_search search = { .store = store, .wanted = upper_id(upper) };
+	int r = store_flock(store, upper, LOCK_EX, err);
+
+	if (r >= 0)
+		r = store_mounted_ids(store, &mounts, err);
+	search.mounts = mounts.data;
+	return r < 0 ? r : store_each(store->uses, "uses", compare_upper, &search, err);
+}

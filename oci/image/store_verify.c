@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Checking a whole store; see store.h. A problem is a line to the caller, not an error. */
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "oci/image/name_set.h"
+#include "oci/image/store_internal.h"
+
+#define READ_BLOCK ((size_t)256 << 10)
+
+struct verification {
+	struct image_store *store;
+	void (*problem)(void *data, const char *line);
+	void *data;
+	struct image_store_verified *verified;
+	const char *mounts;
+	struct name_set damaged; /* paths in the store of blobs and layers */
+	const char *algorithm;   /* of the directory of blobs that is read */
+	int blobs;               /* that directory */
+	char *buf;
+};
+
+static void problem(struct verification *v, const char *fmt, ...) _printf_(2, 3);
+
+static void problem(struct verification *v, const char *fmt, ...)
+{
+	char line[ERROR_TEXT_MAX + 256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(line, sizeof(line), fmt, args);
+	va_end(args);
+	v->verified->problems++;
+	if (v->problem)
+		v->problem(v->data, line);
+}
+
+/* An error of one check is a problem of the store, but not where the command itself is to end. */
+static int or_problem(struct verification *v, int r, const struct error *found, struct error *err)
+{
+	if (r >= 0)
+		return 0;
+	if (r == -EINTR || r == -ENOMEM) {
+		*err = *found;
+		return r;
+	}
+	problem(v, "%s", found->text);
+	return 0;
+}
+
+/* ---- blobs -------------------------------------------------------------------------------- */
+
+static int hash_file(struct verification *v, int fd, const char *name, const struct digest *like,
+		     struct digest *digest, struct error *err)
+{
+	struct digest_stream *hash = digest_begin(like);
+	uint64_t done = 0;
+	struct stat st;
+	ssize_t n = 1;
+	bool good = hash && fstat(fd, &st) == 0;
+
+	while (good && n > 0 && !store_interrupted(v->store)) {
+		n = read(fd, v->buf, READ_BLOCK);
+		good = n >= 0 && digest_update(hash, v->buf, (size_t)n);
+		done += n > 0 ? (uint64_t)n : 0;
+		store_progress(v->store, 0, "verify blobs", done, (uint64_t)st.st_size);
+	}
+	if (good && n > 0) {
+		digest_free(hash);
+		return error_set(err, EINTR, "interrupted");
+	}
+	good = good && digest_finish(hash, digest);
+	digest_free(hash);
+	return good ? 0 : error_errno(err, EIO, "read `blobs/%s/%s`", v->algorithm, name);
+}
+
+static int check_blob(struct verification *v, const char *name, struct error *err)
+{
+	_cleanup_close_ int fd =
+		openat(v->blobs, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	char text[NAME_MAX + 16];
+	struct digest expected, found;
+	struct stat st;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_errno(err, errno, "open `blobs/%s/%s`", v->algorithm, name);
+	snprintf(text, sizeof(text), "%s:%s", v->algorithm, name);
+	if (!S_ISREG(st.st_mode) || digest_parse(text, &expected, NULL) < 0)
+		return error_set(err, EINVAL, "`blobs/%s/%s` is no blob", v->algorithm, name);
+	r = hash_file(v, fd, name, &expected, &found, err);
+	if (r < 0)
+		return r;
+	v->verified->blobs++;
+	if (!digest_equal(&expected, &found))
+		return error_set(err, EBADMSG, "blob %s: its content has another digest", text);
+	return 0;
+}
+
+/* What is damaged is told again with the images that need it, for these must be removed and pulled again. */
+static int remember(struct verification *v, const char *dir, const char *name, struct error *err)
+{
+	char path[NAME_MAX + 64];
+
+	snprintf(path, sizeof(path), "%.32s/%s", dir, name);
+	return name_set_add(&v->damaged, path) ? 0 : error_errno(err, ENOMEM, "verify");
+}
+
+static int verify_blob(void *data, const char *name, struct error *err)
+{
+	struct verification *v = data;
+	struct error found = { 0 };
+	char dir[32];
+	int r = check_blob(v, name, &found);
+
+	if (r >= 0)
+		return 0;
+	snprintf(dir, sizeof(dir), "blobs/%s", v->algorithm);
+	r = or_problem(v, r, &found, err);
+	return r < 0 ? r : remember(v, dir, name, err);
+}
+
+static int verify_blobs(struct verification *v, const char *algorithm, struct error *err)
+{
+	char path[32];
+	int r;
+
+	snprintf(path, sizeof(path), "blobs/%s", algorithm);
+	v->algorithm = algorithm;
+	v->blobs = openat(v->store->dir, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (v->blobs < 0)
+		return error_errno(err, errno, "open `%s`", path);
+	r = store_each(v->blobs, path, verify_blob, v, err);
+	close_fd(&v->blobs);
+	return r;
+}
+
+/* ---- layers ------------------------------------------------------------------------------- */
+
+static bool is_key(const char *name)
+{
+	const char *rest = !strncmp(name, "diff-", 5)    ? name + 5
+			   : !strncmp(name, "chain-", 6) ? name + 6
+							 : NULL;
+	char text[NAME_MAX + 1];
+	struct digest digest;
+	char *dash;
+
+	if (!rest)
+		return false;
+	snprintf(text, sizeof(text), "%s", rest);
+	dash = strchr(text, '-');
+	if (!dash)
+		return false;
+	*dash = ':';
+	return digest_parse(text, &digest, NULL) >= 0;
+}
+
+static int check_layer(struct verification *v, const char *name, struct error *err)
+{
+	_cleanup_close_ int layer = -EBADF, tree = -EBADF;
+	struct store_record record = { 0 }, found = { 0 };
+	int r;
+
+	if (!is_key(name))
+		return error_set(err, EINVAL, "`layers/%s` is no layer", name);
+	layer = openat(v->store->layers, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (layer < 0)
+		return error_errno(err, errno, "open `layers/%s`", name);
+	r = store_read_record(layer, &record, err);
+	if (r < 0)
+		return error_wrap(err, "`layers/%s`", name);
+	tree = openat(layer, "tree", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (tree < 0)
+		return error_errno(err, errno, "open `layers/%s/tree`", name);
+	r = store_tree_digest(v->store, tree, &found, err);
+	if (r < 0)
+		return r == -EINTR ? r : error_wrap(err, "`layers/%s/tree`", name);
+	v->verified->layers++;
+	if (!digest_equal(&record.tree, &found.tree) || record.entries != found.entries)
+		return error_set(err, EBADMSG,
+				 "`layers/%s/tree` is not what was unpacked: %llu "
+				 "entries, of %llu",
+				 name, (unsigned long long)found.entries,
+				 (unsigned long long)record.entries);
+	return 0;
+}
+
+static int verify_layer(void *data, const char *name, struct error *err)
+{
+	struct verification *v = data;
+	struct error found = { 0 };
+	int r = check_layer(v, name, &found);
+
+	if (r >= 0)
+		return 0;
+	r = or_problem(v, r, &found, err);
+	return r < 0 ? r : remember(v, "layers", name, err);
+}
+
+/* ---- references and uses ------------------------------------------------------------------ */
+
+/* 1 where layer i, or its blob, was found to be damaged. */
+static int is_damaged(struct verification *v, const struct image_manifest *manifest,
+		      const struct digest *chain, size_t i, struct error *err)
+{
+	struct store_key key = { 0 };
+	char path[STORE_KEY_MAX + 16];
+	int r = store_find_layer(v->store, manifest, chain, i, &key, err);
+
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "layers/%s", key.s);
+	return (r > 0 && name_set_has(&v->damaged, path)) ||
+	       name_set_has(&v->damaged, digest_blob_path(&manifest->layers[i].blob.digest).s);
+}
+
+static int check_image_layer(struct verification *v, const struct image_manifest *manifest,
+			     const struct digest *chain, size_t i, struct error *err)
+{
+	const struct image_descriptor *blob = &manifest->layers[i].blob;
+	int r = store_has_blob(v->store, blob, err);
+
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return error_set(err, ENOENT, "blob %s of layer %zu is missing",
+				 digest_text(&blob->digest).s, i + 1);
+	r = is_damaged(v, manifest, chain, i, err);
+	if (r > 0)
+		return error_set(err, EBADMSG,
+				 "layer %zu is damaged: remove the image, and pull it again",
+				 i + 1);
+	return r;
+}
+
+static int check_image(struct verification *v, const struct image_reference *reference,
+		       struct error *err)
+{
+	_cleanup_arena_ struct arena arena;
+	struct image_manifest manifest;
+	struct digest *chain;
+	int r;
+
+	arena_init(&arena, IMAGE_ARENA_MAX);
+	r = image_store_load(v->store, reference, &arena, &manifest, err);
+	if (r >= 0)
+		r = store_chain_ids(&manifest, &arena, &chain, err);
+	for (size_t i = 0; r >= 0 && i < manifest.layer_count; i++) {
+		r = check_image_layer(v, &manifest, chain, i, err);
+		if (r < 0)
+			return error_wrap(err, "image `%s`", reference->name.s);
+	}
+	return r;
+}
+
+static int verify_reference(void *data, const char *file, struct error *err)
+{
+	struct verification *v = data;
+	struct image_reference reference;
+	struct error found = { 0 };
+	int r = store_read_reference(v->store, file, &reference, &found);
+
+	/* A name that another command removes meanwhile. */
+	if (r == -ENOENT)
+		return 0;
+	if (r >= 0) {
+		v->verified->images++;
+		r = check_image(v, &reference, &found);
+	}
+	return or_problem(v, r, &found, err);
+}
+
+/* A use whose mount has gone is no problem: prune forgets it. */
+static int verify_use(void *data, const char *id, struct error *err)
+{
+	struct verification *v = data;
+	struct image_reference reference;
+	struct error found = { 0 };
+	int r = store_read_use(v->store, id, v->mounts, &reference, &found);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r >= 0)
+		r = check_image(v, &reference, &found);
+	return or_problem(v, r, &found, err);
+}
+
+static int verify_all(struct verification *v, struct error *err)
+{
+	_cleanup_strbuf_ struct strbuf mounts = { 0 };
+	int r = store_mounted_ids(v->store, &mounts, err);
+
+	v->mounts = mounts.data;
+	if (r >= 0)
+		r = verify_blobs(v, "sha256", err);
+	if (r >= 0)
+		r = verify_blobs(v, "sha512", err);
+	if (r >= 0)
+		r = store_each(v->store->layers, "layers", verify_layer, v, err);
+	if (r >= 0)
+		r = store_each(v->store->images, "images", verify_reference, v, err);
+	if (r >= 0)
+		r = store_each(v->store->uses, "uses", verify_use, v, err);
+	return r;
+}
+
+int image_store_verify(struct image_store *store, void (*tell)(void *data, const char *line),
+		       void *data, struct image_store_verified *verified, struct error *err)
+{
+	struct verification v = {
+		.store = store,
+		.problem = tell,
+		.data = data,
+		.verified = verified,
+		.buf = malloc(READ_BLOCK),
+	};
+	struct error local = { 0 };
+	int r;
+
+	memset(verified, 0, sizeof(*verified));
+	if (!v.buf)
+		return error_errno(err, ENOMEM, "verify");
+	name_set_init(&v.damaged);
+	r = verify_all(&v, err ? err : &local);
+	name_set_free(&v.damaged);
+	free(v.buf);
+	return r;
+}
