@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # `hull image unpack` beside its peers: images that umoci and skopeo made come out as from umoci, in every form.
+# lab cgroups: none
 
 bats_require_minimum_version 1.5.0
 load image

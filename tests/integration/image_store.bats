@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The image store: what is there is not fetched again, a kill or a full disk at any moment leaves it whole, commands do not
 # disturb each other, and nothing that is in use is removed. HULL_STORE_KILLS says how many moments a pull is killed at (30).
+# lab cgroups: none
 
 bats_require_minimum_version 1.5.0
 load image

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Trees that `hull image unpack` makes are those that umoci makes, entry by entry, for everything that a tar can hold. Where they
 # differ on purpose, the test says it, and the manual page.
+# lab cgroups: none
 
 bats_require_minimum_version 1.5.0
 load image
