@@ -29,6 +29,8 @@ static const char help[] =
 	"SOURCE is one of\n"
 	"  oci:DIR[:TAG]           an OCI image layout\n"
 	"  oci-archive:FILE[:TAG]  a tar archive of one, plain or compressed\n"
+	"  docker://HOST[:PORT]/NAME[:TAG|@DIGEST]\n"
+	"                          an image in a registry\n"
 	"  DIR[:TAG], FILE[:TAG]   either, seen from what is there\n"
 	"\n"
 	"Options:\n"
@@ -37,6 +39,8 @@ static const char help[] =
 	"  --max-size SIZE      refuse an image that unpacks to more bytes (K, M, G, T: KiB and so on;\n"
 	"                       default 1T)\n"
 	"  --max-entries N      refuse an image with more entries in its layers (default 4194304)\n"
+	"  --plain-http         speak to the registry without TLS: whoever is on the way can read and\n"
+	"                       change what is said\n"
 	"  --quiet              print neither progress nor warnings\n"
 	"  --log FILE           append messages to FILE, or journald:NAME or syslog:NAME\n"
 	"  --log-format FORMAT  text (default) or json\n"
@@ -70,6 +74,9 @@ static bool is_interrupted(void *data _unused_)
 static void catch_signals(void)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+
+	/* A registry that closes its connection is an error of that connection, and no more. */
+	signal(SIGPIPE, SIG_IGN);
 
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
 		/* The second signal kills, whatever we are busy with. */
@@ -119,6 +126,7 @@ enum {
 	OPTION_ROOTLESS = 256,
 	OPTION_MAX_SIZE,
 	OPTION_MAX_ENTRIES,
+	OPTION_PLAIN_HTTP,
 	OPTION_QUIET,
 	OPTION_LOG,
 	OPTION_LOG_FORMAT,
@@ -163,6 +171,9 @@ static int parse_option(int option, struct arguments *a)
 		    !a->unpack.max_entries)
 			return usage_error("--max-entries takes a number, not `%s`", optarg);
 		return 0;
+	case OPTION_PLAIN_HTTP:
+		a->unpack.plain_http = true;
+		return 0;
 	case OPTION_QUIET:
 		a->quiet = true;
 		return 0;
@@ -189,6 +200,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		{ "rootless", no_argument, NULL, OPTION_ROOTLESS },
 		{ "max-size", required_argument, NULL, OPTION_MAX_SIZE },
 		{ "max-entries", required_argument, NULL, OPTION_MAX_ENTRIES },
+		{ "plain-http", no_argument, NULL, OPTION_PLAIN_HTTP },
 		{ "quiet", no_argument, NULL, OPTION_QUIET },
 		{ "log", required_argument, NULL, OPTION_LOG },
 		{ "log-format", required_argument, NULL, OPTION_LOG_FORMAT },
@@ -239,6 +251,14 @@ static int configure_log(const struct arguments *a, int *fd)
 	return 0;
 }
 
+/* An image's names get into messages: none of them moves a terminal's cursor or begins a line. */
+static void make_printable(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = '?';
+}
+
 static int unpack(struct arguments *a)
 {
 	struct progress progress = { 0 };
@@ -252,6 +272,7 @@ static int unpack(struct arguments *a)
 		a->unpack.progress_data = &progress;
 	}
 	r = image_unpack(&a->unpack, &err);
+	make_printable(err.text);
 	end_progress(&progress);
 	if (r >= 0)
 		return 0;
