@@ -122,6 +122,7 @@ static ssize_t fetch_manifest(struct registry *r, const char *version, char **da
 
 		if (len != -EAGAIN || tries == REGISTRY_TRIES)
 			return len < 0 ? error_wrap(err, "manifest `%s`", version) : len;
+		error_clear(err);
 		waited = registry_back_off(r->session, tries, 0, err);
 		if (waited < 0)
 			return waited;

@@ -116,6 +116,8 @@ static ssize_t blob_reader_read(struct image_reader *reader, void *buf, size_t l
 		r = lost(b, err);
 		if (r < 0)
 			return r;
+		/* Who reads sees by the error's code whether there was one. */
+		error_clear(err);
 	}
 }
 

@@ -298,6 +298,7 @@ int registry_get(struct registry_session *s, const struct registry_request *requ
 		if (++tries == REGISTRY_TRIES)
 			return error_wrap(err, "given up after %d attempts", REGISTRY_TRIES);
 		log_debug("%s; trying again", err ? err->text : "an attempt failed");
+		error_clear(err);
 		r = registry_back_off(s, tries, asked_s, err);
 	}
 	return r;
