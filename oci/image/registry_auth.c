@@ -82,7 +82,7 @@ static size_t key_match(const char *key, const char *image)
 		key = host + 3;
 	while (len && key[len - 1] == '/')
 		len--;
-	if (!len || strncmp(key, image, len) != 0)
+	if (!len || len > strlen(image) || memcmp(key, image, len) != 0)
 		return 0;
 	return image[len] == '/' || !image[len] ? len : 0;
 }

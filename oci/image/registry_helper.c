@@ -21,8 +21,6 @@
 /* What a helper says, with its exit status 1, where it has nothing for the host. */
 #define HELPER_NOTHING "credentials not found"
 
-extern char **environ;
-
 struct helper {
 	char program[128];
 	pid_t pid;

@@ -541,7 +541,7 @@ static int next_url(const struct http_exchange *x, char **url, struct error *err
 static int follow(struct http_exchange *x, const struct http_request *request, struct error *err)
 {
 	_cleanup_free_ char *url = strdup(request->url);
-	char first[ORIGIN_MAX], origin[ORIGIN_MAX];
+	char first[ORIGIN_MAX] = "", origin[ORIGIN_MAX] = "";
 	bool away = false;
 	int r = 0;
 

@@ -66,15 +66,15 @@ int http_open(struct http_client *client, const struct http_request *request,
 const struct http_response *http_response(const struct http_exchange *exchange);
 
 /* Some of the body; 0 at its end. -EAGAIN as above. */
-ssize_t http_read(struct http_exchange *exchange, void *buf, size_t len, struct error *err);
+ssize_t http_read(struct http_exchange *x, void *buf, size_t len, struct error *err);
 
 /*
  * Reads the whole body: -EFBIG where it is more than max bytes. *data is the caller's and has a NUL
  * after its end. Returns the length.
  */
-ssize_t http_read_all(struct http_exchange *exchange, size_t max, char **data, struct error *err);
+ssize_t http_read_all(struct http_exchange *x, size_t max, char **data, struct error *err);
 
-void http_close(struct http_exchange *exchange);
+void http_close(struct http_exchange *x);
 
 /* Waits so many milliseconds; -EINTR where it was interrupted. */
 int http_wait(const struct http_client *client, unsigned ms, struct error *err);
