@@ -39,6 +39,8 @@ static const char help[] =
 	"SOURCE is one of\n"
 	"  oci:DIR[:TAG]           an OCI image layout\n"
 	"  oci-archive:FILE[:TAG]  a tar archive of one, plain or compressed\n"
+	"  docker://HOST[:PORT]/NAME[:TAG|@DIGEST]\n"
+	"                          an image in a registry\n"
 	"  DIR[:TAG], FILE[:TAG]   either, seen from what is there\n"
 	"\n"
 	"Options:\n"
@@ -53,6 +55,8 @@ static const char help[] =
 	"                       and so on; default 1T)\n"
 	"  --max-entries N      pull, unpack: refuse an image with more entries in its layers (default\n"
 	"                       4194304)\n"
+	"  --plain-http         pull, unpack: speak to the registry without TLS: whoever is on the way can\n"
+	"                       read and change what is said\n"
 	"  --quiet              print neither progress nor warnings; list: names only\n"
 	"  --log FILE           append messages to FILE, or journald:NAME or syslog:NAME\n"
 	"  --log-format FORMAT  text (default) or json\n"
@@ -74,6 +78,7 @@ enum {
 	OPTION_NO_LAYERS,
 	OPTION_UPPER,
 	OPTION_FORMAT,
+	OPTION_PLAIN_HTTP,
 	OPTION_QUIET,
 	OPTION_LOG,
 	OPTION_LOG_FORMAT,
@@ -82,8 +87,9 @@ enum {
 
 /* Of those before OPTION_QUIET; what follows is every command's. */
 #define OPTION_BIT(option) (1U << ((option)-OPTION_ROOTLESS))
-#define OPTIONS_LIMITS \
-	(OPTION_BIT(OPTION_MAX_SIZE) | OPTION_BIT(OPTION_MAX_ENTRIES) | OPTION_BIT(OPTION_ROOTLESS))
+#define OPTIONS_LIMITS                                                  \
+	(OPTION_BIT(OPTION_MAX_SIZE) | OPTION_BIT(OPTION_MAX_ENTRIES) | \
+	 OPTION_BIT(OPTION_ROOTLESS) | OPTION_BIT(OPTION_PLAIN_HTTP))
 
 static const struct command commands[] = {
 	{ "pull", 1, 2, "SOURCE and perhaps NAME", OPTIONS_LIMITS | OPTION_BIT(OPTION_NO_LAYERS),
@@ -158,6 +164,9 @@ static int parse_option(int option, struct arguments *a)
 		if (parse_format(optarg, "table", &a->format_json) < 0)
 			return usage_error("--format is table or json, not `%s`", optarg);
 		return 0;
+	case OPTION_PLAIN_HTTP:
+		a->plain_http = true;
+		return 0;
 	case OPTION_QUIET:
 		a->quiet = true;
 		return 0;
@@ -181,6 +190,7 @@ static const struct option options[] = {
 	{ "rootless", no_argument, NULL, OPTION_ROOTLESS },
 	{ "max-size", required_argument, NULL, OPTION_MAX_SIZE },
 	{ "max-entries", required_argument, NULL, OPTION_MAX_ENTRIES },
+	{ "plain-http", no_argument, NULL, OPTION_PLAIN_HTTP },
 	{ "store", required_argument, NULL, OPTION_STORE },
 	{ "no-layers", no_argument, NULL, OPTION_NO_LAYERS },
 	{ "upper", required_argument, NULL, OPTION_UPPER },
@@ -268,6 +278,14 @@ static int configure_log(const struct arguments *a, int *fd)
 	return 0;
 }
 
+/* An image's names get into messages: none of them moves a terminal's cursor or begins a line. */
+static void make_printable(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = '?';
+}
+
 static int run(struct arguments *a)
 {
 	struct error err = { 0 };
@@ -285,6 +303,7 @@ static int run(struct arguments *a)
 		snprintf(err.text + len, sizeof(err.text) - len,
 			 "; nothing incomplete was kept: free some space, and try again");
 	}
+	make_printable(err.text);
 	/* An error is printed though --quiet was given. */
 	log_error("image %s: %s", a->command->name, err.text);
 	if (a->quiet)

@@ -48,6 +48,8 @@ void catch_signals(void)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 
+	/* A registry that closes its connection is an error of that connection, and no more. */
+	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
 		/* The second signal kills, whatever we are busy with. */
 		struct sigaction action = { .sa_handler = on_signal,

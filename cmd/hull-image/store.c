@@ -28,6 +28,7 @@ int command_pull(struct arguments *a, struct error *err)
 	const struct image_store_pull pull = {
 		.source = a->args[0],
 		.name = a->count > 1 ? a->args[1] : NULL,
+		.plain_http = a->plain_http,
 		/* Whiteouts can be made without privileges, owners cannot; nor could the layers be mounted. */
 		.no_layers = a->no_layers || a->rootless,
 		.max_bytes = a->max_bytes,
@@ -97,6 +98,7 @@ int command_unpack(struct arguments *a, struct error *err)
 		.source = a->args[0],
 		.bundle = a->args[1],
 		.rootless = a->rootless,
+		.plain_http = a->plain_http,
 		.max_bytes = a->max_bytes,
 		.max_entries = a->max_entries,
 	};

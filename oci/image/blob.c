@@ -4,21 +4,29 @@
 
 #include <string.h>
 
+static int open_reader(struct image_source *source, const struct image_descriptor *descriptor,
+		       struct image_reader **reader, struct error *err)
+{
+	if (source->ops->open_blob)
+		return source->ops->open_blob(source, descriptor, reader, err);
+	return image_source_open_file(source, digest_blob_path(&descriptor->digest).s, reader, err);
+}
+
 int image_blob_open(struct image_source *source, const struct image_descriptor *descriptor,
 		    struct image_blob *blob, struct error *err)
 {
-	struct digest_text path = digest_blob_path(&descriptor->digest);
 	int r;
 
 	memset(blob, 0, sizeof(*blob));
 	blob->descriptor = descriptor;
-	r = image_source_open_file(source, path.s, &blob->reader, err);
+	r = open_reader(source, descriptor, &blob->reader, err);
 	if (r < 0)
 		return r;
 	blob->hash = digest_begin(&descriptor->digest);
 	if (!blob->hash) {
 		image_blob_close(blob);
-		error_set(err, ENOMEM, "hash `%s`: libcrypto failed", path.s);
+		error_set(err, ENOMEM, "hash %s: libcrypto failed",
+			  digest_text(&descriptor->digest).s);
 		return -ENOMEM;
 	}
 	return 0;

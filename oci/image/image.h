@@ -20,9 +20,10 @@
 #include "oci/image/manifest.h"
 
 struct image_unpack_options {
-	const char *source; /* "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", or a bare DIR or FILE */
+	const char *source; /* as image_source_open() takes it */
 	const char *bundle; /* a directory that does not exist, or is empty; made as 0700 */
 	bool rootless; /* not root: owners are not kept, devices are skipped with a warning, config for a user namespace */
+	bool plain_http;      /* registries are spoken to without TLS */
 	uint64_t max_bytes;   /* of all layers' tar streams; 0: LAYER_BYTES_MAX of layer.h */
 	uint64_t max_entries; /* of all layers; 0: LAYER_ENTRIES_MAX */
 	void (*progress)(void *data, const char *what, unsigned long done,

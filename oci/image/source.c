@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/arena.h"
+#include "oci/image/registry.h"
 #include "oci/json.h"
 
 #define LAYOUT_FILE_MAX 4096 /* bytes of the file `oci-layout` */
@@ -94,14 +95,26 @@ static int open_kind(int fd, enum kind kind, struct image_source **source, struc
 					     : "is neither a directory nor a regular file");
 }
 
-int image_source_open(const char *name, struct image_source **source, const char **tag,
-		      struct error *err)
+static int open_registry(const char *name, const char *reference,
+			 const struct image_source_options *options, struct image_source **source,
+			 struct error *err)
+{
+	if (image_source_open_registry(reference, options, source, err) < 0)
+		return error_wrap(err, "image `%s`", name);
+	return 0;
+}
+
+int image_source_open(const char *name, const struct image_source_options *options,
+		      struct image_source **source, const char **tag, struct error *err)
 {
 	_cleanup_image_source_ struct image_source *opened = NULL;
 	enum kind kind = KIND_ANY;
 	const char *path = name;
 	int fd;
 
+	*tag = NULL;
+	if (take_prefix(&path, "docker://"))
+		return open_registry(name, path, options, source, err);
 	if (take_prefix(&path, "oci-archive:"))
 		kind = KIND_FILE;
 	else if (take_prefix(&path, "oci:"))
@@ -109,8 +122,8 @@ int image_source_open(const char *name, struct image_source **source, const char
 	fd = open_named(path, tag);
 	if (fd == -ENOENT && kind == KIND_ANY)
 		return error_set(err, ENOENT,
-				 "image `%s`: no such directory or file (give oci:DIR[:TAG] or "
-				 "oci-archive:FILE[:TAG])",
+				 "image `%s`: no such directory or file (give oci:DIR[:TAG], "
+				 "oci-archive:FILE[:TAG] or docker://HOST/NAME[:TAG])",
 				 name);
 	if (fd < 0)
 		return error_errno(err, -fd, "open image `%s`", name);

@@ -128,7 +128,7 @@ static void tar_close(struct image_source *source)
 	free(tar);
 }
 
-static const struct image_source_ops tar_ops = { tar_open, tar_close };
+static const struct image_source_ops tar_ops = { tar_open, NULL, tar_close };
 
 int image_source_open_archive(int file, struct image_source **source, struct error *err)
 {

@@ -82,7 +82,7 @@ static void layout_close(struct image_source *source)
 	free(layout);
 }
 
-static const struct image_source_ops layout_ops = { layout_open, layout_close };
+static const struct image_source_ops layout_ops = { layout_open, NULL, layout_close };
 
 int image_source_open_layout(int dir, struct image_source **source, struct error *err)
 {

@@ -118,6 +118,7 @@ int image_store_load(struct image_store *store, const struct image_reference *re
 struct image_store_pull {
 	const char *source;              /* as image_source_open() takes it */
 	const char *name;                /* NULL: image_name_of_source() */
+	bool plain_http;                 /* registries are spoken to without TLS */
 	bool no_layers;                  /* blobs only: layers are unpacked when they are mounted */
 	uint64_t max_bytes, max_entries; /* as in image_unpack_options */
 };

@@ -79,6 +79,24 @@ static int store_source_open(struct image_source *source, const char *path,
 	return image_source_open_file(s->upstream, path, reader, err);
 }
 
+/* From the store, or as whoever is behind it has it. */
+static int store_source_open_blob(struct image_source *source,
+				  const struct image_descriptor *descriptor,
+				  struct image_reader **reader, struct error *err)
+{
+	const struct store_source *s = (struct store_source *)source;
+	const struct digest_text path = digest_blob_path(&descriptor->digest);
+	int fd = openat(s->store->dir, path.s, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0)
+		return open_blob(fd, reader, err);
+	if (errno != ENOENT || !s->upstream)
+		return error_errno(err, errno, "open `%s` in the image store", path.s);
+	if (s->upstream->ops->open_blob)
+		return s->upstream->ops->open_blob(s->upstream, descriptor, reader, err);
+	return image_source_open_file(s->upstream, path.s, reader, err);
+}
+
 static void store_source_close(struct image_source *source)
 {
 	free(source);
@@ -86,6 +104,7 @@ static void store_source_close(struct image_source *source)
 
 static const struct image_source_ops store_source_ops = {
 	.open = store_source_open,
+	.open_blob = store_source_open_blob,
 	.close = store_source_close,
 };
 

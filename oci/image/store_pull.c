@@ -234,6 +234,7 @@ int image_store_pull(struct image_store *store, const struct image_store_pull *p
 		     struct image_reference *reference, struct error *err)
 {
 	_cleanup_image_source_ struct image_source *upstream = NULL;
+	struct image_source_options options = { .plain_http = pull->plain_http };
 	const char *tag;
 	int r;
 
@@ -242,7 +243,11 @@ int image_store_pull(struct image_store *store, const struct image_store_pull *p
 		       : image_name_of_source(pull->source, &reference->name, err);
 	if (r < 0)
 		return r;
-	r = image_source_open(pull->source, &upstream, &tag, err);
+	if (store->hooks) {
+		options.interrupted = store->hooks->interrupted;
+		options.interrupted_data = store->hooks->data;
+	}
+	r = image_source_open(pull->source, &options, &upstream, &tag, err);
 	if (r < 0)
 		return r;
 	r = pull_image(store, pull, upstream, tag, reference, err);

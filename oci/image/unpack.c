@@ -248,13 +248,16 @@ int image_unpack(const struct image_unpack_options *options, struct error *err)
 {
 	_cleanup_image_source_ struct image_source *source = NULL;
 	const struct image_platform platform = image_platform_host();
+	const struct image_source_options source_options = { options->plain_http,
+							     options->interrupted,
+							     options->interrupted_data };
 	const char *tag;
 	_cleanup_arena_ struct arena arena;
 	struct image_manifest manifest;
 	int r;
 
 	arena_init(&arena, IMAGE_ARENA_MAX);
-	r = image_source_open(options->source, &source, &tag, err);
+	r = image_source_open(options->source, &source_options, &source, &tag, err);
 	if (r < 0)
 		return r;
 	r = image_manifest_find(source, tag, &platform, &arena, &manifest, err);
