@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Images from a registry: Debian's docker-registry on loopback, filled by skopeo, and a server that is everything that a registry
 # should not be (registry_server.py).
+# lab cgroups: none
 
 load helpers
 load image
@@ -96,6 +97,18 @@ same_as_layout()
 	log_in user:secret
 	push --dest-creds user:secret
 	unpack "docker://$registry/group/image:latest"
+	same_as_layout
+}
+
+@test "into the store, with TLS and a password: what is there needs no registry" {
+	start_registry tls password
+	trust
+	log_in user:secret
+	push --dest-creds user:secret
+	"$HULL" image pull --store "$TEST_DIR/store" "docker://$registry/group/image:latest" mine
+	kill "${servers[@]}"
+	"$HULL" image verify --store "$TEST_DIR/store"
+	"$HULL" image unpack --store "$TEST_DIR/store" mine "$BUNDLE"
 	same_as_layout
 }
 
