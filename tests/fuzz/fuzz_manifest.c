@@ -69,7 +69,7 @@ static int memory_open(struct image_source *source, const char *path, struct ima
 	return 0;
 }
 
-static const struct image_source_ops memory_ops = { memory_open, NULL };
+static const struct image_source_ops memory_ops = { .open = memory_open };
 
 int LLVMFuzzerInitialize(int *argc _unused_, char ***argv _unused_)
 {
