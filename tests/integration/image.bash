@@ -2,6 +2,21 @@
 # shellcheck shell=bash
 # Images for tests: made of tar archives, and their trees compared, a line for everything that can be seen of a file.
 
+# require_image_tools REASON TOOL...: root, for the reason, and programs; then the working directory is the test's own.
+require_image_tools()
+{
+	local tool reason=$1
+
+	shift
+	for tool in "$@"; do
+		command -v "$tool" >/dev/null || skip "$tool is not installed"
+	done
+	[ "$(id -u)" -eq 0 ] || skip "needs root, for $reason"
+	: "${HULL_BUILD:=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)/build}"
+	: "${HULL:=$HULL_BUILD/bin/hull}"
+	cd "$BATS_TEST_TMPDIR" || return 1
+}
+
 # list_tree DIR: type, mode, owner, size, time with nanoseconds, link count and target of each entry; which names are one file;
 # contents; device numbers; extended attributes. Directories' sizes and link counts are the file system's own.
 list_tree()

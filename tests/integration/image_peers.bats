@@ -8,16 +8,7 @@ load image
 
 setup()
 {
-	local tool
-
-	for tool in umoci skopeo busybox jq; do
-		command -v $tool >/dev/null || skip "$tool is not installed"
-	done
-	[ "$(id -u)" -eq 0 ] || skip "needs root, for owners and devices"
-	top=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
-	: "${HULL_BUILD:=$top/build}"
-	: "${HULL:=$HULL_BUILD/bin/hull}"
-	cd "$BATS_TEST_TMPDIR" || return 1
+	require_image_tools "owners and devices" umoci skopeo busybox jq
 }
 
 teardown()
@@ -226,9 +217,14 @@ make_layout()
 		# In the background a shell ignores SIGINT.
 		env --default-signal=INT "$HULL_BUILD/libexec/hull/hull-image" unpack oci:layout:big bundle >output 2>&1 &
 		pid=$!
-		wait_until 20 '[ -e bundle ]'
+		for _ in {1..400}; do
+			[ ! -e bundle ] || break
+			sleep 0.05
+		done
 		kill -s $signal $pid
-		wait $pid && fail "it did not end by the signal"
+		status=0
+		wait $pid || status=$?
+		[ $status -ne 0 ]
 		grep -q interrupted output
 		[ ! -e bundle ]
 	done

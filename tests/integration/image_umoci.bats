@@ -9,14 +9,7 @@ load image
 
 setup()
 {
-	local tool
-
-	for tool in umoci jq busybox python3; do
-		command -v $tool >/dev/null || skip "$tool is not installed"
-	done
-	[ "$(id -u)" -eq 0 ] || skip "needs root, for owners and devices"
-	: "${HULL:=$BATS_TEST_DIRNAME/../../build/bin/hull}"
-	cd "$BATS_TEST_TMPDIR" || return 1
+	require_image_tools "owners and devices" umoci jq busybox python3
 	tree=$BATS_TEST_TMPDIR/tree
 }
 
