@@ -89,6 +89,24 @@ ssize_t file_read_small(int dirfd, const char *path, char *buf, size_t size, str
 	return (ssize_t)len;
 }
 
+int file_write_at(int fd, const void *data, size_t len, off_t offset)
+{
+	const char *p = data;
+
+	while (len) {
+		ssize_t n = pwrite(fd, p, len, offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		p += n;
+		offset += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
 int file_write_all(int fd, const void *data, size_t len)
 {
 	const char *p = data;

@@ -26,6 +26,9 @@ ssize_t file_read_small(int dirfd, const char *path, char *buf, size_t size, str
 /* Writes all of data in as few calls as the kernel allows. 0, or a negative errno without a message. */
 int file_write_all(int fd, const void *data, size_t len);
 
+/* The same at an offset; the file's own position stays. */
+int file_write_at(int fd, const void *data, size_t len, off_t offset);
+
 /* Opens an existing file (procfs, cgroupfs) for writing and writes text in one write(2), as those demand. */
 int file_write_existing(int dirfd, const char *path, const char *text, struct error *err);
 

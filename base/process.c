@@ -130,6 +130,16 @@ int process_open_procfs(struct error *err)
 	return take_fd(&proc);
 }
 
+int process_open_dir(pid_t pid, struct error *err)
+{
+	char path[32];
+	int dir;
+
+	snprintf(path, sizeof(path), "/proc/%d", pid);
+	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return dir < 0 ? error_errno(err, errno, "open `%s`", path) : dir;
+}
+
 int process_mount_procfs(struct error *err)
 {
 	_cleanup_close_ int fs = fsopen("proc", FSOPEN_CLOEXEC);

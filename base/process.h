@@ -53,6 +53,9 @@ int process_await_end(int pidfd, pid_t pid, struct error *err);
 /* Waits for the child pid and returns its wait status, or a negative errno. */
 int process_wait(pid_t pid, int *wait_status);
 
+/* A descriptor (O_PATH) of /proc/PID. Whose that is, is for the caller to know: a child that is not waited for cannot be another. */
+int process_open_dir(pid_t pid, struct error *err);
+
 /* A descriptor of /proc, which is verified to be procfs. */
 int process_open_procfs(struct error *err);
 

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
+
 #define STATE_START GUEST_PAGE_SIZE
 #define GROWTH      (64u << 10)
 /* Zeroes between pages that are not: so few are written, too. Each extent costs system calls, for ever after. */
@@ -131,18 +133,9 @@ int snapshot_get_part(struct snapshot *s, enum snapshot_tag tag, struct snapshot
 
 static int write_at(int fd, const void *data, size_t len, uint64_t at, struct error *err)
 {
-	for (const char *from = data; len;) {
-		ssize_t n = pwrite(fd, from, len, (off_t)at);
+	int r = file_write_at(fd, data, len, (off_t)at);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return error_errno(err, n < 0 ? errno : EIO, "write the snapshot");
-		from += n;
-		at += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
+	return r < 0 ? error_errno(err, -r, "write the snapshot") : 0;
 }
 
 struct extents {

@@ -202,19 +202,27 @@ static void refuse(struct vsock *v, const struct virtio_vsock_hdr *h)
 	v->refusal_count++;
 }
 
+/* Who listens on the port in the monitor itself, or NULL. */
+static const struct internal_listener *find_listener(const struct vsock *v, uint32_t port)
+{
+	for (unsigned i = 0; i < v->internal_count; i++)
+		if (v->internal[i].port == port)
+			return &v->internal[i];
+	return NULL;
+}
+
 /* A connected stream to whoever listens on the host's port; -1 where nobody does. */
 static int open_host_port(struct vsock *v, uint32_t port)
 {
 	_cleanup_close_ int sock = -EBADF;
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	const struct internal_listener *listener = find_listener(v, port);
 	int pair[2];
 
-	for (unsigned i = 0; i < v->internal_count; i++) {
-		if (v->internal[i].port != port)
-			continue;
+	if (listener) {
 		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 			return -1;
-		v->internal[i].accepted(v->internal[i].data, pair[1]);
+		listener->accepted(listener->data, pair[1]);
 		return pair[0];
 	}
 	if (v->directory < 0)
@@ -540,14 +548,6 @@ static void reset(struct virtio_device *dev)
 		loop_watch(dev->loop, &v->listener, 0, NULL);
 }
 
-static bool is_internal(const struct vsock *v, uint32_t port)
-{
-	for (unsigned i = 0; i < v->internal_count; i++)
-		if (v->internal[i].port == port)
-			return true;
-	return false;
-}
-
 static int save(struct virtio_device *dev, struct snapshot *s, struct error *err)
 {
 	struct saved_connection saved[VSOCK_LISTENERS_MAX] = { 0 };
@@ -555,7 +555,7 @@ static int save(struct virtio_device *dev, struct snapshot *s, struct error *err
 	unsigned count = 0;
 
 	for (struct vsock_connection *c = v->connections; c; c = c->next) {
-		if (count == VSOCK_LISTENERS_MAX || !is_internal(v, c->host_port) ||
+		if (count == VSOCK_LISTENERS_MAX || !find_listener(v, c->host_port) ||
 		    c->state != VSOCK_ESTABLISHED || vsock_backlog(c) || c->input_ended ||
 		    c->output_ended || (c->pending & ~VSOCK_SAY_CREDIT))
 			return error_set(err, EBUSY, "connections are open, and cannot be saved");

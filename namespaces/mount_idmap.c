@@ -132,15 +132,11 @@ static void __attribute__((noreturn)) helper(void)
 static int open_namespace_of(pid_t pid, const struct oci_id_mappings *uids,
 			     const struct oci_id_mappings *gids, struct error *err)
 {
-	_cleanup_close_ int dir = -EBADF;
-	char path[32];
+	_cleanup_close_ int dir = process_open_dir(pid, err);
 	int fd, r;
 
-	/* The id cannot be another's: the process is our child, and not waited for yet. */
-	snprintf(path, sizeof(path), "/proc/%d", pid);
-	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
-		return error_errno(err, errno, "open `%s`", path);
+		return dir;
 	r = ns_write_id_mappings(dir, pid, uids, gids, err);
 	if (r < 0)
 		return r;

@@ -138,14 +138,11 @@ int container_enter_resctrl(const struct sandbox *sb, int resctrl, pid_t pid, st
 int container_privileged(int channel, pid_t pid, const struct oci_process *process,
 			 const struct oci_linux *map, struct error *err)
 {
-	_cleanup_close_ int dir = -EBADF;
-	char path[32];
+	_cleanup_close_ int dir = process_open_dir(pid, err);
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d", pid);
-	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
-		return error_errno(err, errno, "open `%s`", path);
+		return dir;
 	r = privileges_set_oom_score(process, dir, err);
 	if (r == 0)
 		r = privileges_set_rlimits(process, pid, err);

@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 
 #include "base/message.h"
+#include "base/process.h"
 #include "base/syscalls.h"
 #include "microvm/control.h"
 #include "namespaces/plan.h"
@@ -87,14 +88,11 @@ static void await_ids(const int ends[2])
 
 static int map_ids(int channel, pid_t pid, const struct microvm_ids *ids, struct error *err)
 {
-	_cleanup_close_ int proc = -EBADF;
-	char path[32];
+	_cleanup_close_ int proc = process_open_dir(pid, err);
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d", pid);
-	proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (proc < 0)
-		return error_errno(err, errno, "open `%s`", path);
+		return proc;
 	r = ns_write_id_mappings(proc, pid, &ids->uids, &ids->gids, err);
 	return r < 0 ? r : message_send(channel, CONTROL_DONE, NULL, 0, NULL, 0, err);
 }

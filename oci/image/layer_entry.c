@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "base/file.h"
 #include "base/remove.h"
 #include "oci/image/layer_internal.h"
 
@@ -38,24 +39,6 @@ static int clear_place(struct layer *layer, const struct place *place, bool want
 	return path_remove_tree(place->dir->fd, place->name, err);
 }
 
-static int write_at(int fd, const void *data, size_t len, off_t offset)
-{
-	const char *p = data;
-
-	while (len) {
-		ssize_t n = pwrite(fd, p, len, offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		p += n;
-		offset += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* Copies the entry's content; holes of sparse entries stay holes. */
 static int copy_content(struct layer *layer, int fd, int64_t size, struct error *err)
 {
@@ -73,7 +56,7 @@ static int copy_content(struct layer *layer, int fd, int64_t size, struct error 
 			return layer_archive_error(layer, err);
 		if (offset < 0 || offset > size || len > (uint64_t)(size - offset))
 			return error_set(err, EINVAL, "damaged layer: content beyond its end");
-		r = write_at(fd, block, len, offset);
+		r = file_write_at(fd, block, len, offset);
 		if (r < 0)
 			return error_errno(err, -r, "write");
 		end = offset + (int64_t)len;

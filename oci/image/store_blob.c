@@ -148,16 +148,10 @@ int store_has_blob(struct image_store *store, const struct image_descriptor *blo
 	return 1;
 }
 
-struct copy {
-	struct image_store *store;
-	unsigned lane;
-	const char *what;
-};
-
-static int copy_blob(const struct copy *c, struct image_blob *blob, int fd, struct error *err)
+int store_copy_blob(struct image_store *store, unsigned lane, const char *what,
+		    struct image_blob *blob, store_write_fn *write, void *data, struct error *err)
 {
 	_cleanup_free_ char *buf = malloc(COPY_BLOCK);
-	uint64_t total = blob->descriptor->size;
 
 	if (!buf)
 		return error_errno(err, ENOMEM, "copy a blob");
@@ -165,19 +159,32 @@ static int copy_blob(const struct copy *c, struct image_blob *blob, int fd, stru
 		ssize_t n;
 		int r;
 
-		if (store_interrupted(c->store))
+		if (store_interrupted(store))
 			return error_set(err, EINTR, "interrupted");
 		n = image_blob_read(blob, buf, COPY_BLOCK, err);
 		if (n < 0)
 			return (int)n;
 		if (n == 0)
 			return image_blob_finish(blob, err);
-		r = file_write_all(fd, buf, (size_t)n);
+		r = write(data, buf, (size_t)n, err);
 		if (r < 0)
-			return error_errno(err, -r, "write blob %s",
-					   digest_text(&blob->descriptor->digest).s);
-		store_progress(c->store, c->lane, c->what, blob->done, total);
+			return r;
+		store_progress(store, lane, what, blob->done, blob->descriptor->size);
 	}
+}
+
+/* Where a blob is written to, and which. */
+struct destination {
+	int fd;
+	const struct digest *digest;
+};
+
+static int write_blob(void *data, const void *block, size_t len, struct error *err)
+{
+	const struct destination *to = data;
+	int r = file_write_all(to->fd, block, len);
+
+	return r < 0 ? error_errno(err, -r, "write blob %s", digest_text(to->digest).s) : 0;
 }
 
 /* Where the blob goes once it is whole. */
@@ -199,10 +206,17 @@ static int keep_blob(struct image_store *store, int fd, const char *temporary,
 	return store_sync_dir(dir, parent, err);
 }
 
+struct copy {
+	struct image_store *store;
+	unsigned lane;
+	const char *what;
+};
+
 static int fetch_to(const struct copy *c, struct image_source *source,
 		    const struct image_descriptor *descriptor, int fd, const char *temporary,
 		    struct error *err)
 {
+	struct destination to = { .fd = fd, .digest = &descriptor->digest };
 	_cleanup_image_blob_ struct image_blob blob = { 0 };
 	int r;
 
@@ -210,7 +224,7 @@ static int fetch_to(const struct copy *c, struct image_source *source,
 		return error_errno(err, errno, "truncate `tmp/%s` in the image store", temporary);
 	r = image_blob_open(source, descriptor, &blob, err);
 	if (r >= 0)
-		r = copy_blob(c, &blob, fd, err);
+		r = store_copy_blob(c->store, c->lane, c->what, &blob, write_blob, &to, err);
 	if (r >= 0)
 		r = keep_blob(c->store, fd, temporary, &descriptor->digest, err);
 	return r;

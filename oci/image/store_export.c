@@ -17,8 +17,6 @@
 #include "oci/image/name_set.h"
 #include "oci/image/store_internal.h"
 
-#define COPY_BLOCK ((size_t)256 << 10)
-
 struct export
 {
 	struct image_store *store;
@@ -97,28 +95,9 @@ static int put_text(struct export *e, const char *name, const char *text, size_t
 	return r < 0 ? r : end_file(e, err);
 }
 
-static int copy_blob(struct export *e, struct image_blob *blob, struct error *err)
+static int write_export(void *data, const void *block, size_t len, struct error *err)
 {
-	_cleanup_free_ char *buf = malloc(COPY_BLOCK);
-
-	if (!buf)
-		return error_errno(err, ENOMEM, "copy a blob");
-	for (;;) {
-		ssize_t n;
-		int r;
-
-		if (store_interrupted(e->store))
-			return error_set(err, EINTR, "interrupted");
-		n = image_blob_read(blob, buf, COPY_BLOCK, err);
-		if (n < 0)
-			return (int)n;
-		if (n == 0)
-			return image_blob_finish(blob, err);
-		r = write_data(e, buf, (size_t)n, err);
-		if (r < 0)
-			return r;
-		store_progress(e->store, 0, "export", blob->done, blob->descriptor->size);
-	}
+	return write_data(data, block, len, err);
 }
 
 /* A blob that the image has twice is one file. Its digest is checked on the way. */
@@ -136,7 +115,7 @@ static int put_blob(struct export *e, const struct image_descriptor *descriptor,
 	if (r >= 0)
 		r = begin_file(e, path.s, descriptor->size, err);
 	if (r >= 0)
-		r = copy_blob(e, &blob, err);
+		r = store_copy_blob(e->store, 0, "export", &blob, write_export, e, err);
 	return r < 0 ? r : end_file(e, err);
 }
 

@@ -54,6 +54,11 @@ int store_each(int dir, const char *what,
 
 /* ---- store_blob.c ---- */
 
+/* Copies an open blob block by block, with its digest checked, progress shown, and interruptions heeded. */
+typedef int store_write_fn(void *data, const void *block, size_t len, struct error *err);
+int store_copy_blob(struct image_store *store, unsigned lane, const char *what,
+		    struct image_blob *blob, store_write_fn *write, void *data, struct error *err);
+
 /* 1 where the blob is there, 0 where not, -EBADMSG where it has another size than its descriptor says. */
 int store_has_blob(struct image_store *store, const struct image_descriptor *blob,
 		   struct error *err);
