@@ -190,9 +190,26 @@ static int close_input(struct error *err)
 		       : 0;
 }
 
+static bool is_passed(const struct run *run, const char *name, const char *value)
+{
+	for (size_t i = 0; i < run->passed.len; i++)
+		if (!strcmp(run->passed.items[i].name, name) && run->passed.items[i].value &&
+		    !strcmp(run->passed.items[i].value, value))
+			return true;
+	return false;
+}
+
 static int check_image_options(const struct run *run, struct error *err)
 {
 	const struct runtime_run *r = &run->runtime;
+	const bool microvm = r->create.sandbox ? !strcmp(r->create.sandbox, "microvm")
+					       : r->create.prefer_microvm;
+
+	if (microvm && is_passed(run, "network", "host"))
+		return error_set(
+			err, ENOTSUP,
+			"run: option --network host: a microVM has a network of its own; use "
+			"--sandbox container");
 
 	if (r->create.bundle || r->create.config)
 		return error_set(err, EINVAL,
@@ -312,8 +329,7 @@ int cmd_run(struct context *ctx, int argc, char **argv, struct error *err)
 		PASS("pids-limit", 0, "N", "limit processes and threads"),
 		{ "read-only", 0, OPTION_PASS_ON_FLAG, &run.passed, NULL,
 		  "make the root file system read-only; /run, /tmp and /var/tmp are not" },
-		PASS("network", 0, "none|host",
-		     "the network (default: none, the loopback device only)"),
+		PASS("network", 0, "NETWORK", "none (default): the loopback device only; or host"),
 		PASS("cap-add", 0, "CAPABILITY", "add one to the usual capabilities, or ALL"),
 		PASS("cap-drop", 0, "CAPABILITY", "take one away, or ALL"),
 		PASS("security-opt", 0, "OPTION",
