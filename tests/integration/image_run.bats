@@ -5,6 +5,7 @@
 
 load helpers
 load image
+load registry
 
 setup()
 {
@@ -14,11 +15,18 @@ setup()
 	STORE=$TEST_DIR/store
 	sandbox=()
 	! in_microvm || sandbox=(--sandbox microvm)
+	servers=()
 	mkdir "$TEST_DIR/tree"
 	cp -a "$(cached_rootfs)/." "$TEST_DIR/tree"
 	mkdir "$TEST_DIR/tree/data"
 	echo "of the image" >"$TEST_DIR/tree/data/file"
 	chown -R 1000:1000 "$TEST_DIR/tree/data"
+}
+
+teardown()
+{
+	stop_servers
+	hull_teardown
 }
 
 # image [JSON]: makes the image from the tree, with this configuration.
@@ -68,6 +76,31 @@ expect_store_empty()
 	expect_output $'new\nnew'
 	run h_run "$ID" ls /data
 	expect_output file
+	expect_store_empty
+}
+
+# bats test_tags=quick,microvm
+@test "from a registry with TLS and a password, pushed by another tool; the second time without it" {
+	require_cmd skopeo docker-registry openssl curl
+	image '{"Cmd": ["sh", "-c", "cat /data/file; id -u"]}'
+	registry_setup
+	start_registry tls password
+	trust
+	log_in user:secret
+	skopeo copy --quiet --insecure-policy --dest-tls-verify=false --dest-creds user:secret \
+		"oci:$IMAGE:latest" "docker://$registry/group/app:1"
+	run h run "${sandbox[@]}" --store "$STORE" --image "docker://$registry/group/app:1" "$ID"
+	expect_status 0
+	expect_match "fetched"
+	expect_match "^of the image$"
+	expect_match "^0$"
+	stop_servers
+	run h run "${sandbox[@]}" --store "$STORE" --image "docker://$registry/group/app:1" "$ID"
+	expect_output $'of the image\n0'
+	run h run "${sandbox[@]}" --store "$STORE" --pull always --image "docker://$registry/group/app:1" "$ID"
+	expect_error "$registry"
+	run "$HULL" image list --store "$STORE" --quiet
+	expect_output "$registry/group/app:1"
 	expect_store_empty
 }
 
