@@ -285,7 +285,7 @@ static int configure(struct bundle *b, struct image_store *store,
 		     struct error *err)
 {
 	struct image_manifest manifest;
-	struct oci_config *config;
+	struct oci_config *config = NULL;
 	int r = image_store_load(store, reference, arena, &manifest, err);
 
 	if (r >= 0)

@@ -23,6 +23,7 @@ struct run {
 	struct context *ctx;
 	struct runtime_run runtime;
 	const char *image, *name;
+	char random_name[ID_DIGITS + 1];
 	bool interactive, tty, rm;
 	struct option_passed passed; /* to hull-image */
 };
@@ -144,7 +145,7 @@ static int make_bundle(const struct run *run, const char *state, char **command,
 {
 	_cleanup_close_ int mine = -EBADF, its = -EBADF;
 	struct words words = { .argc = 0 };
-	int pair[2], status = 0, r;
+	int pair[2] = { -EBADF, -EBADF }, status = 0, r;
 	pid_t pid;
 
 	r = message_pair(pair, err);
@@ -240,6 +241,7 @@ static int run_made(struct run *run, const struct store *store, struct made *mad
 	run->runtime.create.own_root = made->tree;
 	if (r >= 0)
 		r = runtime_run(store, run->name, &run->runtime, err);
+	run->runtime.create.bundle = NULL;
 	/* A container that could not be made, or of another with this id: nobody else knows of the bundle. */
 	if (r < 0 && !run->runtime.created && bundle_remove(made->bundle, &second) < 0)
 		error_wrap(err, "%s; and", second.text);
@@ -251,14 +253,13 @@ static int run_image(struct run *run, const struct store *store, int words, char
 {
 	struct made made = { .tree = -EBADF, .claim = -EBADF };
 	_cleanup_free_ char *state = NULL;
-	char name[ID_DIGITS + 1];
 	int used = 0, r = check_image_options(run, err);
 
 	if (r >= 0 && !run->name && words)
 		run->name = argv[used++];
 	if (r >= 0 && !run->name) {
-		r = make_name(name, err);
-		run->name = name;
+		r = make_name(run->random_name, err);
+		run->name = run->random_name;
 	}
 	if (r >= 0)
 		r = store_check_id(run->name, err);

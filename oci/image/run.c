@@ -201,8 +201,7 @@ static int set_files_limit(struct running *c, struct error *err)
 	limits->len = 1;
 	limits->items->type = "RLIMIT_NOFILE";
 	limits->items->hard = own.rlim_max < FILES_HARD ? own.rlim_max : FILES_HARD;
-	limits->items->soft =
-		limits->items->hard < FILES_SOFT ? limits->items->hard : FILES_SOFT;
+	limits->items->soft = limits->items->hard < FILES_SOFT ? limits->items->hard : FILES_SOFT;
 	return 0;
 }
 

@@ -12,6 +12,7 @@ setup()
 {
 	require_cmd umoci skopeo docker-registry openssl python3 jq
 	hull_setup
+	registry=""
 	registry_setup
 	make_image "$TEST_DIR/image"
 	BUNDLE=$TEST_DIR/unpacked

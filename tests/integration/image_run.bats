@@ -15,6 +15,8 @@ setup()
 	STORE=$TEST_DIR/store
 	sandbox=()
 	! in_microvm || sandbox=(--sandbox microvm)
+	registry=""
+	# shellcheck disable=SC2034 # of registry.bash
 	servers=()
 	mkdir "$TEST_DIR/tree"
 	cp -a "$(cached_rootfs)/." "$TEST_DIR/tree"
@@ -32,6 +34,7 @@ teardown()
 # image [JSON]: makes the image from the tree, with this configuration.
 image()
 {
+	# shellcheck disable=SC2034 # for tar_image
 	image_config=${1:-$image_config_default}
 	tar -C "$TEST_DIR/tree" -cf "$TEST_DIR/layer.tar" .
 	tar_image "$IMAGE" cat "$TEST_DIR/layer.tar"
@@ -324,6 +327,21 @@ expect_store_empty()
 	[ "$(cat "$TEST_DIR/outside")" = outside ]
 	[ ! -e /volume ] && [ ! -e /escape ]
 	expect_store_empty
+}
+
+@test "a full disk: an error that says so, and a store that is whole" {
+	image
+	mkdir "$STORE"
+	mount -t tmpfs -o size=16m,mode=700 store "$STORE"
+	"$HULL" image pull --quiet --store "$STORE" "oci:$IMAGE" mine
+	head -c 32m /dev/zero >"$STORE/tmp/filler" 2>/dev/null || true
+	run h run "${sandbox[@]}" --store "$STORE" -q --image mine "$ID" true
+	expect_error "No space left"
+	rm -f "$STORE/tmp/filler"
+	run h run "${sandbox[@]}" --store "$STORE" -q --image mine "$ID" true
+	expect_status 0
+	expect_store_empty
+	umount "$STORE"
 }
 
 @test "killed at many moments: what is left goes with delete --force or the next run" {
