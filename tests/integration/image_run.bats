@@ -334,10 +334,10 @@ expect_store_empty()
 	mkdir "$STORE"
 	mount -t tmpfs -o size=16m,mode=700 store "$STORE"
 	"$HULL" image pull --quiet --store "$STORE" "oci:$IMAGE" mine
-	head -c 32m /dev/zero >"$STORE/tmp/filler" 2>/dev/null || true
+	head -c 32m /dev/zero >"$STORE/filler" 2>/dev/null || true
 	run h run "${sandbox[@]}" --store "$STORE" -q --image mine "$ID" true
 	expect_error "No space left"
-	rm -f "$STORE/tmp/filler"
+	rm -f "$STORE/filler"
 	run h run "${sandbox[@]}" --store "$STORE" -q --image mine "$ID" true
 	expect_status 0
 	expect_store_empty
