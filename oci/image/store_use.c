@@ -191,7 +191,7 @@ int store_write_use(struct image_store *store, const struct store_use_id *id,
 	json_write_member(&w, "image", reference->name.s);
 	json_write_member(&w, "upper", upper_id(upper).s);
 	json_write_key(&w, "manifest");
-	store_write_descriptor(&w, &reference->manifest);
+	image_descriptor_write(&w, &reference->manifest);
 	json_write_end(&w, '}');
 	strbuf_addc(&text, '\n');
 	if (strbuf_failed(&text))
