@@ -44,7 +44,7 @@ static bool is_manifest_type(const char *type)
 	return false;
 }
 
-/* One attempt, of which a part is of no use. */
+/* One attempt, of which a part is of no use. err is not NULL. */
 static ssize_t try_manifest(struct registry_session *session, const char *version, char **data,
 			    char *type, size_t type_size, struct error *err)
 {
@@ -52,8 +52,13 @@ static ssize_t try_manifest(struct registry_session *session, const char *versio
 	_cleanup_http_ struct http_exchange *x = NULL;
 	int failed = registry_get(session, &request, &x, err);
 
+	/* It was tried as often as it takes. */
+	if (failed == -EAGAIN) {
+		err->code = EIO;
+		return -EIO;
+	}
 	if (failed < 0)
-		return failed == -EAGAIN ? error_set(err, EIO, "%s", err->text) : failed;
+		return failed;
 	http_printable(type, type_size, http_response(x)->content_type);
 	return http_read_all(x, IMAGE_JSON_MAX, data, err);
 }

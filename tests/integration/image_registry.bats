@@ -6,88 +6,17 @@
 
 load helpers
 load image
+load registry
 
 setup()
 {
-	require_cmd umoci skopeo docker-registry openssl htpasswd python3 jq
-	hull_setup
-	export HOME=$TEST_DIR/home XDG_RUNTIME_DIR=$TEST_DIR/run
-	unset REGISTRY_AUTH_FILE DOCKER_CONFIG XDG_CONFIG_HOME http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy ALL_PROXY
-	mkdir -p "$HOME" "$XDG_RUNTIME_DIR"
-	servers=()
+	registry_setup
 	make_image "$TEST_DIR/image"
-	BUNDLE=$TEST_DIR/unpacked
 }
 
 teardown()
 {
-	local pid
-
-	for pid in "${servers[@]}"; do
-		kill "$pid" 2>/dev/null || true
-		wait "$pid" 2>/dev/null || true
-	done
-	hull_teardown
-}
-
-free_port()
-{
-	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
-# start_registry [tls] [password]: sets `registry`, HOST:PORT.
-start_registry()
-{
-	local port config=$TEST_DIR/registry.yml dir=$TEST_DIR/certs scheme=http
-
-	port=$(free_port)
-	registry=localhost:$port
-	printf 'version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp:\n  addr: localhost:%s\n' \
-		"$TEST_DIR/registry" "$port" >"$config"
-	if [[ " $* " == *" tls "* ]]; then
-		mkdir "$dir"
-		openssl req -x509 -newkey rsa:2048 -nodes -keyout "$dir/key.pem" -out "$dir/ca.crt" -days 2 \
-			-subj /CN=localhost -addext subjectAltName=DNS:localhost 2>/dev/null
-		printf '  tls: {certificate: %s, key: %s}\n' "$dir/ca.crt" "$dir/key.pem" >>"$config"
-		scheme=https
-	fi
-	if [[ " $* " == *" password "* ]]; then
-		htpasswd -Bbn user secret >"$TEST_DIR/htpasswd"
-		printf 'auth: {htpasswd: {realm: test, path: %s}}\n' "$TEST_DIR/htpasswd" >>"$config"
-	fi
-	docker-registry serve "$config" >"$TEST_DIR/registry.log" 2>&1 3>&- 4>&- &
-	servers+=($!)
-	wait_until 20 "curl -sk -o /dev/null --noproxy '*' $scheme://$registry/v2/" || fail "$(cat "$TEST_DIR/registry.log")"
-}
-
-trust()
-{
-	mkdir -p "$HOME/.config/containers/certs.d/$registry"
-	cp "$TEST_DIR/certs/ca.crt" "$HOME/.config/containers/certs.d/$registry/"
-}
-
-log_in()
-{
-	mkdir -p "$XDG_RUNTIME_DIR/containers"
-	jq -n --arg h "$registry" --arg a "$(printf %s "$1" | base64)" '{auths: {($h): {auth: $a}}}' \
-		>"$XDG_RUNTIME_DIR/containers/auth.json"
-}
-
-push()
-{
-	skopeo copy --quiet --insecure-policy --dest-tls-verify=false "$@" \
-		"oci:$TEST_DIR/image:latest" "docker://$registry/group/image:latest"
-}
-
-unpack()
-{
-	"$HULL" image unpack "$@" "$BUNDLE"
-}
-
-same_as_layout()
-{
-	"$HULL" image unpack "oci:$TEST_DIR/image:latest" "$TEST_DIR/theirs"
-	same_trees "$TEST_DIR/theirs/rootfs" "$BUNDLE/rootfs"
+	registry_teardown
 }
 
 # bats test_tags=quick
@@ -156,16 +85,6 @@ same_as_layout()
 	expect_error "connect to .localhost"
 }
 
-# hostile BEHAVIOUR: the layout's image at `registry`, by a server that does that.
-hostile()
-{
-	: >"$TEST_DIR/port"
-	python3 "$BATS_TEST_DIRNAME/registry_server.py" "$TEST_DIR/image" "$1" >"$TEST_DIR/port" 2>"$TEST_DIR/requests" 3>&- 4>&- &
-	servers+=($!)
-	wait_until 20 "[ -s '$TEST_DIR/port' ]"
-	registry=localhost:$(cat "$TEST_DIR/port")
-}
-
 @test "a connection that breaks is taken up where it broke" {
 	hostile truncate
 	unpack --plain-http "docker://$registry/group/image"
@@ -206,4 +125,147 @@ hostile()
 		expect_no_match $'\033'
 		[ ! -e "$BUNDLE" ]
 	done
+}
+
+# A credential helper `docker-credential-fake` that knows HOST, and fails for `broken`.
+make_helper()
+{
+	mkdir -p "$TEST_DIR/bin"
+	cat >"$TEST_DIR/bin/docker-credential-fake" <<-EOF
+		#!/bin/sh
+		read -r host
+		echo "\$1 \$host" >>"$TEST_DIR/asked"
+		case \$host in
+		$registry) printf '{"ServerURL": "%s", "Username": "user", "Secret": "secret"}' "\$host" ;;
+		*) echo 'credentials not found in native keychain'; exit 1 ;;
+		esac
+	EOF
+	printf '#!/bin/sh\necho "my secret"; exit 3\n' >"$TEST_DIR/bin/docker-credential-broken"
+	chmod 755 "$TEST_DIR/bin"/*
+	PATH=$TEST_DIR/bin:$PATH
+	mkdir -p "$HOME/.docker"
+}
+
+@test "a credential helper is asked for the host, or for all" {
+	start_registry password
+	push --dest-creds user:secret
+	make_helper
+	jq -n --arg h "$registry" '{credHelpers: {($h): "fake"}, auths: {($h): {auth: "d3Jvbmc6b25l"}}}' >"$HOME/.docker/config.json"
+	unpack --plain-http "docker://$registry/group/image"
+	same_as_layout
+	[ "$(sort -u "$TEST_DIR/asked")" = "get $registry" ]
+	rm -r "$BUNDLE" "$TEST_DIR/asked"
+	# An empty entry, as a tool leaves it that has put the secret into the store.
+	jq -n --arg h "$registry" '{credsStore: "fake", auths: {($h): {}}}' >"$HOME/.docker/config.json"
+	unpack --plain-http "docker://$registry/group/image"
+	same_as_layout
+	rm -r "$BUNDLE"
+	# An entry counts before the store of all.
+	jq -n --arg h "$registry" '{credsStore: "fake", auths: {($h): {auth: "d3Jvbmc6b25l"}}}' >"$HOME/.docker/config.json"
+	run unpack --plain-http "docker://$registry/group/image"
+	expect_error "refuses the credentials"
+	jq -n '{credHelpers: {"other.example": "fake"}}' >"$HOME/.docker/config.json"
+	run unpack --plain-http "docker://$registry/group/image"
+	expect_error "log in"
+}
+
+@test "a credential helper that has nothing, fails, or is not there" {
+	start_registry password
+	make_helper
+	sed -i 's/localhost/elsewhere/' "$TEST_DIR/bin/docker-credential-fake"
+	jq -n '{credsStore: "fake"}' >"$HOME/.docker/config.json"
+	run unpack --plain-http "docker://$registry/group/image"
+	expect_error "log in"
+	jq -n '{credsStore: "broken"}' >"$HOME/.docker/config.json"
+	run unpack --plain-http "docker://$registry/group/image"
+	expect_error "docker-credential-broken. failed .exit status 3"
+	expect_no_match "my secret"
+	jq -n '{credsStore: "nosuch"}' >"$HOME/.docker/config.json"
+	run unpack --plain-http "docker://$registry/group/image"
+	expect_error "run the credential helper .docker-credential-nosuch"
+	jq -n '{credsStore: "../bin/fake"}' >"$HOME/.docker/config.json"
+	run unpack --plain-http "docker://$registry/group/image"
+	expect_error "not a word"
+}
+
+@test "a registry that wants a certificate of its clients" {
+	local dir
+
+	start_registry tls clients
+	trust
+	dir=$HOME/.config/containers/certs.d/$registry
+	run unpack "docker://$registry/group/image"
+	expect_error "broke|TLS"
+	openssl req -newkey rsa:2048 -nodes -keyout "$dir/client.key" -subj /CN=client -out "$TEST_DIR/client.csr" 2>/dev/null
+	openssl x509 -req -in "$TEST_DIR/client.csr" -CA "$TEST_DIR/certs/ca.crt" -CAkey "$TEST_DIR/certs/key.pem" -days 2 \
+		-CAcreateserial -out "$dir/client.cert" 2>/dev/null
+	push --dest-cert-dir "$dir"
+	unpack "docker://$registry/group/image"
+	same_as_layout
+	rm "$dir/client.key"
+	run unpack "docker://$registry/group/image"
+	expect_error "the key of .client.cert"
+}
+
+@test "a token that expires between two blobs is got anew" {
+	make_layers 4
+	hostile expiring-token
+	log_in user:secret
+	unpack --plain-http "docker://$registry/group/image"
+	same_as_layout
+	[ "$(grep -c '/token?' "$requests")" -ge 3 ]
+}
+
+@test "a server that says when to come back is not asked before" {
+	local start=$SECONDS
+
+	hostile later
+	unpack --plain-http "docker://$registry/group/image"
+	same_as_layout
+	[ $((SECONDS - start)) -ge 3 ]
+}
+
+@test "a server that is always busy is given up, after more and more time" {
+	hostile always-busy
+	run unpack --plain-http "docker://$registry/group/image"
+	expect_error "given up after 5 attempts.*status 503"
+	[ "$(grep -c manifests "$requests")" = 5 ]
+	[ ! -e "$BUNDLE" ]
+}
+
+@test "indexes in indexes, for this machine, and unusual types of content" {
+	local type
+
+	hostile nested
+	unpack --plain-http "docker://$registry/group/image"
+	same_as_layout
+	# One index after the other, and the manifest by its digest.
+	[ "$(grep -c '/manifests/sha256:' "$requests")" = 2 ]
+	! grep -q "$(printf '9%.0s' {1..64})" "$requests" || fail "$(cat "$requests")"
+	for type in plain-type no-type; do
+		rm -r "$BUNDLE"
+		hostile $type
+		unpack --plain-http "docker://$registry/group/image"
+		same_as_layout
+	done
+}
+
+@test "Docker's list of manifests, and layers of zstd, through a registry" {
+	start_registry
+	mkdir "$TEST_DIR/layer"
+	cp "$BATS_TEST_DIRNAME/registry.bash" "$TEST_DIR/layer/file"
+	tar -C "$TEST_DIR/layer" -cf "$TEST_DIR/layer.tar" .
+	tar_image "$TEST_DIR/image" "zstd -q" "$TEST_DIR/layer.tar" "$TEST_DIR/layer.tar"
+	push --multi-arch all
+	unpack --plain-http "docker://$registry/group/image"
+	same_as_layout
+}
+
+@test "two layers are fetched at once" {
+	make_layers 4
+	hostile together
+	image pull --plain-http --no-layers "docker://$registry/group/image" mine
+	image verify
+	image unpack mine "$BUNDLE"
+	same_as_layout
 }
