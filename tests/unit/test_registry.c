@@ -82,6 +82,7 @@ static void challenges(void **state _unused_)
 	assert_false(registry_challenge_parse("Bearer realm=\"open", &c));
 	assert_false(registry_challenge_parse("Bearer realm=\"open\\", &c));
 	assert_false(registry_challenge_parse("Bearer realm=\"a\033b\"", &c));
+	assert_false(registry_challenge_parse("Bearer realm=a\033b", &c));
 }
 
 /* The credentials that the text has for localhost:5000/group/image, NULL where they are none or an error. */
