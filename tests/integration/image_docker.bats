@@ -100,6 +100,24 @@ save()
 	done
 }
 
+@test "what docker saves today is an OCI layout, too" {
+	manifest=$(jq -r '.manifests[0].digest' src/index.json | cut -d: -f2)
+	jq '[{Config: .config.digest, RepoTags: ["one:v1"], Layers: [.layers[].digest]}] |
+		.[0].Config |= "blobs/" + sub(":"; "/") | .[0].Layers[] |= "blobs/" + sub(":"; "/")' \
+		"src/blobs/sha256/$manifest" >src/manifest.json
+	tar -C src -cf saved.tar .
+	for source in saved.tar:latest docker-archive:saved.tar:one:v1 oci-archive:saved.tar; do
+		rm -rf bundle
+		"$HULL" image unpack "$source" bundle
+		same_trees flat/rootfs bundle/rootfs
+	done
+	# As the latter it is the very image; packed layers keep their digests as the former.
+	image pull oci-archive:saved.tar oci
+	blobs=$(ls "$store/blobs/sha256" | wc -l)
+	image pull docker-archive:saved.tar docker
+	[ "$(ls "$store/blobs/sha256" | wc -l)" = $((blobs + 1)) ]
+}
+
 # bats test_tags=quick
 @test "into the store, and out of it as a layout that other tools read" {
 	save saved.tar example.org/group/name:v1
