@@ -10,16 +10,13 @@
  *
  * Source: moby's image/spec/v1.2.md, "Combined Image JSON + Filesystem Changeset Format".
  */
-#include <limits.h>
 #include <string.h>
 
-#include "base/number.h"
-#include "oci/image/archive.h"
+#include "oci/image/archive_index.h"
 #include "oci/image/decompress.h"
+#include "oci/image/docker_tags.h"
 #include "oci/image/manifest.h"
 
-#define NAMES_MAX  ((size_t)16 << 20) /* bytes of the names of all entries */
-#define LISTED_MAX 20                 /* tags that an error message lists */
 #define HASH_BLOCK 65536
 
 #define TYPE(what) "application/vnd.oci.image." what
@@ -45,9 +42,8 @@ struct docker_source {
 /* What is known while the archive is opened. */
 struct loading {
 	struct docker_source *docker;
+	struct archive_index *index;
 	struct arena arena;
-	struct archive_member *members;
-	size_t count, cap, names;
 };
 
 static int check_interrupted(const struct docker_source *d, struct error *err)
@@ -59,254 +55,13 @@ static int check_interrupted(const struct docker_source *d, struct error *err)
 		       : 0;
 }
 
-/* ---- the archive's entries ------------------------------------------------------------------ */
-
-static int keep_member(void *data, const struct archive_member *member, struct error *err)
-{
-	struct loading *l = data;
-	struct archive_member *m;
-	int r = check_interrupted(l->docker, err);
-
-	if (r < 0)
-		return r;
-	l->names += strlen(member->name) + (member->target ? strlen(member->target) : 0);
-	if (l->names > NAMES_MAX)
-		return error_set(err, EFBIG,
-				 "the names in the image archive have more than %zu bytes",
-				 NAMES_MAX);
-	if (l->count == l->cap) {
-		size_t cap = l->cap ? l->cap * 2 : 64;
-		struct archive_member *more = reallocarray(l->members, cap, sizeof(*more));
-
-		if (!more)
-			return error_errno(err, ENOMEM, "read the image archive");
-		l->members = more;
-		l->cap = cap;
-	}
-	m = &l->members[l->count];
-	*m = *member;
-	m->name = arena_strdup(&l->arena, member->name);
-	m->target = member->target ? arena_strdup(&l->arena, member->target) : NULL;
-	if (!m->name || (member->target && !m->target))
-		return error_errno(err, ENOMEM, "read the image archive");
-	l->count++;
-	return 0;
-}
-
-/* Two of one name are two images, depending on who reads. */
-static int find_member(const struct loading *l, const char *name,
-		       const struct archive_member **found, struct error *err)
-{
-	*found = NULL;
-	for (size_t i = 0; i < l->count; i++) {
-		if (strcmp(l->members[i].name, name) != 0)
-			continue;
-		if (*found)
-			return error_set(err, EINVAL, "the image archive has `%.128s` twice", name);
-		*found = &l->members[i];
-	}
-	return *found ? 0
-		      : error_set(err, ENOENT, "there is no `%.128s` in the image archive", name);
-}
-
-/* The path of a link's target, with neither "." nor "..". dir: what it is relative to, the first len bytes of a name. */
-static int link_path(const char *dir, size_t len, const char *target, char *path)
-{
-	size_t end = 0;
-	char text[PATH_MAX];
-	char *rest = text, *part;
-
-	if (*target == '/' ||
-	    snprintf(text, sizeof(text), "%.*s/%s", (int)len, dir, target) >= (int)sizeof(text))
-		return -EINVAL;
-	while ((part = strsep(&rest, "/"))) {
-		if (!*part || !strcmp(part, "."))
-			continue;
-		if (!strcmp(part, "..")) {
-			if (!end)
-				return -EINVAL;
-			while (end && path[--end] != '/')
-				;
-			continue;
-		}
-		end += (size_t)snprintf(path + end, PATH_MAX - end, "%s%s", end ? "/" : "", part);
-	}
-	path[end] = '\0';
-	return end ? 0 : -EINVAL;
-}
-
-/* The regular file of that name, or behind a link of that name: old versions of docker write those for layers that they have already. */
-static int find_file(const struct loading *l, const char *name, const struct archive_member **found,
-		     struct error *err)
-{
-	const struct archive_member *m;
-	const char *slash;
-	char path[PATH_MAX];
-	size_t dir = 0;
-	int r;
-
-	while (name[0] == '.' && name[1] == '/')
-		name += 2;
-	r = find_member(l, name, &m, err);
-	if (r < 0)
-		return r;
-	if (m->kind == ARCHIVE_SYMLINK || m->kind == ARCHIVE_HARD_LINK) {
-		slash = strrchr(name, '/');
-		/* A hard link's target is a name in the archive. */
-		if (m->kind == ARCHIVE_SYMLINK && slash)
-			dir = (size_t)(slash - name);
-		if (link_path(name, dir, m->target, path) < 0)
-			return error_set(
-				err, EINVAL,
-				"`%.128s` of the image archive is a link that leads out of it",
-				name);
-		r = find_member(l, path, &m, err);
-		if (r < 0)
-			return r;
-	}
-	if (m->kind != ARCHIVE_FILE)
-		return error_set(err, EINVAL,
-				 "`%.128s` of the image archive is neither a regular file nor a "
-				 "link to one",
-				 name);
-	*found = m;
-	return 0;
-}
-
 static ssize_t read_file(struct loading *l, const char *name, char **text, struct error *err)
 {
 	const struct archive_member *m;
-	int r = find_file(l, name, &m, err);
+	int r = archive_index_find(l->index, name, &m, err);
 
 	return r < 0 ? r
 		     : image_source_read(&l->docker->source, m->name, IMAGE_JSON_MAX, text, err);
-}
-
-/* ---- which image ---------------------------------------------------------------------------- */
-
-/* The tag without what is added where it is not given. */
-static const char *familiar(const char *tag)
-{
-	static const char *const prefixes[] = { "docker.io/library/", "docker.io/" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
-		if (!strncmp(tag, prefixes[i], strlen(prefixes[i])))
-			return tag + strlen(prefixes[i]);
-	return tag;
-}
-
-/* "name:tag", or "name" for "name:latest". */
-static bool is_name(const char *wanted, const char *tag)
-{
-	size_t len;
-
-	wanted = familiar(wanted);
-	tag = familiar(tag);
-	len = strlen(wanted);
-	return !strncmp(wanted, tag, len) && (!tag[len] || !strcmp(tag + len, ":latest"));
-}
-
-/* What is behind the name. */
-static bool is_tag(const char *wanted, const char *tag)
-{
-	const char *colon = strrchr(tag, ':');
-
-	return colon && !strcmp(colon + 1, wanted);
-}
-
-static bool has_tag(const struct json_value *image, const char *wanted,
-		    bool (*match)(const char *wanted, const char *tag))
-{
-	const struct json_value *tags = json_get(image, "RepoTags");
-
-	if (tags && tags->type == JSON_ARRAY)
-		for (const struct json_value *t = tags->child; t; t = t->next)
-			if (t->type == JSON_STRING && match(wanted, t->string))
-				return true;
-	return false;
-}
-
-static int tags_error(const struct json_value *images, int code, const char *what,
-		      struct error *err)
-{
-	_cleanup_strbuf_ struct strbuf list = { 0 };
-	unsigned count = 0;
-
-	for (const struct json_value *image = images->child; image; image = image->next) {
-		const struct json_value *tags = json_get(image, "RepoTags");
-
-		if (!tags || tags->type != JSON_ARRAY)
-			continue;
-		for (const struct json_value *t = tags->child; t; t = t->next)
-			if (t->type == JSON_STRING && count++ < LISTED_MAX)
-				strbuf_addf(&list, "%s%.100s", count > 1 ? ", " : "", t->string);
-	}
-	if (!count)
-		return error_set(err, code, "%s; none of its %zu images has a tag: @0 is the first",
-				 what, images->children);
-	return error_set(err, code, "%s; it has the tags: %s%s", what,
-			 strbuf_failed(&list) ? "?" : list.data, count > LISTED_MAX ? ", …" : "");
-}
-
-/* The images that match: how many, and *found the last. */
-static size_t match_all(const struct json_value *images, const char *wanted,
-			bool (*match)(const char *wanted, const char *tag),
-			const struct json_value **found)
-{
-	size_t count = 0;
-
-	for (const struct json_value *image = images->child; image; image = image->next)
-		if (has_tag(image, wanted, match)) {
-			*found = image;
-			count++;
-		}
-	return count;
-}
-
-static int choose_number(const struct json_value *images, const char *number,
-			 const struct json_value **found, struct error *err)
-{
-	uint64_t n;
-
-	if (!parse_u64(number, UINT32_MAX, &n) || n >= images->children)
-		return error_set(err, ENOENT, "`@%.20s`: the archive has %zu images, from @0 on",
-				 number, images->children);
-	for (*found = images->child; n; n--)
-		*found = (*found)->next;
-	return 0;
-}
-
-static int choose(const struct json_value *images, const char *tag, const struct json_value **found,
-		  struct error *err)
-{
-	size_t count;
-
-	if (!tag) {
-		*found = images->child;
-		return images->children == 1
-			       ? 0
-			       : tags_error(images, EINVAL, "more than one image: give a tag", err);
-	}
-	if (*tag == '@')
-		return choose_number(images, tag + 1, found, err);
-	count = match_all(images, tag, is_name, found);
-	if (!count)
-		count = match_all(images, tag, is_tag, found);
-	if (count == 1)
-		return 0;
-	return tags_error(images, count ? EINVAL : ENOENT,
-			  count ? "more than one image has this tag" : "the image has no such tag",
-			  err);
-}
-
-static int check_images(const struct json_value *images, struct error *err)
-{
-	if (images->type != JSON_ARRAY || !images->child)
-		return error_set(err, EINVAL, "`manifest.json` is not a list of images");
-	for (const struct json_value *image = images->child; image; image = image->next)
-		if (image->type != JSON_OBJECT)
-			return error_set(err, EINVAL, "`manifest.json` is not a list of images");
-	return 0;
 }
 
 /* ---- its parts ------------------------------------------------------------------------------ */
@@ -452,7 +207,7 @@ static int write_layers(struct loading *l, const struct manifest_parts *p, struc
 		if (path->type != JSON_STRING)
 			return error_set(err, EINVAL,
 					 "`manifest.json`: a layer that is not a path");
-		r = find_file(l, path->string, &m, err);
+		r = archive_index_find(l->index, path->string, &m, err);
 		if (r >= 0)
 			r = describe_layer(d, m, &diff_id, &layer, err);
 		if (r < 0)
@@ -516,7 +271,7 @@ static int load(struct loading *l, const char *tag, struct error *err)
 	_cleanup_free_ char *text = NULL;
 	struct json_value *images;
 	ssize_t len;
-	int r = image_archive_each(l->docker->file, keep_member, l, err);
+	int r = archive_index_make(l->docker->file, &l->docker->options, &l->index, err);
 
 	if (r < 0)
 		return r;
@@ -525,9 +280,7 @@ static int load(struct loading *l, const char *tag, struct error *err)
 		return error_wrap(err, "no archive of `docker save`");
 	if (json_parse(text, (size_t)len, &l->arena, &images, err) < 0)
 		return error_wrap(err, "`manifest.json`");
-	r = check_images(images, err);
-	if (r >= 0)
-		r = choose(images, tag, &image, err);
+	r = docker_image_choose(images, tag, &image, err);
 	if (r >= 0)
 		r = load_config(l, image, &parts, err);
 	return r < 0 ? r : make_manifest(l, &parts, err);
@@ -593,7 +346,7 @@ int image_source_open_docker(int file, const char *tag, const struct image_sourc
 	arena_init(&l.arena, IMAGE_ARENA_MAX);
 	r = load(&l, tag, err);
 	arena_free(&l.arena);
-	free(l.members);
+	archive_index_free(l.index);
 	if (r < 0)
 		docker_close(&d->source);
 	else

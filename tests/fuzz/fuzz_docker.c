@@ -84,7 +84,8 @@ static void put(struct strbuf *tar, const char *name, char type, const char *lin
 	memset(header + 148, ' ', 8);
 	header[156] = type;
 	snprintf(header + 157, 100, "%s", link);
-	memcpy(header + 257, "ustar\00000", 8);
+	strcpy(header + 257, "ustar");
+	header[263] = header[264] = '0';
 	for (size_t i = 0; i < sizeof(header); i++)
 		sum += (unsigned char)header[i];
 	snprintf(header + 148, 8, "%06o", sum);

@@ -3,6 +3,7 @@
 # Pulls that do not go straight: by way of mirrors, in two goes, and into a store that is damaged.
 # lab cgroups: none
 
+# shellcheck disable=SC2154 # registry.bash sets them
 bats_require_minimum_version 1.5.0
 load helpers
 load image

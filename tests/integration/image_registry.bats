@@ -4,6 +4,7 @@
 # should not be (registry_server.py).
 # lab cgroups: none
 
+# shellcheck disable=SC2154 # registry.bash sets them
 load helpers
 load image
 load registry
