@@ -15,7 +15,7 @@ struct arguments {
 	const char *store; /* NULL: the user's own */
 	const char *upper, *log;
 	uint64_t max_bytes, max_entries;
-	bool rootless, no_layers, format_json, plain_http;
+	bool rootless, no_layers, format_json, plain_http, repair;
 	bool log_json, quiet, debug, help;
 };
 

@@ -39,9 +39,11 @@ static const char help[] =
 	"SOURCE is one of\n"
 	"  oci:DIR[:TAG]           an OCI image layout\n"
 	"  oci-archive:FILE[:TAG]  a tar archive of one, plain or compressed\n"
+	"  docker-archive:FILE[:TAG]\n"
+	"                          what `docker save` writes; TAG is NAME:TAG, TAG, or @N for the Nth image\n"
 	"  docker://HOST[:PORT]/NAME[:TAG|@DIGEST]\n"
 	"                          an image in a registry\n"
-	"  DIR[:TAG], FILE[:TAG]   either, seen from what is there\n"
+	"  DIR[:TAG], FILE[:TAG]   one of the first three, seen from what is there\n"
 	"\n"
 	"Options:\n"
 	"  --store DIR          the store (default /var/lib/hull, or for users other than root\n"
@@ -57,6 +59,7 @@ static const char help[] =
 	"                       4194304)\n"
 	"  --plain-http         pull, unpack: speak to the registry without TLS: whoever is on the way can\n"
 	"                       read and change what is said\n"
+	"  --repair             verify: remove what is damaged, so that the next pull brings it anew\n"
 	"  --quiet              print neither progress nor warnings; list: names only\n"
 	"  --log FILE           append messages to FILE, or journald:NAME or syslog:NAME\n"
 	"  --log-format FORMAT  text (default) or json\n"
@@ -79,6 +82,7 @@ enum {
 	OPTION_UPPER,
 	OPTION_FORMAT,
 	OPTION_PLAIN_HTTP,
+	OPTION_REPAIR,
 	OPTION_QUIET,
 	OPTION_LOG,
 	OPTION_LOG_FORMAT,
@@ -102,7 +106,7 @@ static const struct command commands[] = {
 	{ "umount", 1, 1, "one argument, DIR", 0, command_umount },
 	{ "remove", 1, -1, "one NAME or more", 0, command_remove },
 	{ "prune", 0, 0, "no arguments", 0, command_prune },
-	{ "verify", 0, 0, "no arguments", 0, command_verify },
+	{ "verify", 0, 0, "no arguments", OPTION_BIT(OPTION_REPAIR), command_verify },
 	{ "export", 2, 2, "two arguments, NAME and DESTINATION", 0, command_export },
 };
 
@@ -153,6 +157,9 @@ static int parse_option(int option, struct arguments *a)
 	case OPTION_PLAIN_HTTP:
 		a->plain_http = true;
 		return 0;
+	case OPTION_REPAIR:
+		a->repair = true;
+		return 0;
 	case OPTION_QUIET:
 		a->quiet = true;
 		return 0;
@@ -177,6 +184,7 @@ static const struct option options[] = {
 	{ "max-size", required_argument, NULL, OPTION_MAX_SIZE },
 	{ "max-entries", required_argument, NULL, OPTION_MAX_ENTRIES },
 	{ "plain-http", no_argument, NULL, OPTION_PLAIN_HTTP },
+	{ "repair", no_argument, NULL, OPTION_REPAIR },
 	{ "store", required_argument, NULL, OPTION_STORE },
 	{ "no-layers", no_argument, NULL, OPTION_NO_LAYERS },
 	{ "upper", required_argument, NULL, OPTION_UPPER },

@@ -60,8 +60,8 @@ bool is_source(const char *text)
 	const char *colon = strrchr(text, ':');
 
 	return !strncmp(text, "oci:", 4) || !strncmp(text, "oci-archive:", 12) ||
-	       strstr(text, "://") || exists(text, strlen(text)) ||
-	       (colon && exists(text, (size_t)(colon - text)));
+	       !strncmp(text, "docker-archive:", 15) || strstr(text, "://") ||
+	       exists(text, strlen(text)) || (colon && exists(text, (size_t)(colon - text)));
 }
 
 static int unpack_name(struct arguments *a, const struct image_unpack_options *options,
@@ -81,8 +81,8 @@ static int unpack_name(struct arguments *a, const struct image_unpack_options *o
 		return error_set(
 			err, -r,
 			"image `%s`: no such directory or file, and none of that name in the "
-			"store (give oci:DIR[:TAG], oci-archive:FILE[:TAG] or a name that "
-			"`hull image list` shows)",
+			"store (give oci:DIR[:TAG], oci-archive:FILE[:TAG], "
+			"docker-archive:FILE[:TAG] or a name that `hull image list` shows)",
 			a->args[0]);
 	if (r >= 0)
 		r = image_store_load(store, &reference, &arena, &manifest, err);
@@ -195,10 +195,10 @@ int command_verify(struct arguments *a, struct error *err)
 {
 	_cleanup_image_store_ struct image_store *store = NULL;
 	struct image_store_verified verified;
-	int r = open_store(a, IMAGE_STORE_USE, &store, err);
+	int r = open_store(a, a->repair ? IMAGE_STORE_REMOVE : IMAGE_STORE_USE, &store, err);
 
 	if (r >= 0)
-		r = image_store_verify(store, print_problem, NULL, &verified, err);
+		r = image_store_verify(store, a->repair, print_problem, NULL, &verified, err);
 	if (r < 0)
 		return r;
 	progress_wipe();
@@ -206,6 +206,9 @@ int command_verify(struct arguments *a, struct error *err)
 		printf("%llu blobs, %llu layers, %llu images: %llu problems\n",
 		       (unsigned long long)verified.blobs, (unsigned long long)verified.layers,
 		       (unsigned long long)verified.images, (unsigned long long)verified.problems);
+	if (!a->quiet && a->repair)
+		printf("%llu damaged blobs and layers removed\n",
+		       (unsigned long long)verified.removed);
 	return verified.problems ? 1 : 0;
 }
 

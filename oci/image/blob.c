@@ -4,32 +4,61 @@
 
 #include <string.h>
 
-static int open_reader(struct image_source *source, const struct image_descriptor *descriptor,
-		       struct image_reader **reader, struct error *err)
+#define KNOWN_BLOCK ((size_t)256 << 10)
+
+/* Adds what is in the file to the hash. */
+static int hash_known(struct image_blob *blob, int file, uint64_t len, struct error *err)
 {
-	if (source->ops->open_blob)
-		return source->ops->open_blob(source, descriptor, reader, err);
-	return image_source_open_file(source, digest_blob_path(&descriptor->digest).s, reader, err);
+	_cleanup_free_ char *buf = malloc(KNOWN_BLOCK);
+
+	if (!buf)
+		return error_errno(err, ENOMEM, "hash what is there of a blob");
+	while (blob->done < len) {
+		uint64_t left = len - blob->done;
+		ssize_t n = pread(file, buf, left < KNOWN_BLOCK ? (size_t)left : KNOWN_BLOCK,
+				  (off_t)blob->done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return error_errno(err, n < 0 ? errno : EIO,
+					   "read what is there of a blob");
+		if (!digest_update(blob->hash, buf, (size_t)n))
+			return error_set(err, ENOMEM, "hash a blob: libcrypto failed");
+		blob->done += (uint64_t)n;
+	}
+	return 0;
 }
 
-int image_blob_open(struct image_source *source, const struct image_descriptor *descriptor,
-		    struct image_blob *blob, struct error *err)
+int image_blob_resume(struct image_source *source, const struct image_descriptor *descriptor,
+		      int file, uint64_t len, struct image_blob *blob, struct error *err)
 {
 	int r;
 
 	memset(blob, 0, sizeof(*blob));
 	blob->descriptor = descriptor;
-	r = open_reader(source, descriptor, &blob->reader, err);
-	if (r < 0)
-		return r;
 	blob->hash = digest_begin(&descriptor->digest);
-	if (!blob->hash) {
+	if (!blob->hash)
+		return error_set(err, ENOMEM, "hash %s: libcrypto failed",
+				 digest_text(&descriptor->digest).s);
+	r = len ? hash_known(blob, file, len, err) : 0;
+	/* There is no range behind the last byte. */
+	if (r >= 0 && (!len || len < descriptor->size))
+		r = image_source_open_blob(source, descriptor, len, &blob->reader, err);
+	if (r < 0)
 		image_blob_close(blob);
-		error_set(err, ENOMEM, "hash %s: libcrypto failed",
-			  digest_text(&descriptor->digest).s);
-		return -ENOMEM;
-	}
-	return 0;
+	return r;
+}
+
+int image_blob_open(struct image_source *source, const struct image_descriptor *descriptor,
+		    struct image_blob *blob, struct error *err)
+{
+	return image_blob_resume(source, descriptor, -EBADF, 0, blob, err);
+}
+
+bool image_blob_elsewhere(const struct image_blob *blob)
+{
+	return blob->reader && blob->reader->wrong && blob->reader->wrong(blob->reader);
 }
 
 static int wrong(const struct image_blob *blob, struct error *err, const char *what)
@@ -40,7 +69,7 @@ static int wrong(const struct image_blob *blob, struct error *err, const char *w
 
 ssize_t image_blob_read(struct image_blob *blob, void *buf, size_t len, struct error *err)
 {
-	ssize_t n = blob->reader->read(blob->reader, buf, len, err);
+	ssize_t n = blob->reader ? blob->reader->read(blob->reader, buf, len, err) : 0;
 
 	if (n < 0)
 		return error_wrap(err, "blob %s", digest_text(&blob->descriptor->digest).s);
@@ -100,29 +129,44 @@ static ssize_t read_all(struct image_blob *blob, char *buf, struct error *err)
 	return r < 0 ? r : (ssize_t)len;
 }
 
-ssize_t image_blob_load(struct image_source *source, const struct image_descriptor *descriptor,
-			size_t max, char **data, struct error *err)
+/* *elsewhere: it was wrong, and may be right at the next attempt. */
+static ssize_t try_load(struct image_source *source, const struct image_descriptor *descriptor,
+			char **data, bool *elsewhere, struct error *err)
 {
 	_cleanup_image_blob_ struct image_blob blob = { 0 };
-	ssize_t len;
+	ssize_t len = image_blob_open(source, descriptor, &blob, err);
 	char *buf;
-	int r;
 
-	if (descriptor->size > max)
-		return error_set(err, EFBIG, "blob %s is larger than the limit of %zu bytes",
-				 digest_text(&descriptor->digest).s, max);
-	r = image_blob_open(source, descriptor, &blob, err);
-	if (r < 0)
-		return r;
+	*elsewhere = false;
+	if (len < 0)
+		return len;
 	buf = malloc((size_t)descriptor->size + 1);
 	if (!buf)
 		return error_errno(err, ENOMEM, "read a blob");
 	len = read_all(&blob, buf, err);
 	if (len < 0) {
+		*elsewhere = len == -EBADMSG && image_blob_elsewhere(&blob);
 		free(buf);
 		return len;
 	}
 	buf[len] = '\0';
 	*data = buf;
+	return len;
+}
+
+ssize_t image_blob_load(struct image_source *source, const struct image_descriptor *descriptor,
+			size_t max, char **data, struct error *err)
+{
+	bool elsewhere;
+	ssize_t len;
+
+	if (descriptor->size > max)
+		return error_set(err, EFBIG, "blob %s is larger than the limit of %zu bytes",
+				 digest_text(&descriptor->digest).s, max);
+	do {
+		len = try_load(source, descriptor, data, &elsewhere, err);
+		if (elsewhere)
+			error_clear(err);
+	} while (elsewhere);
 	return len;
 }

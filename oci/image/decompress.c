@@ -159,22 +159,39 @@ static struct decompressor *gzip_new(void)
 #endif
 }
 
-static struct decompressor *choose(const char *data, size_t len, bool *plain)
+enum compression_kind compression_of(const void *start, size_t len)
 {
-	*plain = false;
+	const char *data = start;
+
 	if (len >= 2 && !memcmp(data, "\x1f\x8b", 2))
-		return gzip_new();
+		return COMPRESSION_GZIP;
 	/* A frame, or a skippable frame in front of one. */
 	if (len >= 4 && (!memcmp(data, "\x28\xb5\x2f\xfd", 4) ||
 			 ((data[0] & 0xf0) == 0x50 && !memcmp(data + 1, "\x2a\x4d\x18", 3))))
-		return decompress_archive_new(ARCHIVE_FILTER_ZSTD);
+		return COMPRESSION_ZSTD;
 	if (len >= 6 && !memcmp(data,
 				"\xfd"
 				"7zXZ\0",
 				6))
+		return COMPRESSION_XZ;
+	return COMPRESSION_NONE;
+}
+
+static struct decompressor *choose(const char *data, size_t len, bool *plain)
+{
+	enum compression_kind kind = compression_of(data, len);
+
+	*plain = kind == COMPRESSION_NONE;
+	switch (kind) {
+	case COMPRESSION_GZIP:
+		return gzip_new();
+	case COMPRESSION_ZSTD:
+		return decompress_archive_new(ARCHIVE_FILTER_ZSTD);
+	case COMPRESSION_XZ:
 		return decompress_archive_new(ARCHIVE_FILTER_XZ);
-	*plain = true;
-	return decompress_plain_new();
+	default:
+		return decompress_plain_new();
+	}
 }
 
 int decompressor_open(block_read_fn read, void *data, struct decompressor **decompressor,

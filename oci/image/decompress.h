@@ -23,6 +23,11 @@
  * 0 at the end. The first block has at least DECOMPRESS_PEEK bytes, unless all are fewer.
  */
 #define DECOMPRESS_PEEK 6
+
+/* By the first DECOMPRESS_PEEK bytes, or all where there are fewer. */
+enum compression_kind { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD, COMPRESSION_XZ };
+enum compression_kind compression_of(const void *start, size_t len);
+
 typedef ssize_t (*block_read_fn)(void *data, const char **block, struct error *err);
 
 struct decompressor;

@@ -105,6 +105,15 @@ void digest_free(struct digest_stream *stream)
 	free(stream);
 }
 
+bool digest_of(const void *data, size_t len, const struct digest *like, struct digest *digest)
+{
+	struct digest_stream *stream = digest_begin(like);
+	bool done = stream && digest_update(stream, data, len) && digest_finish(stream, digest);
+
+	digest_free(stream);
+	return done;
+}
+
 bool digest_equal(const struct digest *a, const struct digest *b)
 {
 	return a->algorithm && b->algorithm && !strcmp(a->algorithm, b->algorithm) &&

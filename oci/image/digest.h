@@ -45,6 +45,9 @@ bool digest_finish(struct digest_stream *stream, struct digest *digest);
 
 void digest_free(struct digest_stream *stream);
 
+/* The digest of bytes in memory, with the algorithm of `like`. False where libcrypto failed. */
+bool digest_of(const void *data, size_t len, const struct digest *like, struct digest *digest);
+
 bool digest_equal(const struct digest *a, const struct digest *b);
 
 #endif

@@ -72,6 +72,16 @@ int image_descriptor_parse(const struct json_value *object, struct image_descrip
 	return 0;
 }
 
+void image_descriptor_write(struct json_writer *w, const struct image_descriptor *descriptor)
+{
+	json_write_begin(w, '{');
+	json_write_member(w, "mediaType", descriptor->media_type);
+	json_write_member(w, "digest", digest_text(&descriptor->digest).s);
+	json_write_key(w, "size");
+	json_write_u64(w, descriptor->size);
+	json_write_end(w, '}');
+}
+
 /* ---- the index ---------------------------------------------------------------------------- */
 
 static const char *ref_name(const struct json_value *descriptor)

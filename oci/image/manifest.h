@@ -52,6 +52,8 @@ int image_manifest_load(struct image_source *source, const struct image_descript
 /* Parses a descriptor object. */
 int image_descriptor_parse(const struct json_value *object, struct image_descriptor *descriptor,
 			   struct error *err);
+/* {"mediaType": …, "digest": …, "size": …} as a value. */
+void image_descriptor_write(struct json_writer *w, const struct image_descriptor *descriptor);
 
 /*
  * Chooses the descriptor object of an index's "manifests" array, with *index the array's parent

@@ -19,67 +19,13 @@ static const char oci_manifest[] = "application/vnd.oci.image.manifest.v1+json";
 struct registry {
 	struct image_source source;
 	struct image_reference reference;
-	struct registry_session *session;
+	struct registry_places *places;
 	pthread_mutex_t lock; /* of what follows: the manifest that the reference names */
 	char *manifest;       /* NULL: not read yet */
 	size_t manifest_len;
 	struct digest manifest_digest;
 	char index[1024]; /* an index.json of this manifest alone */
 };
-
-/* ---- readers of what is in memory ----------------------------------------------------------- */
-
-struct memory_reader {
-	struct image_reader reader;
-	char *data;
-	size_t len, done;
-};
-
-static ssize_t memory_read(struct image_reader *reader, void *buf, size_t len,
-			   struct error *err _unused_)
-{
-	struct memory_reader *m = (struct memory_reader *)reader;
-
-	if (len > m->len - m->done)
-		len = m->len - m->done;
-	memcpy(buf, m->data + m->done, len);
-	m->done += len;
-	return (ssize_t)len;
-}
-
-static void memory_close(struct image_reader *reader)
-{
-	struct memory_reader *m = (struct memory_reader *)reader;
-
-	free(m->data);
-	free(m);
-}
-
-/* Takes data over; NULL is an error, too. */
-static int open_memory(char *data, size_t len, struct image_reader **reader, struct error *err)
-{
-	struct memory_reader *m = data ? calloc(1, sizeof(*m)) : NULL;
-
-	if (!m) {
-		free(data);
-		return error_errno(err, ENOMEM, "read from a registry");
-	}
-	m->reader.read = memory_read;
-	m->reader.close = memory_close;
-	m->data = data;
-	m->len = len;
-	*reader = &m->reader;
-	return 0;
-}
-
-static int open_copy(const char *data, size_t len, struct image_reader **reader, struct error *err)
-{
-	char *copy = malloc(len + 1);
-
-	if (copy)
-		memcpy(copy, data, len);
-	return open_memory(copy, len, reader, err);
-}
 
 /* ---- manifests ------------------------------------------------------------------------------ */
 
@@ -98,45 +44,40 @@ static bool is_manifest_type(const char *type)
 	return false;
 }
 
-/* One attempt, of which a part is of no use. */
-static ssize_t try_manifest(struct registry *r, const char *version, char **data, char *type,
-			    size_t type_size, struct error *err)
+/* One attempt, of which a part is of no use. err is not NULL. */
+static ssize_t try_manifest(struct registry_session *session, const char *version, char **data,
+			    char *type, size_t type_size, struct error *err)
 {
 	const struct registry_request request = { "manifests", version, accepted, 0 };
 	_cleanup_http_ struct http_exchange *x = NULL;
-	int failed = registry_get(r->session, &request, &x, err);
+	int failed = registry_get(session, &request, &x, err);
 
+	/* It was tried as often as it takes. */
+	if (failed == -EAGAIN) {
+		err->code = EIO;
+		return -EIO;
+	}
 	if (failed < 0)
-		return failed == -EAGAIN ? error_set(err, EIO, "%s", err->text) : failed;
+		return failed;
 	http_printable(type, type_size, http_response(x)->content_type);
 	return http_read_all(x, IMAGE_JSON_MAX, data, err);
 }
 
 /* type receives the answer's Content-Type. */
-static ssize_t fetch_manifest(struct registry *r, const char *version, char **data, char *type,
-			      size_t type_size, struct error *err)
+static ssize_t fetch_manifest(struct registry_session *session, const char *version, char **data,
+			      char *type, size_t type_size, struct error *err)
 {
 	for (unsigned tries = 1;; tries++) {
-		ssize_t len = try_manifest(r, version, data, type, type_size, err);
+		ssize_t len = try_manifest(session, version, data, type, type_size, err);
 		int waited;
 
-		if (len != -EAGAIN || tries == REGISTRY_TRIES)
+		if (len != -EAGAIN || tries >= registry_session_tries(session))
 			return len < 0 ? error_wrap(err, "manifest `%s`", version) : len;
 		error_clear(err);
-		waited = registry_back_off(r->session, tries, 0, err);
+		waited = registry_back_off(session, tries, 0, err);
 		if (waited < 0)
 			return waited;
 	}
-}
-
-static int hash(const char *data, size_t len, const struct digest *like, struct digest *digest,
-		struct error *err)
-{
-	struct digest_stream *stream = digest_begin(like);
-	bool done = stream && digest_update(stream, data, len) && digest_finish(stream, digest);
-
-	digest_free(stream);
-	return done ? 0 : error_set(err, EIO, "hash a manifest: libcrypto failed");
 }
 
 /*
@@ -192,9 +133,9 @@ static int check_manifest(struct registry *r, const char *data, size_t len,
 	const char *type;
 
 	arena_init(&arena, IMAGE_ARENA_MAX);
-	if (hash(data, len, reference->has_digest ? &reference->digest : &sha256,
-		 &r->manifest_digest, err) < 0)
-		return -err->code;
+	if (!digest_of(data, len, reference->has_digest ? &reference->digest : &sha256,
+		       &r->manifest_digest))
+		return error_set(err, EIO, "hash a manifest: libcrypto failed");
 	if (reference->has_digest && !digest_equal(&r->manifest_digest, &reference->digest))
 		return error_set(err, EBADMSG, "`%s` gives a manifest with another digest than %s",
 				 reference->host, digest_text(&reference->digest).s);
@@ -205,31 +146,66 @@ static int check_manifest(struct registry *r, const char *data, size_t len,
 	return make_index(r, type, err);
 }
 
+/* A manifest by its digest. */
+static int check_digest(const struct digest *digest, const char *data, size_t len,
+			struct error *err)
+{
+	struct digest found;
+
+	if (!digest_of(data, len, digest, &found))
+		return error_set(err, EIO, "hash a manifest: libcrypto failed");
+	return digest_equal(&found, digest)
+		       ? 0
+		       : error_set(err, EBADMSG, "manifest %s: its content has another digest",
+				   digest_text(digest).s);
+}
+
+/*
+ * From one place after the other, until one has what is good: the manifest of that digest, or where that is NULL, the one that
+ * the reference names, with the lock held.
+ */
+static ssize_t find_manifest(struct registry *r, const char *version, const struct digest *digest,
+			     char **data, struct error *err)
+{
+	struct error local = { 0 };
+
+	if (!err)
+		err = &local;
+	for (;;) {
+		size_t place = registry_places_first(r->places);
+		_cleanup_free_ char *text = NULL;
+		char type[256] = "";
+		ssize_t len = fetch_manifest(registry_places_session(r->places, place), version,
+					     &text, type, sizeof(type), err);
+		int failed = len < 0  ? (int)len
+			     : digest ? check_digest(digest, text, (size_t)len, err)
+				      : check_manifest(r, text, (size_t)len, type, err);
+
+		if (failed >= 0) {
+			*data = take_ptr(text);
+			return len;
+		}
+		if (!registry_places_failed(r->places, place, err))
+			return failed;
+	}
+}
+
 /* With the lock held. */
 static int load_top(struct registry *r, struct error *err)
 {
 	struct digest_text version = image_reference_version(&r->reference);
-	_cleanup_free_ char *data = NULL;
-	char type[256] = "";
-	ssize_t len;
-	int failed;
+	ssize_t len = 0;
 
-	if (r->manifest)
-		return 0;
-	len = fetch_manifest(r, version.s, &data, type, sizeof(type), err);
-	if (len < 0)
-		return (int)len;
-	failed = check_manifest(r, data, (size_t)len, type, err);
-	if (failed >= 0)
-		r->manifest = take_ptr(data);
-	return failed;
+	if (!r->manifest)
+		len = find_manifest(r, version.s, NULL, &r->manifest, err);
+	return len < 0 ? (int)len : 0;
 }
 
 static int open_manifest(struct registry *r, const struct image_descriptor *descriptor,
 			 struct image_reader **reader, struct error *err)
 {
 	struct digest_text version = digest_text(&descriptor->digest);
-	char *data = NULL, type[256];
+	_cleanup_free_ char *data = NULL;
 	bool known;
 	ssize_t len;
 
@@ -238,9 +214,18 @@ static int open_manifest(struct registry *r, const struct image_descriptor *desc
 	pthread_mutex_unlock(&r->lock);
 	/* Once it is there it stays. */
 	if (known)
-		return open_copy(r->manifest, r->manifest_len, reader, err);
-	len = fetch_manifest(r, version.s, &data, type, sizeof(type), err);
-	return len < 0 ? (int)len : open_memory(data, (size_t)len, reader, err);
+		return image_reader_of_memory(r->manifest, r->manifest_len, reader, err);
+	len = find_manifest(r, version.s, &descriptor->digest, &data, err);
+	return len < 0 ? (int)len : image_reader_of_memory(data, (size_t)len, reader, err);
+}
+
+/* From byte `offset` on. */
+static int open_rest(struct registry *r, const struct image_descriptor *descriptor, uint64_t offset,
+		     struct image_reader **reader, struct error *err)
+{
+	int failed = open_manifest(r, descriptor, reader, err);
+
+	return failed < 0 ? failed : image_reader_skip(reader, offset, err);
 }
 
 /* ---- the source ----------------------------------------------------------------------------- */
@@ -256,17 +241,18 @@ static int registry_open(struct image_source *source, const char *path,
 	pthread_mutex_lock(&r->lock);
 	failed = load_top(r, err);
 	pthread_mutex_unlock(&r->lock);
-	return failed < 0 ? failed : open_copy(r->index, strlen(r->index), reader, err);
+	return failed < 0 ? failed
+			  : image_reader_of_memory(r->index, strlen(r->index), reader, err);
 }
 
 static int registry_open_blob(struct image_source *source,
-			      const struct image_descriptor *descriptor,
+			      const struct image_descriptor *descriptor, uint64_t offset,
 			      struct image_reader **reader, struct error *err)
 {
 	struct registry *r = (struct registry *)source;
 
 	if (is_manifest_type(descriptor->media_type))
-		return open_manifest(r, descriptor, reader, err);
+		return open_rest(r, descriptor, offset, reader, err);
 	/* Their URLs lead to hosts that the image's author chose: no request goes there. */
 	if (strstr(descriptor->media_type, ".foreign.") ||
 	    strstr(descriptor->media_type, ".nondistributable."))
@@ -276,15 +262,14 @@ static int registry_open_blob(struct image_source *source,
 			"from no other host: copy the image with a tool that does, to an oci: "
 			"layout",
 			digest_text(&descriptor->digest).s);
-	return registry_blob_open(r->session, descriptor, reader, err);
+	return registry_blob_open(r->places, descriptor, offset, reader, err);
 }
 
 static void registry_close(struct image_source *source)
 {
 	struct registry *r = (struct registry *)source;
 
-	if (r->session)
-		registry_session_close(r->session);
+	registry_places_close(r->places);
 	pthread_mutex_destroy(&r->lock);
 	free(r->manifest);
 	free(r);
@@ -307,7 +292,7 @@ int image_source_open_registry(const char *reference, const struct image_source_
 	pthread_mutex_init(&r->lock, NULL);
 	failed = image_reference_parse(reference, &r->reference, err);
 	if (failed >= 0)
-		failed = registry_session_open(&r->reference, &http, &r->session, err);
+		failed = registry_places_open(&r->reference, &http, &r->places, err);
 	if (failed < 0) {
 		registry_close(&r->source);
 		return failed;

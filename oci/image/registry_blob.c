@@ -11,11 +11,12 @@
 
 struct blob_reader {
 	struct image_reader reader;
-	struct registry_session *session;
+	struct registry_places *places;
+	size_t place;                   /* where the last attempt was made */
 	struct http_exchange *exchange; /* NULL: there is no connection */
 	struct digest_text digest;
 	uint64_t size;
-	uint64_t done;    /* bytes given to the caller */
+	uint64_t done;    /* bytes that the caller has */
 	uint64_t skip;    /* bytes to come that were given before */
 	uint64_t done_at; /* done when an attempt counted first */
 	unsigned tries;
@@ -28,13 +29,13 @@ static int wrong_size(const struct blob_reader *b, struct error *err)
 			 (unsigned long long)b->size);
 }
 
-/* Asks for what is missing. */
-static int connect_blob(struct blob_reader *b, struct error *err)
+/* Asks a place for what is missing. */
+static int ask(struct blob_reader *b, struct registry_session *session, struct error *err)
 {
 	const struct registry_request request = { "blobs", b->digest.s, NULL, b->done };
 	const struct http_response *response;
 	uint64_t rest;
-	int r = registry_get(b->session, &request, &b->exchange, err);
+	int r = registry_get(session, &request, &b->exchange, err);
 
 	if (r == -ERANGE)
 		return wrong_size(b, err);
@@ -49,20 +50,48 @@ static int connect_blob(struct blob_reader *b, struct error *err)
 	return 0;
 }
 
-/* After a connection broke, with the reason in err. */
-static int lost(struct blob_reader *b, struct error *err)
+static void disconnect(struct blob_reader *b)
 {
 	http_close(b->exchange);
 	b->exchange = NULL;
+}
+
+/* Asks one place after the other. */
+static int connect_blob(struct blob_reader *b, struct error *err)
+{
+	for (;;) {
+		int r;
+
+		b->place = registry_places_first(b->places);
+		r = ask(b, registry_places_session(b->places, b->place), err);
+		if (r >= 0)
+			return 0;
+		disconnect(b);
+		if (!registry_places_failed(b->places, b->place, err))
+			return r;
+	}
+}
+
+/* After a connection broke, with the reason in err. */
+static int lost(struct blob_reader *b, struct error *err)
+{
+	struct registry_session *session = registry_places_session(b->places, b->place);
+
+	disconnect(b);
 	if (b->done - b->done_at >= PROGRESS_BYTES)
 		b->tries = 0;
 	b->done_at = b->done;
-	if (++b->tries == REGISTRY_TRIES)
-		return error_wrap(err, "given up after %d attempts at byte %llu", REGISTRY_TRIES,
-				  (unsigned long long)b->done);
+	if (++b->tries >= registry_session_tries(session)) {
+		error_wrap(err, "given up after %u attempts at byte %llu", b->tries,
+			   (unsigned long long)b->done);
+		if (!registry_places_failed(b->places, b->place, err))
+			return -err->code;
+		b->tries = 0;
+		return 0;
+	}
 	log_debug("blob %s: %s; going on at byte %llu", b->digest.s, err->text,
 		  (unsigned long long)b->done);
-	return registry_back_off(b->session, b->tries, 0, err);
+	return registry_back_off(session, b->tries, 0, err);
 }
 
 /* Reads what was read already. 1: it is done; 0: the connection ended before. */
@@ -121,6 +150,16 @@ static ssize_t blob_reader_read(struct image_reader *reader, void *buf, size_t l
 	}
 }
 
+/* Another place may have the right one. */
+static bool blob_reader_wrong(struct image_reader *reader)
+{
+	const struct blob_reader *b = (struct blob_reader *)reader;
+	struct error why = { 0 };
+
+	error_set(&why, EBADMSG, "what it has as %s is something else", b->digest.s);
+	return registry_places_failed(b->places, b->place, &why);
+}
+
 static void blob_reader_close(struct image_reader *reader)
 {
 	struct blob_reader *b = (struct blob_reader *)reader;
@@ -129,21 +168,24 @@ static void blob_reader_close(struct image_reader *reader)
 	free(b);
 }
 
-int registry_blob_open(struct registry_session *session, const struct image_descriptor *descriptor,
-		       struct image_reader **reader, struct error *err)
+int registry_blob_open(struct registry_places *places, const struct image_descriptor *descriptor,
+		       uint64_t offset, struct image_reader **reader, struct error *err)
 {
 	struct blob_reader *b = calloc(1, sizeof(*b));
+	struct error local = { 0 };
 	int r;
 
 	if (!b)
 		return error_errno(err, ENOMEM, "open a blob");
 	b->reader.read = blob_reader_read;
 	b->reader.close = blob_reader_close;
-	b->session = session;
+	b->reader.wrong = blob_reader_wrong;
+	b->places = places;
 	b->digest = digest_text(&descriptor->digest);
 	b->size = descriptor->size;
+	b->done = b->done_at = offset;
 	/* At once, so that what is absent is -ENOENT here. */
-	r = connect_blob(b, err);
+	r = connect_blob(b, err ? err : &local);
 	if (r < 0) {
 		blob_reader_close(&b->reader);
 		return r;

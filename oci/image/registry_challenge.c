@@ -53,18 +53,16 @@ static bool take_quoted(const char **s, char *value)
 
 static bool take_value(const char **s, char *value)
 {
-	size_t len;
+	size_t len = 0;
 
 	if (**s == '"')
 		return take_quoted(s, value);
 	/* Not within quotes a colon and a slash are wrong, yet there are servers that write realms so. */
-	len = strcspn(*s, ", \t\"");
-	if (!len || len > CHALLENGE_REALM_MAX)
-		return false;
-	memcpy(value, *s, len);
+	for (; **s && !strchr(", \t\"", **s); ++*s)
+		if (!put(value, &len, **s))
+			return false;
 	value[len] = '\0';
-	*s += len;
-	return true;
+	return len;
 }
 
 static bool keep(char *to, size_t max, const char *value)

@@ -22,6 +22,7 @@
 struct registry_session {
 	struct image_reference reference;
 	bool plain_http;
+	unsigned tries;
 	struct http_client *client;
 	pthread_mutex_t lock; /* of what follows */
 	bool looked;          /* for credentials */
@@ -30,8 +31,8 @@ struct registry_session {
 };
 
 int registry_session_open(const struct image_reference *reference,
-			  const struct http_options *options, struct registry_session **session,
-			  struct error *err)
+			  const struct http_options *options, unsigned tries,
+			  struct registry_session **session, struct error *err)
 {
 	struct registry_session *s = calloc(1, sizeof(*s));
 
@@ -39,6 +40,7 @@ int registry_session_open(const struct image_reference *reference,
 		return error_errno(err, ENOMEM, "ask a registry");
 	s->reference = *reference;
 	s->plain_http = options->plain_http;
+	s->tries = tries;
 	pthread_mutex_init(&s->lock, NULL);
 	s->client = http_client_new(options);
 	if (!s->client) {
@@ -56,6 +58,11 @@ void registry_session_close(struct registry_session *s)
 	registry_secret_free(s->authorization);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
+}
+
+unsigned registry_session_tries(const struct registry_session *s)
+{
+	return s->tries;
 }
 
 int registry_back_off(const struct registry_session *s, unsigned tries, unsigned asked_s,
@@ -295,8 +302,8 @@ int registry_get(struct registry_session *s, const struct registry_request *requ
 			continue;
 		if (r != -EAGAIN)
 			return r;
-		if (++tries == REGISTRY_TRIES)
-			return error_wrap(err, "given up after %d attempts", REGISTRY_TRIES);
+		if (++tries >= s->tries)
+			return error_wrap(err, "given up after %u attempts", tries);
 		log_debug("%s; trying again", err ? err->text : "an attempt failed");
 		error_clear(err);
 		r = registry_back_off(s, tries, asked_s, err);

@@ -12,14 +12,17 @@
 #include "oci/image/reference.h"
 #include "oci/image/registry_http.h"
 
-#define REGISTRY_TRIES 5 /* of one thing, without any progress */
+#define REGISTRY_TRIES \
+	5 /* of one thing, without any progress, where there is no other place to ask */
 
 struct registry_session;
 
+/* tries: how often one thing is tried without any progress, REGISTRY_TRIES or fewer. */
 int registry_session_open(const struct image_reference *reference,
-			  const struct http_options *options, struct registry_session **session,
-			  struct error *err);
+			  const struct http_options *options, unsigned tries,
+			  struct registry_session **session, struct error *err);
 void registry_session_close(struct registry_session *session);
+unsigned registry_session_tries(const struct registry_session *session);
 
 struct registry_request {
 	const char *kind;   /* "manifests" or "blobs" */
@@ -31,7 +34,7 @@ struct registry_request {
 /*
  * Asks for a manifest or a blob, as often as it takes, and answers challenges. On success the status is 200, or 206
  * where there was an offset. -ENOENT: there is no such thing; -EACCES: not for us; -ERANGE: there are
- * not so many bytes; -EAGAIN: it did not succeed in REGISTRY_TRIES attempts.
+ * not so many bytes; -EAGAIN: it did not succeed in registry_session_tries() attempts.
  */
 int registry_get(struct registry_session *session, const struct registry_request *request,
 		 struct http_exchange **exchange, struct error *err);

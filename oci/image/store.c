@@ -178,26 +178,60 @@ int store_each(int dir, const char *what,
 	return r;
 }
 
+struct cleaning {
+	struct image_store *store;
+	bool all;
+	unsigned partial; /* how many were kept */
+};
+
+bool store_digest_of_name(const char *name, struct digest *digest)
+{
+	char text[NAME_MAX + 1];
+	char *dash;
+
+	snprintf(text, sizeof(text), "%s", name);
+	dash = strchr(text, '-');
+	if (!dash)
+		return false;
+	*dash = ':';
+	return digest_parse(text, digest, NULL) >= 0;
+}
+
+/* A blob that a pull can go on with. */
+static bool is_partial(const char *name, int fd)
+{
+	struct digest digest;
+	struct stat st;
+
+	return !strncmp(name, STORE_PARTIAL, strlen(STORE_PARTIAL)) &&
+	       store_digest_of_name(name + strlen(STORE_PARTIAL), &digest) && fstat(fd, &st) == 0 &&
+	       S_ISREG(st.st_mode) && st.st_size && time(NULL) - st.st_mtime < STORE_PARTIAL_AGE;
+}
+
 static int clean_one(void *data, const char *name, struct error *err)
 {
-	struct image_store *store = data;
-	_cleanup_close_ int fd =
-		openat(store->tmp, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct cleaning *c = data;
+	int tmp = c->store->tmp;
+	_cleanup_close_ int fd = openat(tmp, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
 	if (fd < 0 && errno == ENOENT)
 		return 0;
 	/* Neither file nor directory, or not ours to open: nothing that the store has made. */
 	if (fd < 0)
 		return error_errno(err, errno, "open `tmp/%s` in the image store", name);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || !is_same(store->tmp, name, fd))
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || !is_same(tmp, name, fd))
+		return 0;
+	if (!c->all && is_partial(name, fd) && c->partial++ < STORE_PARTIAL_MAX)
 		return 0;
 	log_debug("image store: `tmp/%s` was left by a dead process and is removed", name);
-	return path_remove_tree(store->tmp, name, err);
+	return path_remove_tree(tmp, name, err);
 }
 
-int store_clean(struct image_store *store, struct error *err)
+int store_clean(struct image_store *store, bool all, struct error *err)
 {
-	return store_each(store->tmp, "tmp", clean_one, store, err);
+	struct cleaning cleaning = { .store = store, .all = all };
+
+	return store_each(store->tmp, "tmp", clean_one, &cleaning, err);
 }
 
 /* ---- opening ------------------------------------------------------------------------------ */
@@ -400,7 +434,7 @@ static int open_store(struct image_store *store, enum image_store_access access,
 		r = open_locked(store, access, err);
 	if (r >= 0 && access == IMAGE_STORE_REMOVE)
 		r = image_store_lock_exclusive(store, true, err);
-	return r < 0 ? r : store_clean(store, err);
+	return r < 0 ? r : store_clean(store, false, err);
 }
 
 int image_store_open(const char *path, enum image_store_access access,

@@ -18,13 +18,15 @@
  *
  * Crashes. Whatever is in blobs, layers and images got there by a rename(2), after it was whole, checked and on the disk;
  * a layer leaves by a rename to tmp. So at each moment the store is valid. What is in tmp is locked (flock(2)) by the process
- * that works on it; what nobody has locked is left by a dead one, and the next command removes it.
+ * that works on it; what nobody has locked is left by a dead one, and the next command removes it. Only blobs that are not
+ * whole yet stay, some of them for some days: the next pull hashes what is there and fetches the rest.
  *
  * Concurrency. Removing a name takes it away at once; data goes only under the exclusive lock, when nobody uses the
  * store. Two pulls of one blob or layer meet at the lock of its file in tmp: the second waits, and finds it there.
  *
  * Trust. The store belongs to the user who runs the command, and nobody else may write to it; what comes into it is hostile.
- * Blobs are checked by digest when they are written and whenever they are read. Names of images are restricted to
+ * Blobs are checked by digest when they are written and whenever they are read; a pull drops those that it finds damaged, and
+ * fetches them anew. Names of images are restricted to
  * a few characters and escaped for file names.
  *
  * All functions return a negative errno with a message on failure.
@@ -126,7 +128,8 @@ struct image_store_pull {
 };
 
 /*
- * Copies an image to the store and unpacks its layers, two at once. What is there is neither fetched nor unpacked again. The
+ * Copies an image to the store and unpacks its layers, two at once. What is there is neither fetched nor unpacked again, unless
+ * it is found to be damaged. The
  * name refers to the image once all is there. *reference receives it.
  */
 int image_store_pull(struct image_store *store, const struct image_store_pull *pull,
@@ -194,14 +197,17 @@ int image_store_prune(struct image_store *store, struct image_store_pruned *prun
 
 struct image_store_verified {
 	uint64_t blobs, layers, images, problems;
+	uint64_t removed; /* damaged blobs and layers */
 };
 
 /*
  * Checks everything: blobs against their digests, layers against their records, references and what they refer to.
- * Each problem goes to tell(); those are no error of the function.
+ * Each problem goes to tell(); those are no error of the function. repair: what is damaged is removed, so that a pull brings
+ * it anew, but for layers that are mounted; needs the exclusive lock.
  */
-int image_store_verify(struct image_store *store, void (*tell)(void *data, const char *line),
-		       void *data, struct image_store_verified *verified, struct error *err);
+int image_store_verify(struct image_store *store, bool repair,
+		       void (*tell)(void *data, const char *line), void *data,
+		       struct image_store_verified *verified, struct error *err);
 
 /*
  * Writes an image as an OCI layout: "oci:DIR[:TAG]", a directory that is absent or empty, or

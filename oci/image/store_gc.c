@@ -129,20 +129,28 @@ static void count_layer(struct collection *c, const char *name)
 }
 
 /* First out of sight: a layer that is half removed must never be found under its key. */
+int store_discard(struct image_store *store, const char *dir, const char *name, struct error *err)
+{
+	char path[NAME_MAX + 64], trash[NAME_MAX + 1];
+
+	snprintf(path, sizeof(path), "%.32s/%s", dir, name);
+	if ((size_t)snprintf(trash, sizeof(trash), "trash-%s", name) >= sizeof(trash))
+		return error_errno(err, ENAMETOOLONG, "remove `%s`", path);
+	if (renameat(store->dir, path, store->tmp, trash) < 0)
+		return error_errno(err, errno, "remove `%s`", path);
+	return path_remove_tree(store->tmp, trash, err);
+}
+
 static int sweep_layer(void *data, const char *name, struct error *err)
 {
 	struct collection *c = data;
-	char path[NAME_MAX + 32], trash[NAME_MAX + 1];
+	char path[NAME_MAX + 32];
 
 	snprintf(path, sizeof(path), "layers/%s", name);
 	if (name_set_has(&c->needed, path))
 		return 0;
-	if ((size_t)snprintf(trash, sizeof(trash), "trash-%s", name) >= sizeof(trash))
-		return error_errno(err, ENAMETOOLONG, "remove `%s`", path);
 	count_layer(c, name);
-	if (renameat(c->store->layers, name, c->store->tmp, trash) < 0)
-		return error_errno(err, errno, "remove `%s`", path);
-	return path_remove_tree(c->store->tmp, trash, err);
+	return store_discard(c->store, "layers", name, err);
 }
 
 static int sweep_blobs(struct collection *c, const char *dir, struct error *err)
@@ -172,6 +180,9 @@ static int collect(struct collection *c, struct error *err)
 		r = sweep_blobs(c, "blobs/sha256", err);
 	if (r >= 0)
 		r = sweep_blobs(c, "blobs/sha512", err);
+	/* Nobody pulls: what is there of blobs is of no use to anybody. */
+	if (r >= 0)
+		r = store_clean(c->store, true, err);
 	return r;
 }
 

@@ -32,8 +32,17 @@ int store_flock(struct image_store *store, int fd, int operation, struct error *
  */
 int store_claim(struct image_store *store, const char *name, bool is_dir, struct error *err);
 
-/* Removes everything in tmp that nobody holds a lock of. */
-int store_clean(struct image_store *store, struct error *err);
+/*
+ * Removes what dead processes left in tmp. Of blobs that are not whole yet the store keeps STORE_PARTIAL_MAX for
+ * STORE_PARTIAL_AGE seconds, for a pull goes on with them; unless `all`.
+ */
+#define STORE_PARTIAL     "blob-" /* and ALG-HEX: the name in tmp */
+#define STORE_PARTIAL_MAX 16
+#define STORE_PARTIAL_AGE (7 * 24 * 3600)
+int store_clean(struct image_store *store, bool all, struct error *err);
+
+/* The digest of "ALG-HEX", as it is in names in tmp and layers. */
+bool store_digest_of_name(const char *name, struct digest *digest);
 
 /* Makes a name in images, uses or layers last over a crash: what was renamed is in `dir`. */
 int store_sync_dir(int dir, const char *what, struct error *err);
@@ -59,16 +68,25 @@ typedef int store_write_fn(void *data, const void *block, size_t len, struct err
 int store_copy_blob(struct image_store *store, unsigned lane, const char *what,
 		    struct image_blob *blob, store_write_fn *write, void *data, struct error *err);
 
+/*
+ * Looks whether the blob is what its digest says, and removes it where not. 1: it was removed, and can be fetched anew. 0: it
+ * is right, or not there.
+ */
+int store_drop_damaged(struct image_store *store, const struct digest *digest, struct error *err);
+
 /* 1 where the blob is there, 0 where not, -EBADMSG where it has another size than its descriptor says. */
 int store_has_blob(struct image_store *store, const struct image_descriptor *blob,
 		   struct error *err);
 
-/* Copies a blob from a source, unless it is there. 1 where it was copied. */
+/*
+ * Copies a blob from a source, unless it is there with the right size. What a pull that was killed had of it is not fetched
+ * again. 1 where it was copied.
+ */
 int store_fetch_blob(struct image_store *store, struct image_source *source,
 		     const struct image_descriptor *blob, unsigned lane, const char *what,
 		     struct error *err);
 
-/* The store's blobs, and those of `upstream` (not taken over; may be NULL) that it does not have. */
+/* The store's blobs, and those of `upstream` (not taken over; may be NULL) that it does not have, or has damaged: it drops them. */
 int store_source_over(struct image_store *store, struct image_source *upstream,
 		      struct image_source **source, struct error *err);
 
@@ -119,6 +137,11 @@ int store_make_layers(struct image_store *store, const struct image_manifest *ma
 		      struct image_source *source, const struct image_store_pull *pull,
 		      struct error *err);
 
+/* ---- store_gc.c ---- */
+
+/* Removes DIR/NAME by way of tmp. dir: of the store, as "layers" or "blobs/sha256". */
+int store_discard(struct image_store *store, const char *dir, const char *name, struct error *err);
+
 /* ---- store_tree.c ---- */
 
 /* A digest of all entries beneath a directory, without their contents, and how many and how big they are. */
@@ -160,9 +183,6 @@ int store_read_reference(struct image_store *store, const char *file,
 			 struct image_reference *reference, struct error *err);
 int store_write_reference(struct image_store *store, const struct image_reference *reference,
 			  struct error *err);
-
-/* {"mediaType": …, "digest": …, "size": …} as a value. */
-void store_write_descriptor(struct json_writer *w, const struct image_descriptor *descriptor);
 
 /* Parses the member "manifest" of an object into a reference's. */
 int store_parse_manifest(const struct json_value *object, struct image_reference *reference,

@@ -45,6 +45,19 @@ static int fetch_layer(struct pulling *p, size_t i, unsigned lane, struct error 
 	return r;
 }
 
+/* Where a layer could not be unpacked because its blob is damaged in the store, the blob is fetched anew: true, try again. */
+static bool heal(struct pulling *p, size_t i, unsigned lane, int failed, struct error *err)
+{
+	const struct digest *digest = &p->unpack.manifest->layers[i].blob.digest;
+	bool may_be = failed == -EBADMSG || failed == -EINVAL || failed == -EIO;
+	struct error found = { 0 };
+
+	if (!may_be || !p->source || store_drop_damaged(p->store, digest, &found) <= 0)
+		return false;
+	error_clear(err);
+	return fetch_layer(p, i, lane, err) >= 0;
+}
+
 static int one_layer(struct pulling *p, size_t i, unsigned lane, struct error *err)
 {
 	size_t count = p->unpack.manifest->layer_count;
@@ -53,6 +66,8 @@ static int one_layer(struct pulling *p, size_t i, unsigned lane, struct error *e
 	if (r < 0 || p->no_layers)
 		return r;
 	r = store_unpack_layer(p->store, &p->unpack, i, lane, err);
+	if (heal(p, i, lane, r, err))
+		r = store_unpack_layer(p->store, &p->unpack, i, lane, err);
 	if (r == -EXDEV) {
 		p->dependent[i] = true;
 		return 0;
@@ -125,6 +140,8 @@ static int run_dependent(struct pulling *p, struct error *err)
 		if (!p->dependent[i])
 			continue;
 		r = store_unpack_dependent(p->store, &p->unpack, i, err);
+		if (heal(p, i, 0, r, err))
+			r = store_unpack_dependent(p->store, &p->unpack, i, err);
 		if (r < 0)
 			return r == -EINTR ? r : error_wrap(err, "layer %zu/%zu", i + 1, count);
 		store_step(p->store, "layer %zu/%zu: unpacked with those beneath", i + 1, count);

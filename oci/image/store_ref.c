@@ -56,17 +56,15 @@ static void cut_ending(char *base)
 	}
 }
 
-/* A path with or without ":TAG". */
+/* A path with or without ":TAG", which may be a whole name. */
 static int name_of_path(const char *path, struct image_name *name, struct error *err)
 {
-	const char *colon = strrchr(path, ':'), *tag = "latest", *base;
+	size_t len = image_source_path(path);
+	const char *tag = path[len] ? path + len + 1 : "latest", *base;
 	char buf[PATH_MAX], text[PATH_MAX];
-	size_t len = strlen(path);
 
-	if (colon && !strchr(colon, '/') && colon[1] && access(path, F_OK) < 0) {
-		tag = colon + 1;
-		len = (size_t)(colon - path);
-	}
+	if (strpbrk(tag, ":/"))
+		return image_name_parse(tag, name, err);
 	while (len > 1 && path[len - 1] == '/')
 		len--;
 	if (len >= sizeof(buf))
@@ -94,6 +92,8 @@ int image_name_of_source(const char *source, struct image_name *name, struct err
 		return name_of_path(source + 4, name, err);
 	if (!strncmp(source, "oci-archive:", 12))
 		return name_of_path(source + 12, name, err);
+	if (!strncmp(source, "docker-archive:", 15))
+		return name_of_path(source + 15, name, err);
 	return name_of_path(source, name, err);
 }
 
@@ -117,16 +117,6 @@ int store_file_name(const struct image_name *name, struct store_file_name *file,
 
 /* ---- references --------------------------------------------------------------------------- */
 
-void store_write_descriptor(struct json_writer *w, const struct image_descriptor *descriptor)
-{
-	json_write_begin(w, '{');
-	json_write_member(w, "mediaType", descriptor->media_type);
-	json_write_member(w, "digest", digest_text(&descriptor->digest).s);
-	json_write_key(w, "size");
-	json_write_u64(w, descriptor->size);
-	json_write_end(w, '}');
-}
-
 int store_write_reference(struct image_store *store, const struct image_reference *reference,
 			  struct error *err)
 {
@@ -141,7 +131,7 @@ int store_write_reference(struct image_store *store, const struct image_referenc
 	json_write_begin(&w, '{');
 	json_write_member(&w, "name", reference->name.s);
 	json_write_key(&w, "manifest");
-	store_write_descriptor(&w, &reference->manifest);
+	image_descriptor_write(&w, &reference->manifest);
 	json_write_key(&w, "pulled");
 	json_write_i64(&w, reference->pulled);
 	json_write_end(&w, '}');

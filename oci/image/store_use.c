@@ -277,7 +277,7 @@ int store_write_use(struct image_store *store, const struct store_use_id *id,
 	else
 		json_write_member(&w, "upper", upper_id(use->upper).s);
 	json_write_key(&w, "manifest");
-	store_write_descriptor(&w, &use->reference->manifest);
+	image_descriptor_write(&w, &use->reference->manifest);
 	json_write_end(&w, '}');
 	strbuf_addc(&text, '\n');
 	if (strbuf_failed(&text))

@@ -16,9 +16,12 @@ struct verification {
 	void *data;
 	struct image_store_verified *verified;
 	const char *mounts;
-	struct name_set damaged; /* paths in the store of blobs and layers */
-	const char *algorithm;   /* of the directory of blobs that is read */
-	int blobs;               /* that directory */
+	struct name_set damaged;  /* paths in the store of blobs and layers */
+	struct strbuf list;       /* the same, each with a NUL behind it */
+	bool repair, layers_stay; /* the latter: it is not known which are mounted */
+	struct name_set mounted;  /* paths in the store of layers */
+	const char *algorithm;    /* of the directory of blobs that is read */
+	int blobs;                /* that directory */
 	char *buf;
 };
 
@@ -99,13 +102,16 @@ static int check_blob(struct verification *v, const char *name, struct error *er
 	return 0;
 }
 
-/* What is damaged is told again with the images that need it, for these must be removed and pulled again. */
+/* What is damaged is told again with the images that need it, for these must be pulled again. */
 static int remember(struct verification *v, const char *dir, const char *name, struct error *err)
 {
 	char path[NAME_MAX + 64];
 
 	snprintf(path, sizeof(path), "%.32s/%s", dir, name);
-	return name_set_add(&v->damaged, path) ? 0 : error_errno(err, ENOMEM, "verify");
+	strbuf_add(&v->list, path, strlen(path) + 1);
+	return name_set_add(&v->damaged, path) && !strbuf_failed(&v->list)
+		       ? 0
+		       : error_errno(err, ENOMEM, "verify");
 }
 
 static int verify_blob(void *data, const char *name, struct error *err)
@@ -144,18 +150,9 @@ static bool is_key(const char *name)
 	const char *rest = !strncmp(name, "diff-", 5)    ? name + 5
 			   : !strncmp(name, "chain-", 6) ? name + 6
 							 : NULL;
-	char text[NAME_MAX + 1];
 	struct digest digest;
-	char *dash;
 
-	if (!rest)
-		return false;
-	snprintf(text, sizeof(text), "%s", rest);
-	dash = strchr(text, '-');
-	if (!dash)
-		return false;
-	*dash = ':';
-	return digest_parse(text, &digest, NULL) >= 0;
+	return rest && store_digest_of_name(rest, &digest);
 }
 
 static int check_layer(struct verification *v, const char *name, struct error *err)
@@ -230,9 +227,11 @@ static int check_image_layer(struct verification *v, const struct image_manifest
 				 digest_text(&blob->digest).s, i + 1);
 	r = is_damaged(v, manifest, chain, i, err);
 	if (r > 0)
-		return error_set(err, EBADMSG,
-				 "layer %zu is damaged: remove the image, and pull it again",
-				 i + 1);
+		return error_set(
+			err, EBADMSG,
+			"layer %zu is damaged: `hull image verify --repair` removes it, and "
+			"a pull of the image brings it anew",
+			i + 1);
 	return r;
 }
 
@@ -273,6 +272,34 @@ static int verify_reference(void *data, const char *file, struct error *err)
 	return or_problem(v, r, &found, err);
 }
 
+/* The layers of a mount. Where they are not known, all may be. */
+static int remember_mounted(struct verification *v, const struct image_reference *reference,
+			    struct error *err)
+{
+	_cleanup_arena_ struct arena arena;
+	struct image_manifest manifest;
+	struct digest *chain;
+	int r;
+
+	arena_init(&arena, IMAGE_ARENA_MAX);
+	r = image_store_load(v->store, reference, &arena, &manifest, err);
+	if (r < 0) {
+		v->layers_stay = true;
+		return r;
+	}
+	r = store_chain_ids(&manifest, &arena, &chain, err);
+	for (size_t i = 0; r >= 0 && i < manifest.layer_count; i++) {
+		char path[STORE_KEY_MAX + 16];
+		struct store_key key = { 0 };
+
+		r = store_find_layer(v->store, &manifest, chain, i, &key, err);
+		snprintf(path, sizeof(path), "layers/%s", key.s);
+		if (r > 0 && !name_set_add(&v->mounted, path))
+			r = error_errno(err, ENOMEM, "verify");
+	}
+	return r;
+}
+
 /* A use whose mount has gone is no problem: prune forgets it. */
 static int verify_use(void *data, const char *id, struct error *err)
 {
@@ -283,9 +310,40 @@ static int verify_use(void *data, const char *id, struct error *err)
 
 	if (r == -ENOENT)
 		return 0;
+	v->layers_stay = v->layers_stay || r < 0;
+	if (r >= 0)
+		r = remember_mounted(v, &reference, &found);
 	if (r >= 0)
 		r = check_image(v, &reference, &found);
 	return or_problem(v, r, &found, err);
+}
+
+/* ---- repairing ---------------------------------------------------------------------------- */
+
+static int discard(struct verification *v, char *path, struct error *err)
+{
+	char *slash = strrchr(path, '/');
+
+	if (!strncmp(path, "layers/", 7) && (v->layers_stay || name_set_has(&v->mounted, path))) {
+		problem(v, "`%s` %s: unmount it, and repair again", path,
+			v->layers_stay ? "may be mounted" : "is mounted");
+		return 0;
+	}
+	*slash = '\0';
+	v->verified->removed++;
+	return store_discard(v->store, path, slash + 1, err);
+}
+
+static int discard_damaged(struct verification *v, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < v->list.len; i += strlen(v->list.data + i) + 1) {
+		_cleanup_free_ char *path = strdup(v->list.data + i);
+
+		r = path ? discard(v, path, err) : error_errno(err, ENOMEM, "repair");
+	}
+	return r;
 }
 
 static int verify_all(struct verification *v, struct error *err)
@@ -304,17 +362,21 @@ static int verify_all(struct verification *v, struct error *err)
 		r = store_each(v->store->images, "images", verify_reference, v, err);
 	if (r >= 0)
 		r = store_each(v->store->uses, "uses", verify_use, v, err);
+	if (r >= 0 && v->repair)
+		r = discard_damaged(v, err);
 	return r;
 }
 
-int image_store_verify(struct image_store *store, void (*tell)(void *data, const char *line),
-		       void *data, struct image_store_verified *verified, struct error *err)
+int image_store_verify(struct image_store *store, bool repair,
+		       void (*tell)(void *data, const char *line), void *data,
+		       struct image_store_verified *verified, struct error *err)
 {
 	struct verification v = {
 		.store = store,
 		.problem = tell,
 		.data = data,
 		.verified = verified,
+		.repair = repair,
 		.buf = malloc(READ_BLOCK),
 	};
 	struct error local = { 0 };
@@ -323,9 +385,16 @@ int image_store_verify(struct image_store *store, void (*tell)(void *data, const
 	memset(verified, 0, sizeof(*verified));
 	if (!v.buf)
 		return error_errno(err, ENOMEM, "verify");
+	if (repair && !store->exclusive) {
+		free(v.buf);
+		return error_set(err, EINVAL, "repair: the store is not locked");
+	}
 	name_set_init(&v.damaged);
+	name_set_init(&v.mounted);
 	r = verify_all(&v, err ? err : &local);
 	name_set_free(&v.damaged);
+	name_set_free(&v.mounted);
+	strbuf_free(&v.list);
 	free(v.buf);
 	return r;
 }

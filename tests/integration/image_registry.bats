@@ -4,41 +4,20 @@
 # should not be (registry_server.py).
 # lab cgroups: none
 
+# shellcheck disable=SC2154 # registry.bash sets them
 load helpers
 load image
 load registry
 
 setup()
 {
-	require_cmd umoci skopeo docker-registry openssl python3 jq
-	hull_setup
-	registry=""
 	registry_setup
 	make_image "$TEST_DIR/image"
-	BUNDLE=$TEST_DIR/unpacked
 }
 
 teardown()
 {
-	stop_servers
-	hull_teardown
-}
-
-push()
-{
-	skopeo copy --quiet --insecure-policy --dest-tls-verify=false "$@" \
-		"oci:$TEST_DIR/image:latest" "docker://$registry/group/image:latest"
-}
-
-unpack()
-{
-	"$HULL" image unpack "$@" "$BUNDLE"
-}
-
-same_as_layout()
-{
-	"$HULL" image unpack "oci:$TEST_DIR/image:latest" "$TEST_DIR/theirs"
-	same_trees "$TEST_DIR/theirs/rootfs" "$BUNDLE/rootfs"
+	registry_teardown
 }
 
 # bats test_tags=quick
@@ -107,16 +86,6 @@ same_as_layout()
 	expect_error "connect to .localhost"
 }
 
-# hostile BEHAVIOUR: the layout's image at `registry`, by a server that does that.
-hostile()
-{
-	: >"$TEST_DIR/port"
-	python3 "$BATS_TEST_DIRNAME/registry_server.py" "$TEST_DIR/image" "$1" >"$TEST_DIR/port" 2>"$TEST_DIR/requests" 3>&- 4>&- &
-	servers+=($!)
-	wait_until 20 "[ -s '$TEST_DIR/port' ]"
-	registry=localhost:$(cat "$TEST_DIR/port")
-}
-
 @test "a connection that breaks is taken up where it broke" {
 	hostile truncate
 	unpack --plain-http "docker://$registry/group/image"
@@ -157,4 +126,147 @@ hostile()
 		expect_no_match $'\033'
 		[ ! -e "$BUNDLE" ]
 	done
+}
+
+# A credential helper `docker-credential-fake` that knows HOST, and fails for `broken`.
+make_helper()
+{
+	mkdir -p "$TEST_DIR/bin"
+	cat >"$TEST_DIR/bin/docker-credential-fake" <<-EOF
+		#!/bin/sh
+		read -r host
+		echo "\$1 \$host" >>"$TEST_DIR/asked"
+		case \$host in
+		$registry) printf '{"ServerURL": "%s", "Username": "user", "Secret": "secret"}' "\$host" ;;
+		*) echo 'credentials not found in native keychain'; exit 1 ;;
+		esac
+	EOF
+	printf '#!/bin/sh\necho "my secret"; exit 3\n' >"$TEST_DIR/bin/docker-credential-broken"
+	chmod 755 "$TEST_DIR/bin"/*
+	PATH=$TEST_DIR/bin:$PATH
+	mkdir -p "$HOME/.docker"
+}
+
+@test "a credential helper is asked for the host, or for all" {
+	start_registry password
+	push --dest-creds user:secret
+	make_helper
+	jq -n --arg h "$registry" '{credHelpers: {($h): "fake"}, auths: {($h): {auth: "d3Jvbmc6b25l"}}}' >"$HOME/.docker/config.json"
+	unpack --plain-http "docker://$registry/group/image"
+	same_as_layout
+	[ "$(sort -u "$TEST_DIR/asked")" = "get $registry" ]
+	rm -r "$BUNDLE" "$TEST_DIR/asked"
+	# An empty entry, as a tool leaves it that has put the secret into the store.
+	jq -n --arg h "$registry" '{credsStore: "fake", auths: {($h): {}}}' >"$HOME/.docker/config.json"
+	unpack --plain-http "docker://$registry/group/image"
+	same_as_layout
+	rm -r "$BUNDLE"
+	# An entry counts before the store of all.
+	jq -n --arg h "$registry" '{credsStore: "fake", auths: {($h): {auth: "d3Jvbmc6b25l"}}}' >"$HOME/.docker/config.json"
+	run unpack --plain-http "docker://$registry/group/image"
+	expect_error "refuses the credentials"
+	jq -n '{credHelpers: {"other.example": "fake"}}' >"$HOME/.docker/config.json"
+	run unpack --plain-http "docker://$registry/group/image"
+	expect_error "log in"
+}
+
+@test "a credential helper that has nothing, fails, or is not there" {
+	start_registry password
+	make_helper
+	sed -i 's/localhost/elsewhere/' "$TEST_DIR/bin/docker-credential-fake"
+	jq -n '{credsStore: "fake"}' >"$HOME/.docker/config.json"
+	run unpack --plain-http "docker://$registry/group/image"
+	expect_error "log in"
+	jq -n '{credsStore: "broken"}' >"$HOME/.docker/config.json"
+	run unpack --plain-http "docker://$registry/group/image"
+	expect_error "docker-credential-broken. failed .exit status 3"
+	expect_no_match "my secret"
+	jq -n '{credsStore: "nosuch"}' >"$HOME/.docker/config.json"
+	run unpack --plain-http "docker://$registry/group/image"
+	expect_error "run the credential helper .docker-credential-nosuch"
+	jq -n '{credsStore: "../bin/fake"}' >"$HOME/.docker/config.json"
+	run unpack --plain-http "docker://$registry/group/image"
+	expect_error "not a word"
+}
+
+@test "a registry that wants a certificate of its clients" {
+	local dir
+
+	start_registry tls clients
+	trust
+	dir=$HOME/.config/containers/certs.d/$registry
+	run unpack "docker://$registry/group/image"
+	expect_error "broke|TLS"
+	openssl req -newkey rsa:2048 -nodes -keyout "$dir/client.key" -subj /CN=client -out "$TEST_DIR/client.csr" 2>/dev/null
+	openssl x509 -req -in "$TEST_DIR/client.csr" -CA "$TEST_DIR/certs/ca.crt" -CAkey "$TEST_DIR/certs/key.pem" -days 2 \
+		-CAcreateserial -out "$dir/client.cert" 2>/dev/null
+	push --dest-cert-dir "$dir"
+	unpack "docker://$registry/group/image"
+	same_as_layout
+	rm "$dir/client.key"
+	run unpack "docker://$registry/group/image"
+	expect_error "the key of .client.cert"
+}
+
+@test "a token that expires between two blobs is got anew" {
+	make_layers 4
+	hostile expiring-token
+	log_in user:secret
+	unpack --plain-http "docker://$registry/group/image"
+	same_as_layout
+	[ "$(grep -c '/token?' "$requests")" -ge 3 ]
+}
+
+@test "a server that says when to come back is not asked before" {
+	local start=$SECONDS
+
+	hostile later
+	unpack --plain-http "docker://$registry/group/image"
+	same_as_layout
+	[ $((SECONDS - start)) -ge 3 ]
+}
+
+@test "a server that is always busy is given up, after more and more time" {
+	hostile always-busy
+	run unpack --plain-http "docker://$registry/group/image"
+	expect_error "given up after 5 attempts.*status 503"
+	[ "$(grep -c manifests "$requests")" = 5 ]
+	[ ! -e "$BUNDLE" ]
+}
+
+@test "indexes in indexes, for this machine, and unusual types of content" {
+	local type
+
+	hostile nested
+	unpack --plain-http "docker://$registry/group/image"
+	same_as_layout
+	# One index after the other, and the manifest by its digest.
+	[ "$(grep -c '/manifests/sha256:' "$requests")" = 2 ]
+	! grep -q "$(printf '9%.0s' {1..64})" "$requests" || fail "$(cat "$requests")"
+	for type in plain-type no-type; do
+		rm -r "$BUNDLE"
+		hostile $type
+		unpack --plain-http "docker://$registry/group/image"
+		same_as_layout
+	done
+}
+
+@test "Docker's list of manifests, and layers of zstd, through a registry" {
+	start_registry
+	mkdir "$TEST_DIR/layer"
+	cp "$BATS_TEST_DIRNAME/registry.bash" "$TEST_DIR/layer/file"
+	tar -C "$TEST_DIR/layer" -cf "$TEST_DIR/layer.tar" .
+	tar_image "$TEST_DIR/image" "zstd -q" "$TEST_DIR/layer.tar" "$TEST_DIR/layer.tar"
+	push --multi-arch all
+	unpack --plain-http "docker://$registry/group/image"
+	same_as_layout
+}
+
+@test "two layers are fetched at once" {
+	make_layers 4
+	hostile together
+	image pull --plain-http --no-layers "docker://$registry/group/image" mine
+	image verify
+	image unpack mine "$BUNDLE"
+	same_as_layout
 }

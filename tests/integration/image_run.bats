@@ -15,8 +15,6 @@ setup()
 	STORE=$TEST_DIR/store
 	sandbox=()
 	! in_microvm || sandbox=(--sandbox microvm)
-	registry=""
-	# shellcheck disable=SC2034 # of registry.bash
 	servers=()
 	mkdir "$TEST_DIR/tree"
 	cp -a "$(cached_rootfs)/." "$TEST_DIR/tree"
@@ -31,8 +29,8 @@ teardown()
 	hull_teardown
 }
 
-# image [JSON]: makes the image from the tree, with this configuration.
-image()
+# pack [JSON]: makes the image from the tree, with this configuration.
+pack()
 {
 	# shellcheck disable=SC2034 # for tar_image
 	image_config=${1:-$image_config_default}
@@ -55,7 +53,7 @@ expect_store_empty()
 
 # bats test_tags=quick,microvm
 @test "one command: pull, run, and nothing is left but the image" {
-	image '{"Entrypoint": ["echo", "from"], "Cmd": ["the", "image"], "Env": ["A=1"]}'
+	pack '{"Entrypoint": ["echo", "from"], "Cmd": ["the", "image"], "Env": ["A=1"]}'
 	run h_run "$ID"
 	expect_status 0
 	expect_output "from the image"
@@ -74,7 +72,7 @@ expect_store_empty()
 
 # bats test_tags=quick,microvm
 @test "what is written lasts as long as the container, and no other sees it" {
-	image
+	pack
 	run h_run "$ID" sh -c 'echo new >/data/new; rm /data/file; cat /data/new; ls /data'
 	expect_output $'new\nnew'
 	run h_run "$ID" ls /data
@@ -85,8 +83,8 @@ expect_store_empty()
 # bats test_tags=quick,microvm
 @test "from a registry with TLS and a password, pushed by another tool; the second time without it" {
 	require_cmd skopeo docker-registry openssl curl
-	image '{"Cmd": ["sh", "-c", "cat /data/file; id -u"]}'
-	registry_setup
+	pack '{"Cmd": ["sh", "-c", "cat /data/file; id -u"]}'
+	registry_home
 	start_registry tls password
 	trust
 	log_in user:secret
@@ -109,7 +107,7 @@ expect_store_empty()
 
 # bats test_tags=quick
 @test "names in the store, names of containers, and those that do not exist" {
-	image
+	pack
 	"$HULL" image pull --quiet --store "$STORE" "oci:$IMAGE" mine
 	run h run "${sandbox[@]}" --store "$STORE" --image mine --name "$ID" hostname
 	expect_status 0
@@ -130,7 +128,7 @@ expect_store_empty()
 
 # bats test_tags=quick
 @test "users are looked up in the image, and who is not root has no capabilities" {
-	image '{"User": "user", "Cmd": ["sh", "-c", "id; grep CapEff /proc/self/status"]}'
+	pack '{"User": "user", "Cmd": ["sh", "-c", "id; grep CapEff /proc/self/status"]}'
 	run h_run "$ID"
 	expect_match "^uid=1000.user. gid=1000.user. groups=.*2000.extra."
 	expect_match "^CapEff:	0000000000000000"
@@ -149,7 +147,7 @@ expect_store_empty()
 
 # bats test_tags=quick,microvm
 @test "variables, the working directory, and the host name" {
-	image '{"Cmd": ["sh"], "Env": ["A=image", "B=image"], "WorkingDir": "/data"}'
+	pack '{"Cmd": ["sh"], "Env": ["A=image", "B=image"], "WorkingDir": "/data"}'
 	printf '# comment\nC=file\nFROM_HERE\n\nB=file\n' >"$TEST_DIR/env"
 	FROM_HERE=here run h_run -e B=option --env-file "$TEST_DIR/env" --hostname name "$ID" \
 		sh -c 'echo $A $B $C $FROM_HERE $HOSTNAME; pwd; hostname; tail -n1 /etc/hosts'
@@ -164,7 +162,7 @@ expect_store_empty()
 
 # bats test_tags=quick,microvm
 @test "volumes, tmpfs, and a read-only root" {
-	image '{"Cmd": ["sh"], "Volumes": {"/data": {}, "/missing/volume": {}}}'
+	pack '{"Cmd": ["sh"], "Volumes": {"/data": {}, "/missing/volume": {}}}'
 	mkdir "$TEST_DIR/host"
 	echo host >"$TEST_DIR/host/file"
 	run h_run -v "$TEST_DIR/host:/mnt" "$ID" sh -c 'cat /mnt/file; echo new >/mnt/new; ls -d /missing/volume; cat /data/file'
@@ -189,7 +187,7 @@ expect_store_empty()
 
 # bats test_tags=quick
 @test "the network is the loopback device, or the host's" {
-	image
+	pack
 	run h_run "$ID" sh -c 'ls /sys/class/net; ip addr show lo'
 	expect_match '^lo$'
 	expect_match '127.0.0.1/8'
@@ -207,7 +205,7 @@ expect_store_empty()
 @test "limits" {
 	require_controller memory
 	require_controller pids
-	image
+	pack
 	h_run -d --memory 64m --pids-limit 20 --cpus 0.5 "$ID" sleep 1000 </dev/null >"$OUT" 2>&1
 	[ "$(jq -c '.linux.resources | [.memory.limit, .pids.limit, .cpu.quota, .cpu.period]' "$ROOT/$ID/config.json")" = '[67108864,20,50000,100000]' ]
 	h delete --force "$ID"
@@ -224,7 +222,7 @@ expect_store_empty()
 
 # bats test_tags=quick
 @test "the usual system calls work, and those around the walls do not" {
-	image
+	pack
 	run h_run "$ID" sh -c 'unshare -U true; mount -t tmpfs x /mnt; hostname new; grep ^Seccomp: /proc/self/status'
 	expect_match "unshare.*not permitted"
 	expect_match "mount.*(not permitted|denied)"
@@ -242,7 +240,7 @@ expect_store_empty()
 
 # bats test_tags=quick,microvm
 @test "input goes in with -i only, and a terminal is there with -t" {
-	image
+	pack
 	run h_run -i "$ID" cat <<<"typed"
 	expect_output typed
 	run h_run "$ID" cat <<<"typed"
@@ -253,7 +251,7 @@ expect_store_empty()
 
 # bats test_tags=quick
 @test "options that contradict each other, or belong to bundles" {
-	image
+	pack
 	run h_run --rm -d "$ID"
 	expect_error "option --rm cannot be given with --detach"
 	run h_run -b "$BUNDLE" "$ID"
@@ -271,7 +269,7 @@ expect_store_empty()
 
 # bats test_tags=quick,microvm
 @test "in the background it stays until it is deleted, and its layers as long" {
-	image
+	pack
 	h_run -d "$ID" sh -c 'echo mine >/data/mine; exec sleep 1000' </dev/null >"$OUT" 2>&1
 	[ "$(container_status)" = running ]
 	run h exec "$ID" cat /data/mine
@@ -292,7 +290,7 @@ expect_store_empty()
 
 # bats test_tags=quick
 @test "an id that is taken: the one who has it keeps all" {
-	image
+	pack
 	h_run -d "$ID" sleep 1000 </dev/null >"$OUT" 2>&1
 	run h_run "$ID" true
 	expect_error "exists"
@@ -305,9 +303,9 @@ expect_store_empty()
 
 # bats test_tags=quick
 @test "a program that is not there is 127, and nothing is left" {
-	image
+	pack
 	run -127 h_run "$ID" /no/such/program
-	image '{}'
+	pack '{}'
 	run h_run "$ID"
 	expect_error "does not say what to run"
 	expect_store_empty
@@ -321,7 +319,7 @@ expect_store_empty()
 	ln -s "$TEST_DIR/outside" "$TEST_DIR/tree/etc/hosts"
 	mkfifo "$TEST_DIR/tree/etc/hostname"
 	ln -s ../../../../../.. "$TEST_DIR/tree/up"
-	image '{"Volumes": {"/up/volume": {}, "../../escape": {}}}'
+	pack '{"Volumes": {"/up/volume": {}, "../../escape": {}}}'
 	run timeout 20 "$HULL" --root "$ROOT" run "${sandbox[@]}" --store "$STORE" -q --image "oci:$IMAGE" "$ID" ls -d /volume
 	expect_status 0
 	[ "$(cat "$TEST_DIR/outside")" = outside ]
@@ -330,7 +328,7 @@ expect_store_empty()
 }
 
 @test "a full disk: an error that says so, and a store that is whole" {
-	image
+	pack
 	mkdir "$STORE"
 	mount -t tmpfs -o size=16m,mode=700 store "$STORE"
 	"$HULL" image pull --quiet --store "$STORE" "oci:$IMAGE" mine
@@ -347,7 +345,7 @@ expect_store_empty()
 @test "killed at many moments: what is left goes with delete --force or the next run" {
 	local i
 
-	image
+	pack
 	for i in $(seq 1 30); do
 		"$HULL" --root "$ROOT" run "${sandbox[@]}" --store "$STORE" -q --image "oci:$IMAGE" "$ID" sleep 0.1 \
 			</dev/null >"$OUT" 2>&1 3>&- 4>&- &

@@ -1,15 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Registries for tests, on loopback. Who loads this (beside helpers) calls registry_setup in its setup, and stop_servers in its
-# teardown.
+# Registries for tests of images: Debian's docker-registry on loopback, and a server that is everything that a registry should not
+# be (registry_server.py). For .bats files that load helpers and image.
 
-# A home without anybody's credentials and certificates.
 registry_setup()
+{
+	require_cmd umoci skopeo docker-registry openssl python3 jq
+	hull_setup
+	registry_home
+	requests=$TEST_DIR/requests
+	store=$TEST_DIR/store
+	BUNDLE=$TEST_DIR/unpacked
+}
+
+# A home without anybody's credentials and certificates; no registry runs yet.
+registry_home()
 {
 	export HOME=$TEST_DIR/home XDG_RUNTIME_DIR=$TEST_DIR/run
 	unset REGISTRY_AUTH_FILE DOCKER_CONFIG XDG_CONFIG_HOME http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy ALL_PROXY
 	mkdir -p "$HOME" "$XDG_RUNTIME_DIR"
-	servers=()
+	servers=() registry=""
+}
+
+registry_teardown()
+{
+	stop_servers
+	hull_teardown
 }
 
 stop_servers()
@@ -20,6 +36,7 @@ stop_servers()
 		kill "$pid" 2>/dev/null || true
 		wait "$pid" 2>/dev/null || true
 	done
+	servers=()
 }
 
 free_port()
@@ -32,7 +49,8 @@ free_port()
 	echo "$port"
 }
 
-# start_registry [tls] [password]: Debian's docker-registry; sets `registry`, HOST:PORT. The password is user:secret.
+# start_registry [tls] [clients] [password]: sets `registry`, HOST:PORT. clients: TLS with certificates of clients only, of the
+# authority $TEST_DIR/certs/ca.crt. The password is user:secret.
 start_registry()
 {
 	local port config=$TEST_DIR/registry.yml dir=$TEST_DIR/certs scheme=http
@@ -45,7 +63,8 @@ start_registry()
 		mkdir "$dir"
 		openssl req -x509 -newkey rsa:2048 -nodes -keyout "$dir/key.pem" -out "$dir/ca.crt" -days 2 \
 			-subj /CN=localhost -addext subjectAltName=DNS:localhost 2>/dev/null
-		printf '  tls: {certificate: %s, key: %s}\n' "$dir/ca.crt" "$dir/key.pem" >>"$config"
+		printf '  tls:\n    certificate: %s\n    key: %s\n' "$dir/ca.crt" "$dir/key.pem" >>"$config"
+		[[ " $* " != *" clients "* ]] || printf '    clientcas: [%s]\n' "$dir/ca.crt" >>"$config"
 		scheme=https
 	fi
 	if [[ " $* " == *" password "* ]]; then
@@ -56,7 +75,9 @@ start_registry()
 	fi
 	docker-registry serve "$config" >"$TEST_DIR/registry.log" 2>&1 3>&- 4>&- &
 	servers+=($!)
-	wait_until 20 "curl -sk -o /dev/null --noproxy '*' $scheme://$registry/v2/" || fail "$(cat "$TEST_DIR/registry.log")"
+	# Without a certificate there is no answer, but somebody who does not give one.
+	wait_until 20 "curl -sk -o /dev/null --noproxy '*' $scheme://$registry/v2/; [ \$? = 0 -o \$? = 56 ]" ||
+		fail "$(cat "$TEST_DIR/registry.log")"
 }
 
 trust()
@@ -70,4 +91,56 @@ log_in()
 	mkdir -p "$XDG_RUNTIME_DIR/containers"
 	jq -n --arg h "$registry" --arg a "$(printf %s "$1" | base64)" '{auths: {($h): {auth: $a}}}' \
 		>"$XDG_RUNTIME_DIR/containers/auth.json"
+}
+
+push()
+{
+	skopeo copy --quiet --insecure-policy --dest-tls-verify=false "$@" \
+		"oci:$TEST_DIR/image:latest" "docker://$registry/group/image:latest"
+}
+
+unpack()
+{
+	"$HULL" image unpack "$@" "$BUNDLE"
+}
+
+# image COMMAND…: on the test's store.
+image()
+{
+	local command=$1
+
+	shift
+	"$HULL" image "$command" --store "$store" "$@"
+}
+
+# hostile BEHAVIOUR: the image of the layout $TEST_DIR/image at `registry`, by a server that does that. Its requests are in
+# $requests.
+hostile()
+{
+	: >"$TEST_DIR/port"
+	: >"$requests"
+	python3 "$BATS_TEST_DIRNAME/registry_server.py" "$TEST_DIR/image" "$1" >"$TEST_DIR/port" 2>"$requests" 3>&- 4>&- &
+	servers+=($!)
+	wait_until 20 "[ -s '$TEST_DIR/port' ]"
+	registry=localhost:$(cat "$TEST_DIR/port")
+}
+
+same_as_layout()
+{
+	[ -d "$TEST_DIR/theirs" ] || "$HULL" image unpack "oci:$TEST_DIR/image:latest" "$TEST_DIR/theirs"
+	same_trees "$TEST_DIR/theirs/rootfs" "$BUNDLE/rootfs"
+}
+
+# make_layers N: the image $TEST_DIR/image of N layers that cannot be compressed, of 2 MB each.
+make_layers()
+{
+	local i tars=()
+
+	for ((i = 0; i < $1; i++)); do
+		mkdir -p "$TEST_DIR/layer$i"
+		head -c 2000000 /dev/urandom >"$TEST_DIR/layer$i/random$i"
+		tar -C "$TEST_DIR/layer$i" -cf "$TEST_DIR/layer$i.tar" .
+		tars+=("$TEST_DIR/layer$i.tar")
+	done
+	tar_image "$TEST_DIR/image" "gzip -n" "${tars[@]}"
 }

@@ -6,10 +6,17 @@ import hashlib
 import json
 import os
 import sys
+import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 layout, behaviour = sys.argv[1:]
 seen = set()
+tokens = {"last": 0, "left": 0}
+lock = threading.Lock()
+pair = threading.Barrier(2)
+LARGE = 100000  # bytes of a blob that is a layer
+INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 def load(digest):
@@ -49,8 +56,18 @@ class Registry(BaseHTTPRequestHandler):
               f"authorization={self.headers['Authorization']}", file=sys.stderr, flush=True)
         if behaviour == "token" and where == "here" and self.token():
             return
+        if behaviour == "expiring-token" and self.expiring_token():
+            return
         if behaviour == "busy" and once(self.path):
             self.answer(429 if "manifests" in self.path else 503, b"busy", [("Retry-After", "1")])
+        elif behaviour == "later" and once("later"):
+            self.answer(429, b"", [("Retry-After", "3")])
+        elif behaviour == "always-busy":
+            self.answer(503)
+        elif behaviour == "html":
+            self.answer(200, b"<html>Please log in.</html>", [("Content-Type", "text/html")])
+        elif behaviour == "gone":
+            self.answer(404)
         elif "/manifests/" in self.path:
             self.manifest(self.path.rsplit("/", 1)[1])
         elif "/blobs/" in self.path:
@@ -70,11 +87,48 @@ class Registry(BaseHTTPRequestHandler):
                                   'service="test",scope="repository:group/image:pull"')])
         return True
 
+    # Good for two answers, and then there has to be a new one.
+    def expiring_token(self):
+        with lock:
+            if self.path.startswith("/token?"):
+                tokens["last"] += 1
+                tokens["left"] = 2
+                self.answer(200, json.dumps({"token": f"t{tokens['last']}", "expires_in": 60}).encode())
+                return True
+            if self.headers["Authorization"] == f"Bearer t{tokens['last']}" and tokens["left"]:
+                tokens["left"] -= 1
+                return False
+        port = self.server.server_port
+        self.answer(401, b"{}", [("WWW-Authenticate", f'Bearer realm="http://localhost:{port}/token",service="test"')])
+        return True
+
+    # An index of an index of the manifest, beside one for another machine.
+    def nested(self, version):
+        def entry(kind, body, **more):
+            return {"mediaType": kind, "digest": "sha256:" + hashlib.sha256(body).hexdigest(), "size": len(body), **more}
+
+        manifest = load(descriptor["digest"])
+        other = {"mediaType": descriptor["mediaType"], "digest": "sha256:" + "9" * 64, "size": 100,
+                 "platform": {"os": "linux", "architecture": "s390x"}}
+        here = entry(descriptor["mediaType"], manifest, platform={"os": "linux", "architecture": "amd64"})
+        inner = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [other, here]}).encode()
+        outer = json.dumps({"schemaVersion": 2, "manifests": [entry(INDEX, inner)]}).encode()
+        if version == here["digest"]:
+            return descriptor["mediaType"], manifest
+        return INDEX, inner if version.startswith("sha256:") else outer
+
     def manifest(self, version):
         kind = descriptor["mediaType"]
         body = load(descriptor["digest"])
-        if behaviour == "self-index":
-            kind = "application/vnd.oci.image.index.v1+json"
+        if behaviour == "nested":
+            kind, body = self.nested(version)
+        elif behaviour == "plain-type":
+            kind = "text/plain"
+        elif behaviour == "no-type":
+            self.answer(200, body)
+            return
+        elif behaviour == "self-index":
+            kind = INDEX
             body = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": [
                 {"mediaType": kind, "digest": "sha256:" + "1" * 64, "size": 0}]})
             body = body.replace('"size": 0', f'"size": {len(body) + 2}').encode()
@@ -92,6 +146,25 @@ class Registry(BaseHTTPRequestHandler):
             return
         self.answer(200, body, [("Content-Type", kind + "; charset=utf-8")])
 
+    # What is done to layers.
+    def large(self, body, start):
+        if behaviour == "together":
+            pair.wait(timeout=10)
+        elif behaviour == "corrupt":
+            self.answer(200, body[:-1] + bytes([body[-1] ^ 1]))
+            return True
+        elif behaviour == "ignores-range":
+            self.answer(200, body)
+            return True
+        elif behaviour in ("stall", "half"):
+            # Three quarters of it; then nothing comes any more, or the connection is closed.
+            self.answer(200, body[:len(body) * 3 // 4], length=len(body)) if not start else self.answer(503)
+            if behaviour == "stall":
+                time.sleep(60)
+            self.close_connection = True
+            return True
+        return False
+
     def blob(self, digest, where):
         if behaviour == "wrong-digest":
             self.answer(200, load(json.loads(load(descriptor["digest"]))["config"]["digest"]))
@@ -101,7 +174,9 @@ class Registry(BaseHTTPRequestHandler):
             return
         body = load(digest)
         start = int((self.headers["Range"] or "bytes=0-")[6:-1])
-        if behaviour in ("truncate", "wrong-range") and not start and len(body) > 100000:
+        if len(body) > LARGE and self.large(body, start):
+            return
+        if behaviour in ("truncate", "wrong-range") and not start and len(body) > LARGE:
             self.answer(200, body[:70001], length=len(body))
             self.close_connection = True
         elif start:

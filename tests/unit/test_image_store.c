@@ -119,7 +119,7 @@ static uint64_t problems(struct image_store *store)
 	struct image_store_verified verified;
 	struct error err = { 0 };
 
-	assert_int_equal(image_store_verify(store, NULL, NULL, &verified, &err), 0);
+	assert_int_equal(image_store_verify(store, false, NULL, NULL, &verified, &err), 0);
 	return verified.problems;
 }
 
@@ -244,8 +244,16 @@ static void a_size_that_lies_is_refused(void **state)
 	image_store_close(store);
 }
 
-/* Wherever a pull stops, nothing half done is seen, and the next one goes on. */
-static void an_interrupted_pull_leaves_nothing(void **state)
+static int check_partial(void *data, const char *name, struct error *err)
+{
+	(void)data;
+	(void)err;
+	assert_int_equal(strncmp(name, "blob-sha256-", 12), 0);
+	return 0;
+}
+
+/* Wherever a pull stops, nothing half done is seen, and the next one goes on: with the blob that was being fetched, too. */
+static void an_interrupted_pull_is_gone_on_with(void **state)
 {
 	struct fixture *f = *state;
 	unsigned stops = 0;
@@ -259,7 +267,7 @@ static void an_interrupted_pull_leaves_nothing(void **state)
 		int r = pull_as(f, store, "one", &err);
 
 		counts.stop_after = 0;
-		assert_int_equal(count_entries(f, "store/tmp"), 0);
+		assert_int_equal(store_each(store->tmp, "tmp", check_partial, NULL, NULL), 0);
 		assert_int_equal(problems(store), 0);
 		image_store_close(store);
 		if (r == 0)
@@ -270,6 +278,7 @@ static void an_interrupted_pull_leaves_nothing(void **state)
 	}
 	assert_true(stops > 0);
 	assert_int_equal(count_entries(f, "store/images"), 1);
+	assert_int_equal(count_entries(f, "store/tmp"), 0);
 }
 
 /* ---- the store itself --------------------------------------------------------------------- */
@@ -468,7 +477,7 @@ int main(void)
 		test(what_is_there_is_not_fetched),
 		test(a_bad_blob_leaves_nothing),
 		test(a_size_that_lies_is_refused),
-		test(an_interrupted_pull_leaves_nothing),
+		test(an_interrupted_pull_is_gone_on_with),
 		test(leftovers_of_the_dead_are_removed),
 		test(only_a_store_is_taken_for_one),
 		test(the_exclusive_lock_excludes),

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* oci/image/reference, registry_challenge, registry_auth and registry_token: what is taken from users, servers and files. */
+/* oci/image/reference, registry_challenge, registry_auth, registry_token and registry_mirrors: what is taken from users, servers and files. */
 #include "tests/unit/unit.h"
 
+#include <errno.h>
+
 #include "oci/image/registry_challenge.h"
+#include "oci/image/registry_mirrors.h"
 #include "oci/image/registry_token.h"
 
 #define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -79,6 +82,7 @@ static void challenges(void **state _unused_)
 	assert_false(registry_challenge_parse("Bearer realm=\"open", &c));
 	assert_false(registry_challenge_parse("Bearer realm=\"open\\", &c));
 	assert_false(registry_challenge_parse("Bearer realm=\"a\033b\"", &c));
+	assert_false(registry_challenge_parse("Bearer realm=a\033b", &c));
 }
 
 /* The credentials that the text has for localhost:5000/group/image, NULL where they are none or an error. */
@@ -135,12 +139,90 @@ static void tokens(void **state _unused_)
 	assert_true(registry_token_parse("{}", 2, &header, &err) < 0);
 }
 
+static int mirrors_of(const char *image, const char *text, struct registry_mirrors *m,
+		      struct error *err)
+{
+	struct image_reference r;
+
+	assert_int_equal(image_reference_parse(image, &r, err), 0);
+	return registry_mirrors_parse(text, strlen(text), &r, m, err);
+}
+
+static void mirrors(void **state _unused_)
+{
+	static const char text[] =
+		"{\"registries\":[{\"prefix\":\"r.example\",\"mirrors\":["
+		"{\"location\":\"localhost:5000/all\",\"plainHttp\":true},"
+		"{\"location\":\"b.example\"}]},"
+		"{\"prefix\":\"r.example/a/b\",\"mirrors\":[{\"location\":\"c.example/x/y\"}]},"
+		"{\"prefix\":\"r.example/bad\",\"blocked\":true},"
+		"{\"prefix\":\"r.example/all/of/it\",\"mirrors\":[{\"location\":\"d.example\"}]}]}";
+	struct registry_mirrors m;
+	struct error err = { 0 };
+
+	assert_int_equal(mirrors_of("r.example/a:v1", text, &m, &err), 0);
+	assert_int_equal(m.count, 2);
+	assert_false(m.blocked);
+	assert_string_equal(m.mirror[0].reference.host, "localhost:5000");
+	assert_string_equal(m.mirror[0].reference.name, "all/a");
+	assert_string_equal(image_reference_version(&m.mirror[0].reference).s, "v1");
+	assert_true(m.mirror[0].plain_http);
+	assert_string_equal(m.mirror[1].reference.name, "a");
+	assert_false(m.mirror[1].plain_http);
+	/* The longest prefix, of whole parts. */
+	assert_int_equal(mirrors_of("r.example/a/b/c@sha256:" HEX64, text, &m, &err), 0);
+	assert_int_equal(m.count, 1);
+	assert_string_equal(m.mirror[0].reference.name, "x/y/c");
+	assert_string_equal(image_reference_version(&m.mirror[0].reference).s, "sha256:" HEX64);
+	assert_int_equal(mirrors_of("r.example/a/bb", text, &m, &err), 0);
+	assert_int_equal(m.count, 2);
+	assert_int_equal(mirrors_of("r.example/a/b", text, &m, &err), 0);
+	assert_string_equal(m.mirror[0].reference.name, "x/y");
+	assert_int_equal(mirrors_of("r.example/bad/image", text, &m, &err), 0);
+	assert_true(m.blocked);
+	assert_int_equal(mirrors_of("r.example:443/a", text, &m, &err), 0);
+	assert_int_equal(m.count, 0);
+	/* A host alone is no image. */
+	assert_int_equal(mirrors_of("r.example/all/of/it", text, &m, &err), -EINVAL);
+}
+
+static void mirrors_refused(void **state _unused_)
+{
+	static const char *const wrong[] = {
+		"",
+		"[]",
+		"{\"registry\":[]}",
+		"{\"registries\":{}}",
+		"{\"registries\":[1]}",
+		"{\"registries\":[{}]}",
+		"{\"registries\":[{\"prefix\":\"\"}]}",
+		"{\"registries\":[{\"prefix\":\"group\"}]}",
+		"{\"registries\":[{\"prefix\":\"*.example\"}]}",
+		"{\"registries\":[{\"prefix\":\"a.example/\"}]}",
+		"{\"registries\":[{\"prefix\":\"a.example/b:c\"}]}",
+		"{\"registries\":[{\"prefix\":\"a.example/b@c\"}]}",
+		"{\"registries\":[{\"prefix\":\"a.example\",\"blocked\":1}]}",
+		"{\"registries\":[{\"prefix\":\"a.example\",\"insecure\":true}]}",
+		"{\"registries\":[{\"prefix\":\"a.example\",\"mirrors\":[{}]}]}",
+		"{\"registries\":[{\"prefix\":\"a.example\",\"mirrors\":[{\"location\":\"https://b.example\"}]}]}",
+		"{\"registries\":[{\"prefix\":\"a.example\",\"mirrors\":[{\"location\":\"b.example/../c\"}]}]}",
+		"{\"registries\":[{\"prefix\":\"r.example\"},{\"prefix\":\"r.example\"}]}",
+	};
+	struct registry_mirrors m;
+	struct error err = { 0 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+		if (mirrors_of("r.example/a", wrong[i], &m, &err) >= 0)
+			fail_msg("`%s` was taken", wrong[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(references), cmocka_unit_test(references_refused),
-		cmocka_unit_test(challenges), cmocka_unit_test(auth_files),
-		cmocka_unit_test(tokens),
+		cmocka_unit_test(references),      cmocka_unit_test(references_refused),
+		cmocka_unit_test(challenges),      cmocka_unit_test(auth_files),
+		cmocka_unit_test(tokens),          cmocka_unit_test(mirrors),
+		cmocka_unit_test(mirrors_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
