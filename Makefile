@@ -64,8 +64,8 @@ CFLAGS_ALL := -std=gnu17 $(WARNINGS) $(HARDENING) -ffunction-sections -fdata-sec
 
 HULL_LIBS = $(shell $(PKG_CONFIG) --libs $(STATIC_FLAG) libseccomp) $(YAJL_LIBS)
 SYSTEMD_LIBS = $(shell $(PKG_CONFIG) --libs libsystemd)
-IMAGE_LIBS = $(shell $(PKG_CONFIG) --libs libarchive libcrypto libcurl) $(ISAL_LIBS) -lyajl -pthread
-TEST_LIBS = $(shell $(PKG_CONFIG) --libs cmocka libseccomp libarchive libcrypto libcurl) $(ISAL_LIBS) -lyajl -pthread
+IMAGE_LIBS = $(shell $(PKG_CONFIG) --libs libarchive libcrypto) $(ISAL_LIBS) -ldl -lyajl -pthread
+TEST_LIBS = $(shell $(PKG_CONFIG) --libs cmocka libseccomp libarchive libcrypto) $(ISAL_LIBS) -ldl -lyajl -pthread
 
 # ---- sources ----------------------------------------------------------------------------------
 

@@ -6,13 +6,13 @@
  */
 #include "oci/image/registry_http.h"
 
-#include <curl/curl.h>
 #include <pthread.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/number.h"
 #include "oci/image/registry_certs.h"
+#include "oci/image/registry_curl.h"
 
 #define BUFFER_SIZE   ((size_t)256 << 10)
 #define HEADERS_MAX   65536 /* bytes of all headers of an answer */
@@ -75,26 +75,32 @@ bool http_url_add(char *url, const char *s)
 
 /* ---- clients -------------------------------------------------------------------------------- */
 
-struct http_client *http_client_new(const struct http_options *options)
-{
-	struct http_client *client;
+/* Loaded before there is a client. */
+static const struct curl_functions *curl;
 
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-		return NULL;
-	client = calloc(1, sizeof(*client));
-	if (!client)
-		return NULL;
-	client->options = *options;
-	pthread_mutex_init(&client->lock, NULL);
-	return client;
+int http_client_new(const struct http_options *options, struct http_client **client,
+		    struct error *err)
+{
+	struct http_client *c;
+
+	curl = registry_curl(err);
+	if (!curl)
+		return -err->code;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return error_errno(err, ENOMEM, "speak to registries");
+	c->options = *options;
+	pthread_mutex_init(&c->lock, NULL);
+	*client = c;
+	return 0;
 }
 
 static void exchange_free(struct http_exchange *x)
 {
 	if (x->easy)
-		curl_easy_cleanup(x->easy);
+		curl->easy_cleanup(x->easy);
 	if (x->multi)
-		curl_multi_cleanup(x->multi);
+		curl->multi_cleanup(x->multi);
 	free(x);
 }
 
@@ -127,8 +133,8 @@ static struct http_exchange *exchange_new(struct http_client *client)
 	if (!x)
 		return NULL;
 	x->client = client;
-	x->easy = curl_easy_init();
-	x->multi = curl_multi_init();
+	x->easy = curl->easy_init();
+	x->multi = curl->multi_init();
 	if (x->easy && x->multi)
 		return x;
 	exchange_free(x);
@@ -139,11 +145,11 @@ static struct http_exchange *exchange_new(struct http_client *client)
 static void end_transfer(struct http_exchange *x)
 {
 	if (x->added)
-		curl_multi_remove_handle(x->multi, x->easy);
+		curl->multi_remove_handle(x->multi, x->easy);
 	x->added = false;
-	curl_slist_free_all(x->headers);
+	curl->slist_free_all(x->headers);
 	x->headers = NULL;
-	curl_easy_reset(x->easy);
+	curl->easy_reset(x->easy);
 }
 
 void http_close(struct http_exchange *x)
@@ -271,7 +277,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *data)
 		memset(&x->response, 0, sizeof(x->response));
 	keep_header(&x->response, line, len);
 	if (len <= 2) {
-		curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &x->response.status);
+		curl->easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &x->response.status);
 		x->got_headers = x->response.status >= 200;
 	}
 	return len;
@@ -320,7 +326,7 @@ static int transfer_error(const struct http_exchange *x, struct error *err)
 	char detail[CURL_ERROR_SIZE];
 
 	http_printable(detail, sizeof(detail),
-		       *x->detail ? x->detail : curl_easy_strerror(x->result));
+		       *x->detail ? x->detail : curl->easy_strerror(x->result));
 	if (x->too_large)
 		return error_set(err, EFBIG, "`%s` sends more than %d bytes of headers", x->host,
 				 HEADERS_MAX);
@@ -353,7 +359,7 @@ static void take_result(struct http_exchange *x)
 	const struct CURLMsg *message;
 	int left;
 
-	while ((message = curl_multi_info_read(x->multi, &left))) {
+	while ((message = curl->multi_info_read(x->multi, &left))) {
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		x->ended = true;
@@ -370,13 +376,13 @@ static int step(struct http_exchange *x, struct error *err)
 		return r;
 	if (x->paused && x->start == x->end) {
 		x->paused = false;
-		curl_easy_pause(x->easy, CURLPAUSE_CONT);
+		curl->easy_pause(x->easy, CURLPAUSE_CONT);
 	}
-	if (curl_multi_perform(x->multi, &running) != CURLM_OK)
+	if (curl->multi_perform(x->multi, &running) != CURLM_OK)
 		return error_set(err, EIO, "ask `%s`: libcurl failed", x->host);
 	take_result(x);
 	if (!x->ended && x->start == x->end)
-		curl_multi_poll(x->multi, NULL, 0, POLL_MS, NULL);
+		curl->multi_poll(x->multi, NULL, 0, POLL_MS, NULL);
 	return 0;
 }
 
@@ -385,26 +391,26 @@ static int split_url(const struct http_client *client, const char *url, char *or
 		     struct error *err)
 {
 	char *scheme = NULL, *name = NULL, *port = NULL, *given = NULL, *user = NULL;
-	CURLU *u = curl_url();
+	CURLU *u = curl->url();
 	int r = -EINVAL;
 
-	if (u && !curl_url_set(u, CURLUPART_URL, url, 0) &&
-	    !curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) &&
-	    !curl_url_get(u, CURLUPART_HOST, &name, 0) &&
-	    !curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) &&
-	    curl_url_get(u, CURLUPART_USER, &user, 0) &&
+	if (u && !curl->url_set(u, CURLUPART_URL, url, 0) &&
+	    !curl->url_get(u, CURLUPART_SCHEME, &scheme, 0) &&
+	    !curl->url_get(u, CURLUPART_HOST, &name, 0) &&
+	    !curl->url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) &&
+	    curl->url_get(u, CURLUPART_USER, &user, 0) &&
 	    (!strcmp(scheme, "https") || (client->options.plain_http && !strcmp(scheme, "http")))) {
-		curl_url_get(u, CURLUPART_PORT, &given, 0);
+		curl->url_get(u, CURLUPART_PORT, &given, 0);
 		snprintf(host, ORIGIN_MAX, "%s%s%s", name, given ? ":" : "", given ? given : "");
 		snprintf(origin, ORIGIN_MAX, "%s://%s:%s", scheme, name, port);
 		r = strlen(name) < ORIGIN_MAX / 2 ? 0 : -EINVAL;
 	}
-	curl_free(scheme);
-	curl_free(name);
-	curl_free(port);
-	curl_free(given);
-	curl_free(user);
-	curl_url_cleanup(u);
+	curl->free(scheme);
+	curl->free(name);
+	curl->free(port);
+	curl->free(given);
+	curl->free(user);
+	curl->url_cleanup(u);
 	if (!r)
 		return 0;
 	return error_set(err, EPROTO, "the registry names a URL that is not taken: only https is%s",
@@ -420,7 +426,7 @@ static bool add_header(struct http_exchange *x, const char *name, const char *va
 		return true;
 	if (asprintf(&line, "%s: %s", name, value) < 0)
 		return false;
-	more = curl_slist_append(x->headers, line);
+	more = curl->slist_append(x->headers, line);
 	explicit_bzero(line, strlen(line));
 	free(line);
 	if (more)
@@ -440,16 +446,16 @@ static int set_certs(const struct http_exchange *x, struct error *err)
 		struct curl_blob blob = { certs.authorities.data, certs.authorities.len,
 					  CURL_BLOB_COPY };
 
-		code = curl_easy_setopt(x->easy, CURLOPT_CAINFO_BLOB, &blob);
+		code = curl->easy_setopt(x->easy, CURLOPT_CAINFO_BLOB, &blob);
 	}
 	if (!code && *certs.cert) {
-		code = curl_easy_setopt(x->easy, CURLOPT_SSLCERT, certs.cert);
+		code = curl->easy_setopt(x->easy, CURLOPT_SSLCERT, certs.cert);
 		if (!code)
-			code = curl_easy_setopt(x->easy, CURLOPT_SSLKEY, certs.key);
+			code = curl->easy_setopt(x->easy, CURLOPT_SSLKEY, certs.key);
 	}
 	registry_certs_free(&certs);
 	return code ? error_set(err, EINVAL, "certificates for `%s`: %s", x->host,
-				curl_easy_strerror(code))
+				curl->easy_strerror(code))
 		    : 0;
 }
 
@@ -457,25 +463,25 @@ static void set_options(struct http_exchange *x, const char *url)
 {
 	CURL *c = x->easy;
 
-	curl_easy_setopt(c, CURLOPT_URL, url);
-	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR,
-			 x->client->options.plain_http ? "https,http" : "https");
-	curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(c, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
-	curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	curl_easy_setopt(c, CURLOPT_USERAGENT, "hull/" HULL_VERSION);
-	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, CONNECT_S);
-	curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, STALLED_S);
-	curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, STALLED_BYTES);
-	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, x->detail);
-	curl_easy_setopt(c, CURLOPT_HTTPHEADER, x->headers);
-	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(c, CURLOPT_HEADERDATA, x);
-	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(c, CURLOPT_WRITEDATA, x);
+	curl->easy_setopt(c, CURLOPT_URL, url);
+	curl->easy_setopt(c, CURLOPT_PROTOCOLS_STR,
+			  x->client->options.plain_http ? "https,http" : "https");
+	curl->easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
+	curl->easy_setopt(c, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+	curl->easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	curl->easy_setopt(c, CURLOPT_USERAGENT, "hull/" HULL_VERSION);
+	curl->easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+	curl->easy_setopt(c, CURLOPT_CONNECTTIMEOUT, CONNECT_S);
+	curl->easy_setopt(c, CURLOPT_LOW_SPEED_TIME, STALLED_S);
+	curl->easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, STALLED_BYTES);
+	curl->easy_setopt(c, CURLOPT_ERRORBUFFER, x->detail);
+	curl->easy_setopt(c, CURLOPT_HTTPHEADER, x->headers);
+	curl->easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
+	curl->easy_setopt(c, CURLOPT_HEADERDATA, x);
+	curl->easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
+	curl->easy_setopt(c, CURLOPT_WRITEDATA, x);
 	/* A proxy's answer to CONNECT is not the registry's. */
-	curl_easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	curl->easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 }
 
 static void reset(struct http_exchange *x)
@@ -506,7 +512,7 @@ static int ask(struct http_exchange *x, const struct http_request *request, cons
 	r = set_certs(x, err);
 	if (r < 0)
 		return r;
-	if (curl_multi_add_handle(x->multi, x->easy) != CURLM_OK)
+	if (curl->multi_add_handle(x->multi, x->easy) != CURLM_OK)
 		return error_errno(err, ENOMEM, "ask `%s`", x->host);
 	x->added = true;
 	while (!x->got_headers && !x->ended) {
@@ -516,7 +522,7 @@ static int ask(struct http_exchange *x, const struct http_request *request, cons
 	}
 	if (!x->got_headers)
 		return transfer_error(x, err);
-	if (curl_easy_getinfo(x->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length) != CURLE_OK)
+	if (curl->easy_getinfo(x->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length) != CURLE_OK)
 		length = -1;
 	x->response.length = length;
 	return 0;
@@ -532,7 +538,7 @@ static int next_url(const struct http_exchange *x, char **url, struct error *err
 {
 	char *found = NULL;
 
-	if (curl_easy_getinfo(x->easy, CURLINFO_REDIRECT_URL, &found) != CURLE_OK || !found)
+	if (curl->easy_getinfo(x->easy, CURLINFO_REDIRECT_URL, &found) != CURLE_OK || !found)
 		return error_set(err, EPROTO, "`%s` redirects to nowhere", x->host);
 	*url = strdup(found);
 	return *url ? 0 : error_errno(err, ENOMEM, "ask `%s`", x->host);

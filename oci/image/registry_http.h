@@ -29,8 +29,9 @@ struct http_options {
 /* Options and idle connections, shared by all threads. */
 struct http_client;
 
-/* options is copied. NULL: no memory. */
-struct http_client *http_client_new(const struct http_options *options);
+/* options is copied. -ENOENT where libcurl is not installed. */
+int http_client_new(const struct http_options *options, struct http_client **client,
+		    struct error *err);
 void http_client_free(struct http_client *client);
 
 struct http_request {

@@ -35,6 +35,7 @@ int registry_session_open(const struct image_reference *reference,
 			  struct registry_session **session, struct error *err)
 {
 	struct registry_session *s = calloc(1, sizeof(*s));
+	int r;
 
 	if (!s)
 		return error_errno(err, ENOMEM, "ask a registry");
@@ -42,10 +43,10 @@ int registry_session_open(const struct image_reference *reference,
 	s->plain_http = options->plain_http;
 	s->tries = tries;
 	pthread_mutex_init(&s->lock, NULL);
-	s->client = http_client_new(options);
-	if (!s->client) {
+	r = http_client_new(options, &s->client, err);
+	if (r < 0) {
 		registry_session_close(s);
-		return error_errno(err, ENOMEM, "ask a registry");
+		return r;
 	}
 	*session = s;
 	return 0;
