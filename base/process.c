@@ -160,6 +160,18 @@ bool process_is_host_root(void)
 	       st.st_ino == INITIAL_USER_NS;
 }
 
+uid_t process_outer_uid(void)
+{
+	_cleanup_fclose_ FILE *map = fopen("/proc/self/uid_map", "re");
+	uid_t own = geteuid();
+	unsigned inside, outside, size;
+
+	while (map && fscanf(map, "%u %u %u", &inside, &outside, &size) == 3)
+		if (own >= inside && own - inside < size)
+			return outside + (own - inside);
+	return own;
+}
+
 int process_exit_status(int wait_status)
 {
 	if (WIFEXITED(wait_status))

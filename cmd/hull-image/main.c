@@ -93,17 +93,18 @@ enum {
 
 static const struct command commands[] = {
 	{ "pull", 1, 2, "SOURCE and perhaps NAME", OPTIONS_LIMITS | OPTION_BIT(OPTION_NO_LAYERS),
-	  command_pull },
-	{ "list", 0, 0, "no arguments", OPTION_BIT(OPTION_FORMAT), command_list },
-	{ "inspect", 1, 1, "one argument, NAME", 0, command_inspect },
-	{ "unpack", 2, 2, "two arguments, SOURCE or NAME, and BUNDLE", OPTIONS_LIMITS,
+	  true, command_pull },
+	{ "list", 0, 0, "no arguments", OPTION_BIT(OPTION_FORMAT), true, command_list },
+	{ "inspect", 1, 1, "one argument, NAME", 0, true, command_inspect },
+	{ "unpack", 2, 2, "two arguments, SOURCE or NAME, and BUNDLE", OPTIONS_LIMITS, true,
 	  command_unpack },
-	{ "mount", 2, 2, "two arguments, NAME and DIR", OPTION_BIT(OPTION_UPPER), command_mount },
-	{ "umount", 1, 1, "one argument, DIR", 0, command_umount },
-	{ "remove", 1, -1, "one NAME or more", 0, command_remove },
-	{ "prune", 0, 0, "no arguments", 0, command_prune },
-	{ "verify", 0, 0, "no arguments", 0, command_verify },
-	{ "export", 2, 2, "two arguments, NAME and DESTINATION", 0, command_export },
+	{ "mount", 2, 2, "two arguments, NAME and DIR", OPTION_BIT(OPTION_UPPER), false,
+	  command_mount },
+	{ "umount", 1, 1, "one argument, DIR", 0, false, command_umount },
+	{ "remove", 1, -1, "one NAME or more", 0, true, command_remove },
+	{ "prune", 0, 0, "no arguments", 0, true, command_prune },
+	{ "verify", 0, 0, "no arguments", 0, true, command_verify },
+	{ "export", 2, 2, "two arguments, NAME and DESTINATION", 0, true, command_export },
 };
 
 /* ---- the command line --------------------------------------------------------------------- */
@@ -256,7 +257,6 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 	}
 	if (a->help)
 		return 0;
-	a->rootless = a->rootless || geteuid() != 0;
 	return find_command(argc, argv, given, a);
 }
 
@@ -288,12 +288,16 @@ static void make_printable(char *text)
 
 static int run(struct arguments *a)
 {
+	struct ns_sub_ids ids;
 	struct error err = { 0 };
 	int r;
 
 	catch_signals();
 	progress_init(a->quiet, a->debug);
-	r = a->command->run(a, &err);
+	r = enter_user_namespace(a, &ids, &err);
+	if (r >= 0)
+		r = a->command->run(a, &err);
+	free(a->own_store);
 	progress_wipe();
 	if (r >= 0)
 		return r;

@@ -12,6 +12,8 @@ int open_store(const struct arguments *a, enum image_store_access access,
 	_cleanup_free_ char *own = NULL;
 	const char *path = a->store;
 
+	if (!path && a->ids)
+		return error_set(err, ENOENT, IMAGE_STORE_NO_PLACE);
 	if (!path) {
 		int r = image_store_default_path(&own, err);
 
@@ -29,7 +31,7 @@ int command_pull(struct arguments *a, struct error *err)
 		.source = a->args[0],
 		.name = a->count > 1 ? a->args[1] : NULL,
 		.plain_http = a->plain_http,
-		/* Whiteouts can be made without privileges, owners cannot; nor could the layers be mounted. */
+		/* Whiteouts can be made without privileges, owners cannot. */
 		.no_layers = a->no_layers || a->rootless,
 		.max_bytes = a->max_bytes,
 		.max_entries = a->max_entries,
@@ -98,6 +100,8 @@ int command_unpack(struct arguments *a, struct error *err)
 		.source = a->args[0],
 		.bundle = a->args[1],
 		.rootless = a->rootless,
+		.uids = a->ids ? &a->ids->uids : NULL,
+		.gids = a->ids ? &a->ids->gids : NULL,
 		.plain_http = a->plain_http,
 		.max_bytes = a->max_bytes,
 		.max_entries = a->max_entries,
@@ -116,8 +120,10 @@ int command_mount(struct arguments *a, struct error *err)
 	int r;
 
 	if (geteuid() != 0)
-		return error_set(err, EPERM,
-				 "mounting an image takes root; `hull image unpack` does not");
+		return error_set(
+			err, EPERM,
+			"mounting an image takes root, for an ordinary user's mount would end "
+			"with this command: use `hull image unpack`");
 	r = open_store(a, IMAGE_STORE_USE, &store, err);
 	if (r >= 0)
 		r = image_store_resolve(store, a->args[0], &reference, err);

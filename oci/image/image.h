@@ -17,12 +17,18 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "oci/config.h"
 #include "oci/image/manifest.h"
 
 struct image_unpack_options {
 	const char *source; /* as image_source_open() takes it */
 	const char *bundle; /* a directory that does not exist, or is empty; made as 0700 */
 	bool rootless; /* not root: owners are not kept, devices are skipped with a warning, config for a user namespace */
+	/*
+	 * The caller is in a user namespace of its own with these mappings (host ids are those outside of it): owners are kept, and
+	 * the config is for such a namespace. NULL: it is not.
+	 */
+	const struct oci_id_mappings *uids, *gids;
 	bool plain_http;      /* registries are spoken to without TLS */
 	uint64_t max_bytes;   /* of all layers' tar streams; 0: LAYER_BYTES_MAX of layer.h */
 	uint64_t max_entries; /* of all layers; 0: LAYER_ENTRIES_MAX */

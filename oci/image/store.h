@@ -6,7 +6,7 @@
  *     STORE/lock                 shared by all that use the store, exclusive for what removes data
  *     STORE/blobs/ALG/HEX        a blob, whole and checked
  *     STORE/layers/KEY/tree      an unpacked layer in overlay form, for a lower directory
- *     STORE/layers/KEY/record    what it must be: a digest of its entries' metadata, sizes
+ *     STORE/layers/KEY/record    what it must be: a digest of its entries' metadata, sizes, for which ids
  *     STORE/images/NAME          a reference: JSON with the image's name and its manifest's descriptor
  *     STORE/uses/ID/             a mount: JSON with the manifest, and the topmost lower directory
  *     STORE/tmp/                 what is being made, or removed
@@ -14,6 +14,10 @@
  * KEY is `diff-ALG-HEX`, a layer by its DiffID, for most layers do not depend on those beneath; else
  * `chain-ALG-HEX`, by its ChainID: the lowest layer of an image, and one that was unpacked with the lower
  * layers at hand (-EXDEV in layer_unpack.h).
+ *
+ * Ids. Root of the host makes layers with the owners that they say, and overlayfs's attributes in trusted.*. Root of a user namespace
+ * makes them with the ids that the namespace maps those to, and the attributes in user.* (mount option `userxattr`); their records have the
+ * mapping. Layers of one kind are of no use to the other, nor to a namespace that maps their ids elsewhere, and are refused there.
  *
  * Crashes. Whatever is in blobs, layers and images got there by a rename(2), after it was whole, checked and on the disk;
  * a layer leaves by a rename to tmp. So at each moment the store is valid. What is in tmp is locked (flock(2)) by the process
@@ -60,6 +64,8 @@ enum image_store_access {
 };
 
 struct image_store;
+
+#define IMAGE_STORE_NO_PLACE "no place for an image store: HOME is not set; give --store DIR"
 
 /* The user's own: /var/lib/hull for root, else $XDG_DATA_HOME/hull or ~/.local/share/hull. *path is the caller's to free(). */
 int image_store_default_path(char **path, struct error *err);

@@ -26,7 +26,8 @@ static int copy_attribute(int from, int to, const char *name, char *value, struc
 	ssize_t len;
 
 	/* What layers are to overlayfs is not what the image's root is; labels are the host's. */
-	if (!strncmp(name, "trusted.overlay.", 16) || !strncmp(name, "security.", 9))
+	if (!strncmp(name, "trusted.overlay.", 16) || !strncmp(name, "user.overlay.", 13) ||
+	    !strncmp(name, "security.", 9))
 		return 0;
 	len = fgetxattr(from, name, value, VALUE_MAX);
 	if (len < 0 || fsetxattr(to, name, value, (size_t)len, 0) < 0)
@@ -210,6 +211,7 @@ static int attach(struct mount *m, struct error *err)
 		overlay.count = count + 1;
 		snprintf(source, sizeof(source), STORE_USE_SOURCE "%s", m->id.s);
 		overlay.source = source;
+		overlay.user_xattr = store_is_user(m->store);
 		r = store_overlay_mount(&overlay, m->target, err);
 	} else {
 		r = error_errno(err, ENOMEM, "mount");

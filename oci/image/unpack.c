@@ -185,15 +185,21 @@ static int apply_layers(const struct image_unpack_options *options, struct image
 
 /* ---- the whole ---------------------------------------------------------------------------- */
 
-static int write_config(const struct image_manifest *manifest, bool rootless,
-			const struct bundle *b, struct arena *arena, struct error *err)
+static int write_config(const struct image_unpack_options *options,
+			const struct image_manifest *manifest, const struct bundle *b,
+			struct arena *arena, struct error *err)
 {
 	_cleanup_strbuf_ struct strbuf text = { 0 };
 	struct oci_config *config;
-	int r = image_config_convert(manifest->config, b->rootfs, rootless, arena, &config, err);
+	int r = image_config_convert(manifest->config, b->rootfs,
+				     options->rootless || options->uids, arena, &config, err);
 
 	if (r < 0)
 		return r;
+	if (options->uids) {
+		config->linux_->uid_mappings = *options->uids;
+		config->linux_->gid_mappings = *options->gids;
+	}
 	r = oci_config_print(config, &text, err);
 	if (r < 0)
 		return r;
@@ -219,7 +225,7 @@ static int fill_bundle(const struct image_unpack_options *options, struct image_
 		target.max_entries = options->max_entries;
 	r = apply_layers(options, source, manifest, &target, err);
 	if (r >= 0)
-		r = write_config(manifest, options->rootless, b, arena, err);
+		r = write_config(options, manifest, b, arena, err);
 	/* Last: without privileges /etc may be out of reach afterwards. */
 	if (r >= 0)
 		r = layer_target_finish(&target, err);
