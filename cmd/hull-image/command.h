@@ -18,7 +18,8 @@ struct arguments {
 	struct ns_sub_ids *ids; /* of the user namespace that the command runs in, or NULL */
 	const char *upper, *log;
 	uint64_t max_bytes, max_entries;
-	bool rootless, no_layers, format_json, plain_http;
+	bool rootless, no_layers, plain_http;
+	const char *format; /* one of the command's */
 	bool log_json, quiet, debug, help;
 };
 
@@ -27,7 +28,8 @@ struct command {
 	const char *name;
 	int min, max; /* arguments; max -1: any number */
 	const char *usage;
-	unsigned options; /* which OPTION_BIT()s it takes */
+	const char *formats[2]; /* of --format: the default, and the other */
+	unsigned options;       /* which OPTION_BIT()s it takes */
 	bool as_user; /* an ordinary user's runs in the user namespace of sub_ids.h: it touches layers, or what is left of them */
 	int (*run)(struct arguments *a, struct error *err);
 };

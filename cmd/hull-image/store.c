@@ -98,6 +98,7 @@ int command_unpack(struct arguments *a, struct error *err)
 {
 	struct image_unpack_options options = {
 		.source = a->args[0],
+		.format = !strcmp(a->format, "erofs") ? IMAGE_FORMAT_EROFS : IMAGE_FORMAT_DIR,
 		.bundle = a->args[1],
 		.rootless = a->rootless,
 		.uids = a->ids ? &a->ids->uids : NULL,
