@@ -21,7 +21,7 @@ static void explain(const struct arguments *a, const struct error *why)
 	if (!strcmp(a->command->name, "pull"))
 		log_warning("layers are not unpacked, as their owners cannot be kept: %s",
 			    why->text);
-	else if (!strcmp(a->command->name, "unpack"))
+	else if (!strcmp(a->command->name, "unpack") && strcmp(a->format, "erofs") != 0)
 		log_warning("all files will belong to this user: %s", why->text);
 	else
 		log_debug("without a user namespace: %s", why->text);

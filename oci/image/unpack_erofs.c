@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -89,7 +90,7 @@ static int remove_work(const struct making *m, struct error *err)
 
 static int begin(struct making *m, struct error *err)
 {
-	static const char *const leftovers[] = { "rootfs", "image", "messages" };
+	static const char *const leftovers[] = { "rootfs", "image" };
 	char temporary[NAME_MAX + 1];
 	struct stat st;
 	int r = 0;
@@ -207,36 +208,47 @@ static int await_mkfs(const struct making *m, pid_t pid, int *status, struct err
 }
 
 /* The last line that it printed: with -d1 these are errors only. */
+static const char *last_line(char *text)
+{
+	size_t len = strlen(text);
+	const char *newline;
+
+	while (len && text[len - 1] == '\n')
+		text[--len] = '\0';
+	newline = strrchr(text, '\n');
+	return newline ? newline + 1 : text;
+}
+
 static int explain(int messages, int status, struct error *err)
 {
 	_cleanup_free_ char *text = NULL;
-	const char *line = "it said nothing";
-	size_t len;
+	const char *line = "it said nothing", *hint = "";
+	int code = EIO;
 
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ)
 		return error_set(err, EFBIG,
 				 "the file would be larger than the image may unpack to; "
 				 "--max-size sets the limit");
 	if (lseek(messages, 0, SEEK_SET) == 0 &&
-	    file_read_fd(messages, MESSAGES_MAX, &text, NULL) > 0) {
-		for (len = strlen(text); len && text[len - 1] == '\n';)
-			text[--len] = '\0';
-		line = strrchr(text, '\n') ? strrchr(text, '\n') + 1 : text;
-	}
-	return error_set(err, strstr(line, strerror(ENOSPC)) ? ENOSPC : EIO,
-			 PROGRAM " failed (exit status %d): %.512s", process_exit_status(status),
-			 line);
+	    file_read_fd(messages, MESSAGES_MAX, &text, NULL) > 0)
+		line = last_line(text);
+	if (strstr(line, strerror(ENOSPC)))
+		code = ENOSPC;
+	/* Nobody else is at the tree: it has looked for a name that it cut off. */
+	else if (strstr(line, strerror(ENOENT)))
+		hint = " (version 1.5 cannot take names of 255 bytes)";
+	return error_set(err, code, PROGRAM " failed (exit status %d): %.512s%s",
+			 process_exit_status(status), line, hint);
 }
 
 static int make_image(struct making *m, struct error *err)
 {
-	_cleanup_close_ int messages = openat(
-		m->dir, "messages", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	_cleanup_close_ int messages = memfd_create("messages", MFD_CLOEXEC);
 	pid_t self = getpid(), pid;
 	int r, status = 0;
 
 	if (messages < 0)
-		return error_errno(err, errno, "create `messages`");
+		return error_errno(err, errno, "make a file for messages");
 	pid = fork();
 	if (pid < 0)
 		return error_errno(err, errno, "fork for " PROGRAM);
