@@ -67,25 +67,16 @@ struct store_key store_diff_key(const struct digest *diff_id)
 	return make_key("diff", diff_id);
 }
 
-/* A record that cannot be read is for those to find who read more of it. */
 static int has_layer(struct image_store *store, const struct store_key *key, struct error *err)
 {
-	struct store_record record = { 0 };
-	_cleanup_close_ int layer =
-		openat(store->layers, key->s, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	int r;
-
-	if (layer < 0)
-		return errno == ENOENT ? 0
-				       : error_errno(err, errno, "look for `layers/%s`", key->s);
-	r = store_read_record(layer, &record, NULL) < 0
-		    ? 0
-		    : store_check_ids(store, &record.ids, key->s, err);
-	return r < 0 ? r : 1;
+	if (faccessat(store->layers, key->s, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : error_errno(err, errno, "look for `layers/%s`", key->s);
 }
 
-int store_find_layer(struct image_store *store, const struct image_manifest *manifest,
-		     const struct digest *chain, size_t i, struct store_key *key, struct error *err)
+/* The key under which layer i is there, for whose ids it may be. */
+static int locate(struct image_store *store, const struct image_manifest *manifest,
+		  const struct digest *chain, size_t i, struct store_key *key, struct error *err)
 {
 	int r;
 
@@ -96,6 +87,28 @@ int store_find_layer(struct image_store *store, const struct image_manifest *man
 		return r;
 	*key = store_diff_key(&manifest->layers[i].diff_id);
 	return has_layer(store, key, err);
+}
+
+/* A record that cannot be read is for those to find who need it. */
+static int check_key(struct image_store *store, const struct store_key *key, struct error *err)
+{
+	_cleanup_close_ int layer =
+		openat(store->layers, key->s, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct store_record record = { 0 };
+
+	if (layer < 0 || store_read_record(layer, &record, NULL) < 0)
+		return 0;
+	return store_check_ids(store, &record.ids, key->s, err);
+}
+
+int store_find_layer(struct image_store *store, const struct image_manifest *manifest,
+		     const struct digest *chain, size_t i, struct store_key *key, struct error *err)
+{
+	int r = locate(store, manifest, chain, i, key, err);
+
+	if (r > 0 && check_key(store, key, err) < 0)
+		return -EPERM;
+	return r;
 }
 
 /* ---- records ------------------------------------------------------------------------------ */
@@ -215,7 +228,7 @@ int image_store_layers(struct image_store *store, const struct image_manifest *m
 	for (size_t i = 0; i < manifest->layer_count && r >= 0; i++) {
 		struct store_key key = { 0 };
 
-		r = store_find_layer(store, manifest, chain, i, &key, err);
+		r = locate(store, manifest, chain, i, &key, err);
 		if (r > 0)
 			r = look_at_layer(store, &key, &found[i], err);
 	}
