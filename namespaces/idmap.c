@@ -68,7 +68,7 @@ static int write_map(int proc_dir, pid_t pid, const char *file, const char *help
 	_cleanup_strbuf_ struct strbuf text = { 0 };
 	int r = format_map(maps, &text, err);
 
-	if (r < 0 || !maps->len)
+	if (r < 0 || !text.data) /* there are none */
 		return r;
 	if (geteuid() != 0 &&
 	    (maps->len > 1 || maps->items[0].size > 1 || maps->items[0].host_id != own_id))

@@ -28,9 +28,8 @@ static const char help[] =
 	"  list                        show the images in the store, and their sizes\n"
 	"  inspect NAME                print manifest, configuration and layers as JSON\n"
 	"  unpack NAME|SOURCE BUNDLE   make a bundle: BUNDLE/rootfs from the layers, BUNDLE/config.json\n"
-	"                              from the configuration. BUNDLE must not exist, or be empty\n"
-	"  unpack --format erofs NAME|SOURCE FILE\n"
-	"                              make one file with the root file system, for virtual machines\n"
+	"                              from the configuration. BUNDLE must not exist, or be empty.\n"
+	"                              With --format erofs it is a new file, with the root file system\n"
 	"  mount NAME DIR              mount an image on a directory, read-only unless --upper is given\n"
 	"  umount DIR                  unmount it\n"
 	"  remove NAME…                remove names, and the data that nothing needs any more\n"
@@ -251,13 +250,13 @@ static int choose_format(struct arguments *a)
 {
 	const char *const *formats = a->command->formats;
 
+	if (!formats[0])
+		return 0;
 	if (!a->format)
 		a->format = formats[0];
 	for (size_t i = 0; i < ARRAY_SIZE(a->command->formats); i++)
-		if (formats[i] && !strcmp(a->format, formats[i]))
+		if (!strcmp(a->format, formats[i]))
 			return 0;
-	if (!formats[0])
-		return 0;
 	fprintf(stderr,
 		"hull: image: --format of %s is %s or %s, not `%s`; see `hull image --help`\n",
 		a->command->name, formats[0], formats[1], a->format);
