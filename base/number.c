@@ -74,3 +74,17 @@ bool parse_list(const char *s, unsigned long *bits, size_t count)
 			return true;
 	}
 }
+
+bool parse_size(const char *s, uint64_t max, uint64_t *bytes)
+{
+	static const char units[] = "bkmgt";
+	size_t len = strlen(s);
+	const char *unit = len ? strchr(units, s[len - 1] | 0x20) : NULL;
+	unsigned shift = unit ? 10 * (unsigned)(unit - units) : 0;
+
+	/* A digit with that bit is itself. */
+	if (!parse_u64_n(s, unit ? len - 1 : len, max >> shift, bytes))
+		return false;
+	*bytes <<= shift;
+	return true;
+}

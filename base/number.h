@@ -19,6 +19,9 @@ bool parse_u64_n(const char *s, unsigned long len, uint64_t max, uint64_t *value
 /* As parse_u64(), with a "-" allowed in front. */
 bool parse_i64(const char *s, int64_t *value);
 
+/* A size of at most max bytes: a number, and perhaps one of k, m, g, t (KiB and so on) or b behind it, in either case. */
+bool parse_size(const char *s, uint64_t max, uint64_t *bytes);
+
 /*
  * Sets the bits that a list of numbers and ranges as "0-3,7" names; blanks may stand around each. bits is the caller's,
  * zeroed, with room for count of them. False where it is no such list, or has a number of count or more.

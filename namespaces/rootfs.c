@@ -35,18 +35,29 @@ const char *rootfs_mount_label(const struct oci_config *config)
 }
 
 /* The root directory itself: a link in the place of the last component could point anywhere. */
-static int open_root_tree(struct rootfs *rootfs, struct error *err)
+static int clone_root(const struct rootfs *rootfs, struct error *err)
 {
 	_cleanup_close_ int dir = path_open_dir(rootfs->path, true, err);
-	struct mount_attr slave = { .propagation = MS_SLAVE };
+	int tree;
 
 	if (dir < 0)
 		return error_wrap(err, "/root/path");
-	rootfs->tree = open_tree(
-		dir, "", AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	tree = open_tree(dir, "",
+			 AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	return tree < 0 ? error_errno(err, errno, "open the root file system `%s` as a mount",
+				      rootfs->path)
+			: tree;
+}
+
+static int open_root_tree(struct rootfs *rootfs, struct error *err)
+{
+	struct mount_attr slave = { .propagation = MS_SLAVE };
+
+	rootfs->tree = rootfs->given > 0 ? fcntl(rootfs->given, F_DUPFD_CLOEXEC, 0)
+					 : clone_root(rootfs, err);
 	if (rootfs->tree < 0)
-		return error_errno(err, errno, "open the root file system `%s` as a mount",
-				   rootfs->path);
+		return rootfs->given > 0 ? error_errno(err, errno, "hold the root file system")
+					 : rootfs->tree;
 	/* A clone of a shared mount is its peer: what we mount inside would appear on the host. */
 	if (mount_setattr(rootfs->tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &slave, sizeof(slave)) <
 	    0)

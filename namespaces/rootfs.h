@@ -44,7 +44,8 @@ struct rootfs {
 	/* set by the caller */
 	const struct oci_config *config;
 	enum rootfs_mode mode;
-	const char *path;    /* of the root directory, absolute */
+	const char *path; /* of the root directory, absolute */
+	int given; /* the root as a mount that is attached nowhere: path is where it goes, and no more. 0: none. Stays the caller's */
 	int bundle;          /* descriptor of the bundle, for relative sources */
 	bool user_namespace; /* the container has one of its own */
 	bool bind_devices; /* nodes cannot be made (a user namespace, no CAP_MKNOD): bind those of /dev */

@@ -121,6 +121,7 @@ static int prepare(struct container *c, const char *id, const struct runtime_cre
 	c->record.created = now(&c->arena);
 	c->record.owner = geteuid();
 	c->record.no_new_keyring = o->no_new_keyring;
+	c->record.owns_bundle = o->own_root > 0;
 	c->record.annotations = c->config->annotations;
 	r = container_bind_sandbox(c, err);
 	if (r == 0)
@@ -192,6 +193,7 @@ static int make(struct container *c, const struct runtime_create *o, bool detach
 	c->sandbox.no_pivot = o->no_pivot;
 	c->sandbox.notify = c->notify;
 	c->sandbox.owns_network = o->owns_network;
+	c->sandbox.own_root = o->own_root;
 	c->status = OCI_CREATING;
 	r = c->sandbox.ops->create(&c->sandbox, &hooks, io, detach_later, err);
 	if (r < 0)
@@ -437,6 +439,7 @@ int runtime_run(const struct store *store, const char *id, struct runtime_run *r
 			return error_errno(err, errno, "become a subreaper");
 	}
 	r = create(store, id, &run->create, run->detach, &c, err);
+	run->created = c.dir >= 0;
 	if (r == 0) {
 		r = start(&c, &notify, err);
 		if (r < 0 && !is_deleted(&c))

@@ -25,6 +25,7 @@ struct record {
 	pid_t file_server; /* of a microVM; 0: none */
 	uint64_t file_server_start;
 	const char *bundle, *rootfs; /* absolute */
+	bool owns_bundle;            /* which is removed with the container */
 	const char *created;         /* RFC 3339 */
 	uid_t owner;
 	const char *cgroup_path;    /* "" without one */

@@ -32,6 +32,11 @@ struct runtime_create {
 	bool without_cgroups; /* make no cgroup; limits are refused then */
 	bool systemd_cgroup;  /* systemd makes it */
 	unsigned preserve_fds;
+	/*
+	 * The bundle is the container's own, and is removed with it: its root file system is this mount, which is attached nowhere. 0: it is
+	 * somebody's, with what is at /root/path.
+	 */
+	int own_root;
 };
 
 /* exec_failed (may be NULL) is set where the error is about the workload's program. */
@@ -43,6 +48,7 @@ struct runtime_run {
 	struct runtime_create create;
 	bool detach, keep, no_subreaper;
 	/* results */
+	bool created; /* there was such a container, and what it owned is gone with it, or goes when it is deleted */
 	int exit_status;  /* of the workload, 128 + n for a signal */
 	bool exec_failed; /* the error is about the workload's program */
 };
@@ -118,6 +124,9 @@ struct runtime_update {
  */
 int runtime_update(const struct store *store, const char *id, const struct runtime_update *update,
 		   struct error *err);
+
+/* Removes a bundle that was made for one container. That it is not there is success. */
+int bundle_remove(const char *path, struct error *err);
 
 /* Removes a stopped (or created) container; force: also a running or half-made one, and one that does not exist is no error. */
 int runtime_delete(const struct store *store, const char *id, bool force, struct error *err);

@@ -61,6 +61,7 @@ static int plan_rootfs(struct container_plan *plan, struct error *err)
 	plan->rootfs.config = plan->sb->config;
 	plan->rootfs.mode = !mount_ns ? ROOTFS_SHARED : mount_ns->path ? ROOTFS_JOINED : ROOTFS_NEW;
 	plan->rootfs.path = plan->sb->rootfs;
+	plan->rootfs.given = plan->sb->own_root;
 	plan->rootfs.bundle = plan->bundle;
 	plan->rootfs.user_namespace =
 		((plan->namespaces.new_flags | plan->namespaces.join_flags) & CLONE_NEWUSER) != 0;

@@ -59,6 +59,7 @@ static int plan_rootfs(struct microvm_plan *plan, struct error *err)
 	plan->rootfs.config = plan->sb->config;
 	plan->rootfs.mode = ROOTFS_NEW;
 	plan->rootfs.path = plan->sb->rootfs;
+	plan->rootfs.given = plan->sb->own_root;
 	plan->rootfs.bundle = plan->bundle;
 	plan->rootfs.user_ns = -EBADF;
 	plan->rootfs.user_namespace = oci_namespace_find(plan->sb->config, OCI_NS_USER) != NULL;

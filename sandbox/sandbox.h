@@ -136,8 +136,9 @@ struct sandbox {
 	const struct oci_config
 		*config; /* NULL where it could not be read (destroy() works without) */
 	const char *id;
-	const char *bundle;      /* absolute */
-	const char *rootfs;      /* absolute */
+	const char *bundle; /* absolute */
+	const char *rootfs; /* absolute */
+	int own_root; /* a mount that is the root file system, in the place of what is there; 0: none */
 	const char *cgroup_path; /* in every hierarchy; NULL or "": no cgroup */
 	struct cgroup_host
 		*cgroups; /* the host's, found out by who first needs it: cgroup_host_know() */

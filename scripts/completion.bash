@@ -26,6 +26,9 @@ _hull_values()
 	NAME) words='cgroupfs systemd disabled' ;;
 	VALUE) words='true false auto' ;;
 	KIND) words='container microvm' ;;
+	NETWORK) words='none host' ;;
+	WHEN) words='missing always never' ;;
+	IMAGE) words=$("$hull" image list --quiet 2>/dev/null) ;;
 	'0|1') words='0 1' ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")

@@ -44,9 +44,24 @@ int command_prune(struct arguments *a, struct error *err);
 int command_verify(struct arguments *a, struct error *err);
 int command_export(struct arguments *a, struct error *err);
 
+/* Whether the text names a source, by its form or as a file that is there: all else is a name in the store. */
+bool is_source(const char *text);
+
+/* run.c: what `hull run --image` asks for; argv[0] is "bundle". Returns an exit status. */
+int run_bundle(int argc, char **argv);
+
 /* show.c */
 int command_list(struct arguments *a, struct error *err);
 int command_inspect(struct arguments *a, struct error *err);
+
+/* ---- main.c ---- */
+
+/* Messages go where the arguments say; *fd: the log, the caller's to close. 0 or -1. */
+int configure_log(const struct arguments *a, int *fd);
+/* Makes an error ready to be shown: without control characters, and with what to do where the disk is full. */
+void complete_error(struct error *err);
+/* Prints an error, and returns the exit status for it. */
+int report(const char *command, bool quiet, struct error *err);
 
 /* Opens the store of the arguments, with what progress.c shows and asks. */
 int open_store(const struct arguments *a, enum image_store_access access,

@@ -144,20 +144,6 @@ static int usage_error(const char *fmt, const char *what)
 	return -1;
 }
 
-/* A number of bytes, as "512M". */
-static bool parse_size(const char *s, uint64_t *bytes)
-{
-	static const char units[] = "KMGT";
-	size_t len = strlen(s);
-	const char *unit = len ? strchr(units, s[len - 1]) : NULL;
-	unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
-
-	if (!parse_u64_n(s, unit ? len - 1 : len, UINT64_MAX >> shift, bytes) || !*bytes)
-		return false;
-	*bytes <<= shift;
-	return true;
-}
-
 static int parse_format(const char *text, const char *plain, bool *json)
 {
 	*json = !strcmp(text, "json");
@@ -171,7 +157,7 @@ static int parse_option(int option, struct arguments *a)
 		a->rootless = true;
 		return 0;
 	case OPTION_MAX_SIZE:
-		if (!parse_size(optarg, &a->max_bytes))
+		if (!parse_size(optarg, UINT64_MAX, &a->max_bytes) || !a->max_bytes)
 			return usage_error("--max-size takes a number of bytes, as 512M, not `%s`",
 					   optarg);
 		return 0;
@@ -305,7 +291,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 	return find_command(argc, argv, given, a);
 }
 
-static int configure_log(const struct arguments *a, int *fd)
+int configure_log(const struct arguments *a, int *fd)
 {
 	struct log_config config = {
 		.fd = -1,
@@ -331,10 +317,32 @@ static void make_printable(char *text)
 			*text = '?';
 }
 
+void complete_error(struct error *err)
+{
+	if (err->code == ENOSPC || err->code == EDQUOT) {
+		size_t len = strlen(err->text);
+
+		snprintf(err->text + len, sizeof(err->text) - len,
+			 "; nothing incomplete was kept: free some space, and try again");
+	}
+	make_printable(err->text);
+}
+
+int report(const char *command, bool quiet, struct error *err)
+{
+	complete_error(err);
+	/* An error is printed though --quiet was given. */
+	log_error("%s: %s", command, err->text);
+	if (quiet)
+		fprintf(stderr, "hull: %s: %s\n", command, err->text);
+	return caught_signal() ? 128 + caught_signal() : 1;
+}
+
 static int run(struct arguments *a)
 {
 	struct ns_sub_ids ids;
 	struct error err = { 0 };
+	char command[32];
 	int r;
 
 	catch_signals();
@@ -346,18 +354,8 @@ static int run(struct arguments *a)
 	progress_wipe();
 	if (r >= 0)
 		return r;
-	if (err.code == ENOSPC || err.code == EDQUOT) {
-		size_t len = strlen(err.text);
-
-		snprintf(err.text + len, sizeof(err.text) - len,
-			 "; nothing incomplete was kept: free some space, and try again");
-	}
-	make_printable(err.text);
-	/* An error is printed though --quiet was given. */
-	log_error("image %s: %s", a->command->name, err.text);
-	if (a->quiet)
-		fprintf(stderr, "hull: image %s: %s\n", a->command->name, err.text);
-	return caught_signal() ? 128 + caught_signal() : 1;
+	snprintf(command, sizeof(command), "image %s", a->command->name);
+	return report(command, a->quiet, &err);
 }
 
 int main(int argc, char **argv)
@@ -365,6 +363,8 @@ int main(int argc, char **argv)
 	struct arguments a = { 0 };
 	_cleanup_close_ int log = -EBADF;
 
+	if (argc > 1 && !strcmp(argv[1], "bundle"))
+		return run_bundle(argc - 1, argv + 1);
 	if (parse_arguments(argc, argv, &a) < 0)
 		return EXIT_USAGE;
 	if (a.help) {

@@ -57,8 +57,7 @@ static bool exists(const char *path, size_t len)
 	       access(copy, F_OK) == 0;
 }
 
-/* What names a source by its form, or is there as a file: all else is a name in the store. */
-static bool is_source(const char *text)
+bool is_source(const char *text)
 {
 	const char *colon = strrchr(text, ':');
 

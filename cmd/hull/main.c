@@ -97,7 +97,7 @@ int command_options(const struct usage *usage, const struct option *options, int
 		    struct error *err)
 {
 	bool help = false;
-	struct option all[40];
+	struct option all[64];
 	size_t n = 0;
 	int words, r;
 

@@ -27,7 +27,20 @@ static const struct option *find_letter(const struct option *options, char lette
 
 static bool is_flag(const struct option *o)
 {
-	return o->kind == OPTION_FLAG || o->kind == OPTION_HIDDEN_FLAG;
+	return o->kind == OPTION_FLAG || o->kind == OPTION_HIDDEN_FLAG ||
+	       o->kind == OPTION_PASS_ON_FLAG;
+}
+
+static int pass_on(const struct option *o, const char *value, struct error *err)
+{
+	struct option_passed *passed = o->target;
+
+	if (passed->len == OPTION_STRINGS_MAX)
+		return error_set(err, E2BIG, "option --%s: there are more than %d such options",
+				 o->name, OPTION_STRINGS_MAX);
+	passed->items[passed->len].name = o->name;
+	passed->items[passed->len++].value = value;
+	return 0;
 }
 
 static int set_flag(const struct option *o, const char *value, struct error *err)
@@ -37,6 +50,8 @@ static int set_flag(const struct option *o, const char *value, struct error *err
 	if (value && !on && strcmp(value, "false") && strcmp(value, "0"))
 		return error_set(err, EINVAL, "option --%s: `%s` is neither true nor false",
 				 o->name, value);
+	if (o->kind == OPTION_PASS_ON_FLAG)
+		return on ? pass_on(o, NULL, err) : 0;
 	*(bool *)o->target = on;
 	return 0;
 }
@@ -66,6 +81,8 @@ static int set_value(const struct option *o, const char *value, struct error *er
 					 o->name, value);
 		*(unsigned *)o->target = (unsigned)number;
 		return 0;
+	case OPTION_PASS_ON:
+		return pass_on(o, value, err);
 	default:
 		return set_flag(o, value, err);
 	}

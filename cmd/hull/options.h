@@ -13,11 +13,13 @@
 #include "base/error.h"
 
 enum option_kind {
-	OPTION_FLAG,        /* target: bool * */
-	OPTION_STRING,      /* target: const char ** */
-	OPTION_STRINGS,     /* target: struct option_strings *; may be given several times */
-	OPTION_UNSIGNED,    /* target: unsigned * */
-	OPTION_HIDDEN_FLAG, /* as OPTION_FLAG, and accepted for compatibility: not in the help */
+	OPTION_FLAG,     /* target: bool * */
+	OPTION_STRING,   /* target: const char ** */
+	OPTION_STRINGS,  /* target: struct option_strings *; may be given several times */
+	OPTION_UNSIGNED, /* target: unsigned * */
+	OPTION_PASS_ON, /* target: struct option_passed *; any value, which another program reads */
+	OPTION_PASS_ON_FLAG, /* the same without a value */
+	OPTION_HIDDEN_FLAG,  /* as OPTION_FLAG, and accepted for compatibility: not in the help */
 };
 
 #define OPTION_STRINGS_MAX 256
@@ -34,6 +36,14 @@ struct option {
 	void *target;
 	const char *argument; /* what the help calls its argument */
 	const char *help;
+};
+
+/* Options that are passed on, in their order. */
+struct option_passed {
+	struct {
+		const char *name, *value; /* value NULL: a flag */
+	} items[OPTION_STRINGS_MAX];
+	size_t len;
 };
 
 /*

@@ -8,7 +8,8 @@
  *     STORE/layers/KEY/tree      an unpacked layer in overlay form, for a lower directory
  *     STORE/layers/KEY/record    what it must be: a digest of its entries' metadata, sizes, for which ids
  *     STORE/images/NAME          a reference: JSON with the image's name and its manifest's descriptor
- *     STORE/uses/ID/             a mount: JSON with the manifest, and the topmost lower directory
+ *     STORE/uses/ID/             a mount or a workload: JSON with the manifest, and the topmost lower directory; a workload's
+ *                                bundle and changes, too
  *     STORE/tmp/                 what is being made, or removed
  *
  * KEY is `diff-ALG-HEX`, a layer by its DiffID, for most layers do not depend on those beneath; else
@@ -126,6 +127,7 @@ struct image_store_pull {
 	const char *name;                /* NULL: image_name_of_source() */
 	bool plain_http;                 /* registries are spoken to without TLS */
 	bool no_layers;                  /* blobs only: layers are unpacked when they are mounted */
+	bool only_news;                  /* tell no step of what is there already */
 	uint64_t max_bytes, max_entries; /* as in image_unpack_options */
 };
 
@@ -159,6 +161,28 @@ int image_store_mount(struct image_store *store, const struct image_reference *r
 
 /* Unmounts what image_store_mount() mounted on the directory, and forgets the use. -EINVAL where it is no mount of this store. */
 int image_store_umount(struct image_store *store, const char *dir, struct error *err);
+
+/* ---- workloads ---------------------------------------------------------------------------- */
+
+/* An image made ready to run. */
+struct image_store_workload {
+	char id[32]; /* of the use */
+	int bundle;  /* STORE/uses/ID, with a shared lock: while somebody holds it, the use lasts */
+	int tree;    /* the root file system, writable, as a mount that is attached nowhere */
+};
+
+/*
+ * Makes a root file system of an image for one workload: an overlay of its layers, which are unpacked where they are not yet, and of
+ * a directory for its changes; and a bundle without a config.json, with an empty directory `rootfs`. The use is recorded, and lasts as
+ * long as a mount of it, the directory `state`, or the lock of workload->bundle. Whoever ends the workload removes the
+ * bundle. The descriptors are the caller's. Needs CAP_SYS_ADMIN.
+ */
+int image_store_workload(struct image_store *store, const struct image_reference *reference,
+			 const char *state, struct image_store_workload *workload,
+			 struct error *err);
+
+/* Removes a workload that nobody has seen yet, and closes its descriptors. */
+void image_store_abandon(struct image_store *store, struct image_store_workload *workload);
 
 /* ---- the whole store ---------------------------------------------------------------------- */
 

@@ -161,6 +161,9 @@ int store_overlay_mount(const struct store_overlay *overlay, int target, struct 
 /* Mounts it where nobody else sees it, on the directory, and returns a descriptor of the merged tree: it lasts as long as that. */
 int store_overlay_open(const struct store_overlay *overlay, int target, struct error *err);
 
+/* The same as a mount that is attached nowhere, without nosuid and nodev. The directory stays as it is. */
+int store_overlay_detached(const struct store_overlay *overlay, int target, struct error *err);
+
 /* Opens the trees of layers 0 to count - 1, the topmost first, each once. *fds is the caller's to close and free. */
 int store_open_lower(struct image_store *store, const struct image_manifest *manifest,
 		     const struct digest *chain, size_t count, int **fds, size_t *opened,
@@ -196,14 +199,24 @@ struct store_use_id {
 };
 int store_make_use_id(struct store_use_id *id, struct error *err);
 
-/* Writes the record of a use, whose directory is there. upper: of its changes, or -1. */
+/* What is recorded of a use. */
+struct store_use {
+	const struct image_reference *reference;
+	int upper;         /* of a mount's changes; -1: none */
+	const char *state; /* a workload's state directory; NULL: a mount */
+};
+
+/* Writes the record of a use, whose directory is there. */
 int store_write_use(struct image_store *store, const struct store_use_id *id,
-		    const struct image_reference *reference, int upper, struct error *err);
+		    const struct store_use *use, struct error *err);
 
 /* The id in a line of mountinfo that is an overlay of a store, or NULL. */
 const char *store_use_of_line(const char *line);
 
-/* The manifest of a use, with reference->manifest filled. -ENOENT where nothing is mounted by it any more. */
+/*
+ * The manifest of a use, with reference->manifest filled. -ENOENT where it is over: nothing is mounted by it any more, and if it was a
+ * workload's, that is gone, too.
+ */
 int store_read_use(struct image_store *store, const char *id, const char *mounts,
 		   struct image_reference *reference, struct error *err);
 
@@ -212,6 +225,9 @@ int store_read_use(struct image_store *store, const char *id, const char *mounts
  * the store has no uses.
  */
 int store_mounted_ids(struct image_store *store, struct strbuf *ids, struct error *err);
+
+/* Removes what is left of workloads that never came to be: killed before they had a state directory. */
+int store_sweep_uses(struct image_store *store, struct error *err);
 
 /*
  * Locks a directory of changes, and refuses it (-EBUSY) where a mount of the store writes to it: two overlays would damage it,

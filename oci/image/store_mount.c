@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -189,10 +190,18 @@ static int make_use(struct mount *m, struct error *err)
 	if (m->top < 0)
 		return m->top;
 	r = set_root(m->store, &m->manifest, m->chain, m->top, err);
-	return r < 0 ? r : store_write_use(m->store, &m->id, m->reference, m->upper, err);
+	return r;
 }
 
-static int attach(struct mount *m, struct error *err)
+static int record_mount(struct mount *m, struct error *err)
+{
+	const struct store_use use = { .reference = m->reference, .upper = m->upper };
+
+	return store_write_use(m->store, &m->id, &use, err);
+}
+
+/* Mounts it on the target; or returns a detached mount. */
+static int attach(struct mount *m, bool detached, struct error *err)
 {
 	struct store_overlay overlay = { .upper = m->upper, .work = m->work };
 	char source[sizeof(STORE_USE_SOURCE) + sizeof(m->id.s)];
@@ -212,7 +221,8 @@ static int attach(struct mount *m, struct error *err)
 		snprintf(source, sizeof(source), STORE_USE_SOURCE "%s", m->id.s);
 		overlay.source = source;
 		overlay.user_xattr = store_is_user(m->store);
-		r = store_overlay_mount(&overlay, m->target, err);
+		r = detached ? store_overlay_detached(&overlay, m->target, err)
+			     : store_overlay_mount(&overlay, m->target, err);
 	} else {
 		r = error_errno(err, ENOMEM, "mount");
 	}
@@ -221,32 +231,39 @@ static int attach(struct mount *m, struct error *err)
 	return r;
 }
 
-static int mount_image(struct mount *m, const char *dir, const char *upper, struct error *err)
+/* The image, with all its layers unpacked. */
+static int load_image(struct mount *m, struct arena *arena, struct error *err)
 {
-	_cleanup_arena_ struct arena arena;
-	int r;
+	int r = image_store_load(m->store, m->reference, arena, &m->manifest, err);
 
-	arena_init(&arena, IMAGE_ARENA_MAX);
-	m->target = open_outside(m->store, dir, err);
-	if (m->target < 0)
-		return m->target;
-	r = image_store_load(m->store, m->reference, &arena, &m->manifest, err);
 	if (r < 0)
 		return r;
 	if (!m->manifest.layer_count || m->manifest.layer_count > STORE_LAYERS_MAX)
 		return error_set(err, E2BIG,
 				 "the image has %zu layers; an overlay takes 1 to %d: unpack it",
 				 m->manifest.layer_count, STORE_LAYERS_MAX);
-	r = store_chain_ids(&m->manifest, &arena, &m->chain, err);
+	r = store_chain_ids(&m->manifest, arena, &m->chain, err);
+	return r < 0 ? r : store_make_layers(m->store, &m->manifest, NULL, NULL, err);
+}
+
+static int mount_image(struct mount *m, const char *dir, const char *upper, struct error *err)
+{
+	_cleanup_arena_ struct arena arena;
+	int r;
+
+	arena_init(&arena, IMAGE_ARENA_MAX);
+	r = m->target = open_outside(m->store, dir, err);
 	if (r >= 0)
-		r = store_make_layers(m->store, &m->manifest, NULL, NULL, err);
+		r = load_image(m, &arena, err);
 	if (r >= 0 && upper)
 		r = open_upper(m, upper, err);
 	if (r < 0)
 		return r;
 	r = make_use(m, err);
 	if (r >= 0)
-		r = attach(m, err);
+		r = record_mount(m, err);
+	if (r >= 0)
+		r = attach(m, false, err);
 	if (r < 0)
 		path_remove_tree(m->store->uses, m->id.s, NULL);
 	return r;
@@ -267,6 +284,85 @@ int image_store_mount(struct image_store *store, const struct image_reference *r
 
 	mount_close(&m);
 	return r < 0 && r != -EINTR ? error_wrap(err, "mount `%s`", reference->name.s) : r;
+}
+
+/* ---- workloads ---------------------------------------------------------------------------- */
+
+/* The directories of a workload's use: what it is made of is in there, its bundle's files, too. */
+static int make_bundle(struct mount *m, const char *state, struct image_store_workload *workload,
+		       struct error *err)
+{
+	const struct store_use use = { .reference = m->reference, .upper = -1, .state = state };
+	_cleanup_close_ int dir = openat(m->store->uses, m->id.s, OPEN_DIR);
+	bool made;
+	int r;
+
+	if (dir < 0)
+		return error_errno(err, errno, "open `uses/%s`", m->id.s);
+	r = store_flock(m->store, dir, LOCK_SH, err);
+	if (r >= 0)
+		r = store_write_use(m->store, &m->id, &use, err);
+	if (r >= 0)
+		r = m->upper = open_sub(dir, "upper", 0755, &made, err);
+	if (r >= 0)
+		r = m->work = open_sub(dir, "work", 0700, &made, err);
+	if (r >= 0)
+		r = m->target = open_sub(dir, "rootfs", 0755, &made, err);
+	if (r >= 0)
+		r = set_root(m->store, &m->manifest, m->chain, m->upper, err);
+	if (r >= 0)
+		workload->bundle = take_fd(&dir);
+	return r;
+}
+
+static int make_workload(struct mount *m, const char *state, struct image_store_workload *workload,
+			 struct error *err)
+{
+	int r = make_use(m, err);
+
+	if (r >= 0)
+		r = make_bundle(m, state, workload, err);
+	if (r >= 0)
+		r = workload->tree = attach(m, true, err);
+	snprintf(workload->id, sizeof(workload->id), "%s", m->id.s);
+	if (r < 0)
+		image_store_abandon(m->store, workload);
+	return r;
+}
+
+int image_store_workload(struct image_store *store, const struct image_reference *reference,
+			 const char *state, struct image_store_workload *workload,
+			 struct error *err)
+{
+	_cleanup_arena_ struct arena arena;
+	struct mount m = {
+		.store = store,
+		.reference = reference,
+		.target = -EBADF,
+		.upper = -EBADF,
+		.work = -EBADF,
+		.top = -EBADF,
+	};
+	int r = store_sweep_uses(store, err);
+
+	*workload = (struct image_store_workload){ .bundle = -EBADF, .tree = -EBADF };
+	arena_init(&arena, IMAGE_ARENA_MAX);
+	if (r >= 0)
+		r = load_image(&m, &arena, err);
+	if (r >= 0)
+		r = make_workload(&m, state, workload, err);
+	mount_close(&m);
+	if (r >= 0)
+		return 0;
+	return r == -EINTR ? r : error_wrap(err, "image `%s`", reference->name.s);
+}
+
+void image_store_abandon(struct image_store *store, struct image_store_workload *workload)
+{
+	close_fd(&workload->tree);
+	close_fd(&workload->bundle);
+	if (workload->id[0])
+		path_remove_tree(store->uses, workload->id, NULL);
 }
 
 /* ---- unmounting --------------------------------------------------------------------------- */

@@ -14,16 +14,28 @@
 
 #define OPTIONS_MAX 4096 /* a page: what mount(2) copies */
 
+/* Where an overlay is mounted, and what of it is given back. */
+enum form {
+	FORM_PLACE,    /* on the directory, for all to see; nothing */
+	FORM_HIDDEN,   /* in a mount namespace of the thread's own; its root directory */
+	FORM_DETACHED, /* as hidden; a mount of it that is nowhere */
+};
+
 struct mounting {
 	const struct store_overlay *overlay;
 	int target;
-	bool hidden; /* in a mount namespace of the thread's own */
-	int merged;  /* hidden: the result */
-	int code;    /* 0 or a negative errno */
+	enum form form;
+	int merged; /* the result */
+	int code;   /* 0 or a negative errno */
 	struct error err;
 };
 
-static int make_options(const struct store_overlay *overlay, char *options, struct error *err)
+/*
+ * What a workload writes lasts no longer than the workload, which no restart of the host survives: its fsync(2) need not reach the disk
+ * (`volatile`).
+ */
+static int make_options(const struct store_overlay *overlay, bool detached, char *options,
+			struct error *err)
 {
 	size_t len = (size_t)snprintf(options, OPTIONS_MAX,
 				      "%slowerdir=", overlay->user_xattr ? "userxattr," : "");
@@ -32,8 +44,9 @@ static int make_options(const struct store_overlay *overlay, char *options, stru
 		len += (size_t)snprintf(options + len, OPTIONS_MAX - len, "%s%d", i ? ":" : "",
 					overlay->lower[i]);
 	if (overlay->upper >= 0 && len < OPTIONS_MAX)
-		len += (size_t)snprintf(options + len, OPTIONS_MAX - len, ",upperdir=%d,workdir=%d",
-					overlay->upper, overlay->work);
+		len += (size_t)snprintf(options + len, OPTIONS_MAX - len,
+					",upperdir=%d,workdir=%d%s", overlay->upper, overlay->work,
+					detached ? ",volatile" : "");
 	return len < OPTIONS_MAX ? 0 : error_set(err, E2BIG, "too many layers for one overlay");
 }
 
@@ -61,17 +74,21 @@ static int enter_hidden(struct error *err)
 	return 0;
 }
 
-/* An image may hold set-user-id programs and devices, which nobody on the host has any business with. */
+/*
+ * An image may hold set-user-id programs and devices, which nobody on the host has any business with; only a mount that no
+ * namespace of the host ever has is for the workload, and without these flags.
+ */
 static int mount_it(const struct mounting *m, const struct store_overlay *overlay, int target,
 		    struct error *err)
 {
-	unsigned long flags = MS_NOSUID | MS_NODEV | (overlay->upper < 0 ? MS_RDONLY : 0);
+	unsigned long flags = (m->form == FORM_DETACHED ? 0 : MS_NOSUID | MS_NODEV) |
+			      (overlay->upper < 0 ? MS_RDONLY : 0);
 	char name[16], options[OPTIONS_MAX];
-	int r = make_options(overlay, options, err);
+	int r = make_options(overlay, m->form == FORM_DETACHED, options, err);
 
 	if (r < 0)
 		return r;
-	if (!m->hidden && unshare(CLONE_FS) < 0)
+	if (m->form == FORM_PLACE && unshare(CLONE_FS) < 0)
 		return error_errno(err, errno, "unshare");
 	if (chdir("/proc/self/fd") < 0)
 		return error_errno(err, errno, "enter `/proc/self/fd`");
@@ -81,29 +98,61 @@ static int mount_it(const struct mounting *m, const struct store_overlay *overla
 	return 0;
 }
 
+static int detach(int *merged, struct error *err)
+{
+	int tree = open_tree(*merged, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	if (tree < 0)
+		return error_errno(err, errno, "open an overlay as a mount");
+	close(*merged);
+	*merged = tree;
+	return 0;
+}
+
+/* Turns the layers' descriptors into those of the thread's own mount namespace. *opened of them are to be closed. */
+static int reopen_all(const struct store_overlay *overlay, struct store_overlay *own, int *lower,
+		      size_t *opened, struct error *err)
+{
+	int r = 0;
+
+	*own = *overlay;
+	own->lower = lower;
+	own->upper = own->work = -EBADF;
+	for (*opened = 0; *opened < overlay->count && r >= 0;) {
+		r = reopen(overlay->lower[*opened], O_PATH, err);
+		if (r >= 0)
+			lower[(*opened)++] = r;
+	}
+	if (r >= 0 && overlay->upper >= 0)
+		r = own->upper = reopen(overlay->upper, O_PATH, err);
+	if (r >= 0 && overlay->upper >= 0)
+		r = own->work = reopen(overlay->work, O_PATH, err);
+	return r < 0 ? r : 0;
+}
+
 /* The kernel takes only directories of the caller's own mount namespace, for layers and for the place. */
 static int mount_hidden(struct mounting *m, struct error *err)
 {
-	struct store_overlay overlay = *m->overlay;
+	int *lower = calloc(m->overlay->count, sizeof(*lower));
 	_cleanup_close_ int target = -EBADF;
-	int *lower = calloc(overlay.count, sizeof(*lower));
-	size_t n = 0;
+	struct store_overlay own = { .upper = -EBADF, .work = -EBADF };
+	size_t opened = 0;
 	int r = lower ? enter_hidden(err) : error_errno(err, ENOMEM, "mount");
 
-	while (r >= 0 && n < overlay.count) {
-		r = reopen(overlay.lower[n], O_PATH, err);
-		if (r >= 0)
-			lower[n++] = r;
-	}
+	if (r >= 0)
+		r = reopen_all(m->overlay, &own, lower, &opened, err);
 	if (r >= 0)
 		r = target = reopen(m->target, O_PATH, err);
-	overlay.lower = lower;
 	if (r >= 0)
-		r = mount_it(m, &overlay, target, err);
+		r = mount_it(m, &own, target, err);
 	/* By the name once more: the descriptor is of what lies beneath the mount. */
 	if (r >= 0)
 		r = m->merged = reopen(target, O_RDONLY, err);
-	store_close_lower(lower, n);
+	if (r >= 0 && m->form == FORM_DETACHED)
+		r = detach(&m->merged, err);
+	store_close_lower(lower, opened);
+	close_fd(&own.upper);
+	close_fd(&own.work);
 	return r < 0 ? r : 0;
 }
 
@@ -111,8 +160,8 @@ static void *mount_thread(void *data)
 {
 	struct mounting *m = data;
 
-	m->code =
-		m->hidden ? mount_hidden(m, &m->err) : mount_it(m, m->overlay, m->target, &m->err);
+	m->code = m->form == FORM_PLACE ? mount_it(m, m->overlay, m->target, &m->err)
+					: mount_hidden(m, &m->err);
 	return NULL;
 }
 
@@ -136,14 +185,27 @@ int store_overlay_mount(const struct store_overlay *overlay, int target, struct 
 	return run(&m, err);
 }
 
-int store_overlay_open(const struct store_overlay *overlay, int target, struct error *err)
+static int open_hidden(const struct store_overlay *overlay, int target, enum form form,
+		       struct error *err)
 {
 	struct mounting m = {
-		.overlay = overlay, .target = target, .hidden = true, .merged = -EBADF
+		.overlay = overlay, .target = target, .form = form, .merged = -EBADF
 	};
 	int r = run(&m, err);
 
+	if (r < 0)
+		close_fd(&m.merged);
 	return r < 0 ? r : m.merged;
+}
+
+int store_overlay_open(const struct store_overlay *overlay, int target, struct error *err)
+{
+	return open_hidden(overlay, target, FORM_HIDDEN, err);
+}
+
+int store_overlay_detached(const struct store_overlay *overlay, int target, struct error *err)
+{
+	return open_hidden(overlay, target, FORM_DETACHED, err);
 }
 
 /* ---- what is beneath ---------------------------------------------------------------------- */

@@ -14,7 +14,7 @@ struct pulling {
 	struct image_store *store;
 	struct image_source *source; /* NULL: the blobs are there */
 	struct store_unpack unpack;
-	bool no_layers;
+	bool no_layers, only_news;
 	bool *dependent;      /* for each layer */
 	pthread_mutex_t lock; /* what follows */
 	size_t next;
@@ -38,7 +38,7 @@ static int fetch_layer(struct pulling *p, size_t i, unsigned lane, struct error 
 		return 0;
 	snprintf(what, sizeof(what), "fetch layer %zu/%zu", i + 1, count);
 	r = store_fetch_blob(p->store, p->source, blob, lane, what, err);
-	if (r >= 0)
+	if (r > 0 || (r == 0 && !p->only_news))
 		store_step(p->store, "layer %zu/%zu: %.19s: %s, %.1f MiB", i + 1, count,
 			   digest_text(&blob->digest).s, r ? "fetched" : "is there",
 			   (double)blob->size / (1 << 20));
@@ -194,6 +194,7 @@ int store_make_layers(struct image_store *store, const struct image_manifest *ma
 		p.unpack.max_bytes = pull->max_bytes;
 		p.unpack.max_entries = pull->max_entries;
 		p.no_layers = pull->no_layers;
+		p.only_news = pull->only_news;
 	}
 	return pull_layers(&p, err);
 }

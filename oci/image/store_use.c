@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Uses: what is recorded of mounts in uses/, and what the kernel says of them. An overlay's source is "hull:ID"; a use whose
- * id is in no process's mountinfo is over.
+ * Uses: what is recorded of mounts and workloads in uses/, and what the kernel says of them. An overlay's source is "hull:ID"; the
+ * use of a mount whose id is in no process's mountinfo is over. A workload that is stopped has no mount any more, but its state
+ * directory.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/number.h"
+#include "base/remove.h"
 #include "oci/image/store_internal.h"
 
 #define OVERLAY " - overlay " STORE_USE_SOURCE
@@ -118,28 +120,45 @@ int store_mounted_ids(struct image_store *store, struct strbuf *ids, struct erro
 
 /* ---- the record --------------------------------------------------------------------------- */
 
-/* The record of a use as JSON in the arena: -ENOENT where nothing is mounted by it, -EIO where it cannot be read. */
-static int load_record(struct image_store *store, const char *id, const char *mounts,
-		       struct arena *arena, struct json_value **object, struct error *err)
+static bool is_mounted(const char *mounts, const char *id)
+{
+	char pattern[STORE_USE_ID + 3];
+
+	snprintf(pattern, sizeof(pattern), " %.*s ", STORE_USE_ID, id);
+	return mounts && strstr(mounts, pattern);
+}
+
+/* The record of a use as JSON in the arena. -EIO where it cannot be read. */
+static int load_record(struct image_store *store, const char *id, struct arena *arena,
+		       struct json_value **object, struct error *err)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[NAME_MAX + 16], pattern[STORE_USE_ID + 3];
+	char path[NAME_MAX + 16];
 	ssize_t len;
 
 	if (!is_id(id, strlen(id)))
 		return error_set(err, EINVAL, "`uses/%s` is no use of an image", id);
-	snprintf(pattern, sizeof(pattern), " %.*s ", STORE_USE_ID, id);
-	if (!mounts || !strstr(mounts, pattern))
-		return error_set(err, ENOENT, "`uses/%s` is mounted nowhere", id);
 	snprintf(path, sizeof(path), "%s/record", id);
 	len = file_read(store->uses, path, STORE_REFERENCE_MAX, &text, err);
-	/* It is mounted: that it has no record must not be taken for an end of its use. */
 	if (len < 0)
-		return error_set(err, EIO,
-				 "`uses/%s` is mounted, but has no record that can be read", id);
+		return error_set(err, EIO, "`uses/%s` has no record that can be read", id);
 	if (json_parse(text, (size_t)len, arena, object, err) < 0 || (*object)->type != JSON_OBJECT)
-		return error_set(err, EIO, "`uses/%s` is mounted, but its record is damaged", id);
+		return error_set(err, EIO, "the record of `uses/%s` is damaged", id);
 	return 0;
+}
+
+/* A workload lasts as long as its state directory, or as long as somebody who makes it holds the lock of the use. */
+static bool is_alive(struct image_store *store, const char *id, const struct json_value *record)
+{
+	const char *state = json_get_string(record, "state");
+	_cleanup_close_ int dir = -EBADF;
+
+	if (!state)
+		return false;
+	if (access(state, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
+		return true;
+	dir = openat(store->uses, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return dir >= 0 && flock(dir, LOCK_EX | LOCK_NB) < 0;
 }
 
 int store_read_use(struct image_store *store, const char *id, const char *mounts,
@@ -147,18 +166,82 @@ int store_read_use(struct image_store *store, const char *id, const char *mounts
 {
 	_cleanup_arena_ struct arena arena;
 	struct json_value *object;
+	bool mounted;
 	int r;
 
 	arena_init(&arena, (size_t)1 << 20);
 	memset(reference, 0, sizeof(*reference));
-	r = load_record(store, id, mounts, &arena, &object, err);
-	if (r < 0)
+	r = load_record(store, id, &arena, &object, err);
+	if (r == -EINVAL)
 		return r;
-	if (store_parse_manifest(object, reference, err) < 0)
-		return error_set(err, EIO, "`uses/%s` is mounted, but its record is damaged", id);
-	snprintf(reference->name.s, sizeof(reference->name.s), "mount-%s", id);
+	mounted = is_mounted(mounts, id);
+	if (!mounted && (r < 0 || !is_alive(store, id, object)))
+		return error_set(err, ENOENT, "`uses/%s` is over", id);
+	/* It is used: that it has no record must not be taken for an end of its use. */
+	if (r < 0 || store_parse_manifest(object, reference, err) < 0)
+		return error_set(err, EIO, "`uses/%s` is in use, but its record is damaged", id);
+	snprintf(reference->name.s, sizeof(reference->name.s), "use-%s", id);
 	return 0;
 }
+
+/* ---- workloads that never came to be ------------------------------------------------------- */
+
+struct dead {
+	struct image_store *store;
+	char (*ids)[STORE_USE_ID + 1];
+	size_t count, size;
+};
+
+static int find_dead(void *data, const char *id, struct error *err)
+{
+	struct dead *dead = data;
+	_cleanup_arena_ struct arena arena;
+	struct json_value *object;
+
+	arena_init(&arena, (size_t)1 << 20);
+	/* One without a record may be in the making, or is for prune. */
+	if (load_record(dead->store, id, &arena, &object, NULL) < 0 ||
+	    !json_get_string(object, "state") || is_alive(dead->store, id, object))
+		return 0;
+	if (dead->count == dead->size) {
+		size_t size = dead->size ? 2 * dead->size : 16;
+		void *ids = realloc(dead->ids, size * sizeof(*dead->ids));
+
+		if (!ids)
+			return error_errno(err, ENOMEM, "look for dead workloads");
+		dead->ids = ids;
+		dead->size = size;
+	}
+	snprintf(dead->ids[dead->count++], sizeof(*dead->ids), "%.*s", STORE_USE_ID, id);
+	return 0;
+}
+
+static int remove_dead(struct image_store *store, const char *id, const char *mounts,
+		       struct error *err)
+{
+	_cleanup_close_ int dir =
+		openat(store->uses, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (dir < 0 || is_mounted(mounts, id) || flock(dir, LOCK_EX | LOCK_NB) < 0)
+		return 0;
+	return path_remove_tree(store->uses, id, err);
+}
+
+int store_sweep_uses(struct image_store *store, struct error *err)
+{
+	_cleanup_strbuf_ struct strbuf mounts = { 0 };
+	struct dead dead = { .store = store };
+	int r = store_each(store->uses, "uses", find_dead, &dead, err);
+
+	if (r >= 0 && dead.count)
+		r = store_mounted_ids(store, &mounts, err);
+	for (size_t i = 0; i < dead.count && r >= 0; i++)
+		r = remove_dead(store, dead.ids[i], mounts.data, err);
+	free(dead.ids);
+	return r;
+}
+
+/* ---- making -------------------------------------------------------------------------------- */
 
 /* What a directory of changes is known by. */
 struct upper_id {
@@ -177,7 +260,7 @@ static struct upper_id upper_id(int upper)
 }
 
 int store_write_use(struct image_store *store, const struct store_use_id *id,
-		    const struct image_reference *reference, int upper, struct error *err)
+		    const struct store_use *use, struct error *err)
 {
 	_cleanup_strbuf_ struct strbuf text = { 0 };
 	_cleanup_close_ int dir =
@@ -188,14 +271,17 @@ int store_write_use(struct image_store *store, const struct store_use_id *id,
 		return error_errno(err, errno, "open `uses/%s`", id->s);
 	json_write_init(&w, &text, 0);
 	json_write_begin(&w, '{');
-	json_write_member(&w, "image", reference->name.s);
-	json_write_member(&w, "upper", upper_id(upper).s);
+	json_write_member(&w, "image", use->reference->name.s);
+	if (use->state)
+		json_write_member(&w, "state", use->state);
+	else
+		json_write_member(&w, "upper", upper_id(use->upper).s);
 	json_write_key(&w, "manifest");
-	store_write_descriptor(&w, &reference->manifest);
+	store_write_descriptor(&w, &use->reference->manifest);
 	json_write_end(&w, '}');
 	strbuf_addc(&text, '\n');
 	if (strbuf_failed(&text))
-		return error_errno(err, ENOMEM, "record a mount");
+		return error_errno(err, ENOMEM, "record a use");
 	return store_write_file(store, dir, "record", text.data, text.len, err);
 }
 
@@ -226,10 +312,12 @@ static int compare_upper(void *data, const char *id, struct error *err)
 	const char *upper;
 	int r;
 
+	if (!is_mounted(search->mounts, id))
+		return 0;
 	arena_init(&arena, (size_t)1 << 20);
-	r = load_record(search->store, id, search->mounts, &arena, &object, err);
+	r = load_record(search->store, id, &arena, &object, err);
 	if (r < 0)
-		return r == -ENOENT ? 0 : r;
+		return r;
 	upper = json_get_string(object, "upper");
 	return upper && !strcmp(upper, search->wanted.s)
 		       ? error_set(err, EBUSY, "another mount writes its changes there")

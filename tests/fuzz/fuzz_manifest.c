@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Any bytes as the JSON of an image: as an index that is chosen from, as a manifest behind an index whose
- * digest is right, and as a configuration that is converted. What comes out of the conversion must be
+ * digest is right, and as a configuration that is converted, for a bundle and to be run. What comes out of the conversion must be
  * printable, and the print must be parsed again.
  */
 #include <fcntl.h>
@@ -12,6 +12,7 @@
 #include "base/strbuf.h"
 #include "oci/image/config_image.h"
 #include "oci/image/manifest.h"
+#include "oci/image/run.h"
 #include "oci/image/user.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -99,11 +100,23 @@ static void find(struct memory_source *source)
 		      &err);
 }
 
-static void convert(const uint8_t *data, size_t size)
+static void print_again(const struct oci_config *config, struct arena *arena)
 {
 	_cleanup_strbuf_ struct strbuf text = { 0 };
+	struct oci_config *again;
+	struct error err = { 0 };
+
+	if (oci_config_print(config, &text, &err) < 0)
+		abort();
+	/* An image may say what the runtime refuses (a variable without "="); then it says so, and does not crash. */
+	check_failure(oci_config_parse(text.data, text.len, arena, &again, &err), &err);
+}
+
+/* run NULL: as a bundle; else as `hull run --image` does it. */
+static void convert(const uint8_t *data, size_t size, const struct image_run *run)
+{
 	_cleanup_arena_ struct arena arena;
-	struct oci_config *config, *again;
+	struct oci_config *config;
 	struct json_value *root;
 	struct error err = { 0 };
 	int r;
@@ -113,14 +126,11 @@ static void convert(const uint8_t *data, size_t size)
 	    root->type != JSON_OBJECT)
 		return;
 	/* A descriptor that is none: there are no users to look up. */
-	r = image_config_convert(root, -1, false, &arena, &config, &err);
+	r = run ? image_run_config(run, root, -1, &arena, &config, &err)
+		: image_config_convert(root, -1, false, &arena, &config, &err);
 	check_failure(r, &err);
-	if (r < 0)
-		return;
-	if (oci_config_print(config, &text, &err) < 0)
-		abort();
-	/* An image may say what the runtime refuses (a variable without "="); then it says so, and does not crash. */
-	check_failure(oci_config_parse(text.data, text.len, &arena, &again, &err), &err);
+	if (r >= 0)
+		print_again(config, &arena);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -141,6 +151,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		 digest_text(&digest).s, size);
 	source.index = index;
 	find(&source);
-	convert(data, size);
+	convert(data, size, NULL);
+	convert(data, size, &(struct image_run){ .name = "box", .read_only = true });
+	convert(data, size,
+		&(struct image_run){ .name = "box", .network = "host", .rootless = true });
 	return 0;
 }

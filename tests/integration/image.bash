@@ -52,7 +52,8 @@ put_blob()
 }
 
 # tar_image LAYOUT COMPRESSION TAR...: an image `latest` of these layers, the lowest first, each packed by a command that reads
-# standard input (`cat`, `gzip -n`, `zstd -q`).
+# standard input (`cat`, `gzip -n`, `zstd -q`). Its configuration is $image_config, as JSON.
+image_config_default='{"Cmd": ["/bin/sh"]}'
 tar_image()
 {
 	local layout=$1 pack=$2 layers='[]' ids='[]' tar config manifest
@@ -72,7 +73,7 @@ tar_image()
 		layers=$(jq -cn --argjson l "$layers" --argjson d "$manifest" '$l + [$d]')
 	done
 	rm -f "$layout/packed"
-	jq -cn --argjson i "$ids" '{architecture: "amd64", os: "linux", config: {Cmd: ["/bin/sh"]},
+	jq -cn --argjson i "$ids" --argjson c "${image_config:-$image_config_default}" '{architecture: "amd64", os: "linux", config: $c,
 		rootfs: {type: "layers", diff_ids: $i}}' >"$layout/new"
 	config=$(put_blob "$layout" "$layout/new" $type.config.v1+json)
 	jq -cn --argjson c "$config" --argjson l "$layers" --arg t $type.manifest.v1+json \

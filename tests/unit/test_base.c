@@ -229,6 +229,16 @@ static void numbers_are_parsed_to_their_end(void **state)
 	assert_false(parse_i64("--1", &i));
 	assert_false(parse_i64("-", &i));
 	assert_false(parse_i64("", &i));
+
+	assert_true(parse_size("1k", UINT64_MAX, &u) && u == 1024);
+	assert_true(parse_size("2G", UINT64_MAX, &u) && u == (uint64_t)2 << 30);
+	assert_true(parse_size("7b", UINT64_MAX, &u) && u == 7);
+	assert_true(parse_size("16777215T", UINT64_MAX, &u));
+	assert_false(parse_size("16777216T", UINT64_MAX, &u));
+	assert_false(parse_size("2k", 2047, &u));
+	assert_false(parse_size("", UINT64_MAX, &u));
+	assert_false(parse_size("k", UINT64_MAX, &u));
+	assert_false(parse_size("1kk", UINT64_MAX, &u));
 }
 
 /* ---- UTF-8, JSON -------------------------------------------------------------------------- */
