@@ -66,10 +66,34 @@ bool is_source(const char *text)
 	       (colon && exists(text, (size_t)(colon - text)));
 }
 
+/* An EROFS file is made from the layers as they are, where they are; and where not, or where they cannot be mounted, from a copy. */
+static int unpack_loaded(struct image_store *store, const struct image_unpack_options *options,
+			 const struct image_manifest *manifest, struct arena *arena,
+			 struct error *err)
+{
+	_cleanup_image_source_ struct image_source *source = NULL;
+	struct image_unpack_options with_tree = *options;
+	struct image_store_tree tree;
+	struct error why = { 0 };
+	int r = image_store_source(store, &source, err);
+
+	if (r < 0)
+		return r;
+	if (options->format != IMAGE_FORMAT_EROFS || options->rootless)
+		return image_unpack_manifest(options, source, manifest, arena, err);
+	if (image_store_open_tree(store, manifest, &tree, &why) < 0) {
+		log_debug("the layers are unpacked once more: %s", why.text);
+		return image_unpack_manifest(options, source, manifest, arena, err);
+	}
+	with_tree.tree = &tree.tree;
+	r = image_unpack_manifest(&with_tree, source, manifest, arena, err);
+	image_store_close_tree(store, &tree);
+	return r;
+}
+
 static int unpack_name(struct arguments *a, const struct image_unpack_options *options,
 		       struct error *err)
 {
-	_cleanup_image_source_ struct image_source *source = NULL;
 	_cleanup_image_store_ struct image_store *store = NULL;
 	_cleanup_arena_ struct arena arena;
 	struct image_reference reference;
@@ -88,9 +112,7 @@ static int unpack_name(struct arguments *a, const struct image_unpack_options *o
 			a->args[0]);
 	if (r >= 0)
 		r = image_store_load(store, &reference, &arena, &manifest, err);
-	if (r >= 0)
-		r = image_store_source(store, &source, err);
-	return r < 0 ? r : image_unpack_manifest(options, source, &manifest, &arena, err);
+	return r < 0 ? r : unpack_loaded(store, options, &manifest, &arena, err);
 }
 
 int command_unpack(struct arguments *a, struct error *err)

@@ -36,6 +36,8 @@ struct image_unpack_options {
 	 * the config is for such a namespace. NULL: it is not.
 	 */
 	const struct oci_id_mappings *uids, *gids;
+	/* IMAGE_FORMAT_EROFS: the root file system, as a mount that is attached nowhere, in the place of the layers; may be NULL. */
+	const int *tree;
 	bool plain_http;      /* registries are spoken to without TLS */
 	uint64_t max_bytes;   /* of all layers' tar streams; 0: LAYER_BYTES_MAX of layer.h */
 	uint64_t max_entries; /* of all layers; 0: LAYER_ENTRIES_MAX */

@@ -184,6 +184,23 @@ int image_store_workload(struct image_store *store, const struct image_reference
 /* Removes a workload that nobody has seen yet, and closes its descriptors. */
 void image_store_abandon(struct image_store *store, struct image_store_workload *workload);
 
+/* ---- trees -------------------------------------------------------------------------------- */
+
+/* The root file system of an image, to be read. */
+struct image_store_tree {
+	int tree;      /* a read-only mount that is attached nowhere */
+	int claim;     /* the lock of what it is made of, in STORE/tmp */
+	char name[32]; /* in there */
+};
+
+/*
+ * Makes an overlay of the image's layers, which are all unpacked: -ENOENT where one is not. It lasts until image_store_close_tree(), before
+ * which the store must not be closed. Needs CAP_SYS_ADMIN.
+ */
+int image_store_open_tree(struct image_store *store, const struct image_manifest *manifest,
+			  struct image_store_tree *tree, struct error *err);
+void image_store_close_tree(struct image_store *store, struct image_store_tree *tree);
+
 /* ---- the whole store ---------------------------------------------------------------------- */
 
 struct image_store_pruned {

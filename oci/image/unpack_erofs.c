@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The root file system of an image as one EROFS file, for virtual machines. The layers are unpacked to a tree beside the file, from which
- * mkfs.erofs(1) makes it.
+ * The root file system of an image as one EROFS file, for virtual machines. mkfs.erofs(1) makes it from a tree: that of the store, where
+ * the caller has it, which mkfs.erofs gets in a mount namespace of its own; else the layers are unpacked beside the file.
  *
  * Tree and unfinished file are in a directory of a name that follows from the file's, which is locked while somebody works in
  * it: so what a killed process leaves is found by the next that makes the same file. mkfs.erofs dies with us.
  */
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -122,8 +124,8 @@ static int make_tree(struct making *m, struct image_source *source,
 	int r;
 
 	rootfs = unpack_make_rootfs(m->dir, &made, err);
-	if (rootfs < 0)
-		return rootfs;
+	if (rootfs < 0 || m->options->tree)
+		return rootfs < 0 ? rootfs : 0;
 	unpack_target_init(&target, rootfs, m->options);
 	r = unpack_layers(m->options, source, manifest, &target, err);
 	if (r >= 0)
@@ -158,6 +160,13 @@ static void limit_file(uint64_t max_bytes)
 	setrlimit(RLIMIT_FSIZE, &limit);
 }
 
+/* In the child, in the directory for the work: the tree of the store becomes `rootfs`, for nobody else to see. */
+static bool attach_tree(int tree)
+{
+	return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0 &&
+	       move_mount(tree, "", AT_FDCWD, "rootfs", MOVE_MOUNT_F_EMPTY_PATH) == 0;
+}
+
 static void __attribute__((noreturn)) run_mkfs(const struct making *m, pid_t parent, int messages)
 {
 	const uint64_t max_bytes = m->options->max_bytes;
@@ -177,6 +186,10 @@ static void __attribute__((noreturn)) run_mkfs(const struct making *m, pid_t par
 	    dup2(null, STDOUT_FILENO) < 0 || dup2(messages, STDERR_FILENO) < 0 ||
 	    setenv("SOURCE_DATE_EPOCH", LATEST_TIME, 1) < 0 || setenv("LC_ALL", "C", 1) < 0)
 		_exit(1);
+	if (m->options->tree && !attach_tree(*m->options->tree)) {
+		dprintf(STDERR_FILENO, "mount the image: %s\n", strerror(errno));
+		_exit(1);
+	}
 	limit_file(max_bytes ? max_bytes : LAYER_BYTES_MAX);
 	execvp(PROGRAM, argv);
 	/* Not on the search path of ordinary users everywhere. */

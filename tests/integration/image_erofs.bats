@@ -207,6 +207,30 @@ wait_for()
 	no_leftovers
 }
 
+@test "from the store nothing is unpacked once more, and what is used of it is given back, also after a kill" {
+	make_erofs_image
+	slow_mkfs
+	"$HULL" image pull --store store oci:src/one
+	PATH="$PWD/slow:$PATH" "$HULL" image unpack --store store --format erofs one file >one.out 2>&1 3>&- &
+	wait_for '[ -s running ]'
+	[ -z "$(ls .file.hull/rootfs)" ]
+	[ -n "$(ls store/tmp)" ]
+	run -0 "$HULL" image list --store store
+	[ -n "$(ls store/tmp)" ]
+	kill -9 $!
+	wait $! || true
+	wait_for "! kill -0 $(cat running) 2>/dev/null"
+	"$HULL" image unpack --store store --format erofs one file
+	no_leftovers
+	[ -z "$(ls store/tmp)" ]
+	run ! grep -q hull: /proc/self/mountinfo
+	# Layers that are not there are unpacked beside the file.
+	rm -r store/layers/*
+	"$HULL" image unpack --store store --format erofs one again
+	cmp file again
+	[ -z "$(ls store/layers)" ]
+}
+
 @test "a signal ends it, mkfs.erofs too, and nothing is left" {
 	make_erofs_image
 	slow_mkfs

@@ -262,6 +262,10 @@ list_as_user()
 	"$HULL" image unpack --format erofs "oci:$open/src/one" by-root
 	user unpack --format erofs "oci:$open/src/one" by-user
 	cmp by-root by-user
+	user pull "oci:$open/src/one"
+	user unpack --format erofs one from-store
+	cmp by-root from-store
+	[ -z "$(ls "$store/tmp")" ]
 	[ "$(find . -maxdepth 1 -name '.*.hull')" = "" ]
 }
 
