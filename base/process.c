@@ -23,6 +23,7 @@
 
 #define KILL_TIMEOUT 10000 /* milliseconds that a killed process may take to go */
 
+#define UID_MAP_MAX 65536 /* bytes: 340 lines of three numbers fit */
 #define INITIAL_USER_NS \
 	0xEFFFFFFDU /* its inode in nsfs (PROC_USER_INIT_INO in the kernel's proc_ns.h) */
 
@@ -158,6 +159,25 @@ bool process_is_host_root(void)
 
 	return geteuid() == 0 && stat("/proc/self/ns/user", &st) == 0 &&
 	       st.st_ino == INITIAL_USER_NS;
+}
+
+uid_t process_outer_uid(void)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t own = geteuid(), fields[3];
+	char *save = NULL, *word;
+	size_t n = 0;
+
+	if (file_read(AT_FDCWD, "/proc/self/uid_map", UID_MAP_MAX, &text, NULL) < 0)
+		return geteuid();
+	for (word = strtok_r(text, " \n", &save); word; word = strtok_r(NULL, " \n", &save)) {
+		if (!parse_u64(word, UINT32_MAX, &fields[n % 3]))
+			break;
+		/* First id inside, first id outside, how many. */
+		if (++n % 3 == 0 && own >= fields[0] && own - fields[0] < fields[2])
+			return (uid_t)(fields[1] + (own - fields[0]));
+	}
+	return geteuid();
 }
 
 int process_exit_status(int wait_status)

@@ -32,6 +32,12 @@ int process_open(pid_t pid, uint64_t start_time, struct error *err);
  */
 bool process_is_host_root(void);
 
+/*
+ * The caller's user id as it is outside of its user namespace: what a path or a file names the user by. The id itself in the
+ * host's namespace.
+ */
+uid_t process_outer_uid(void);
+
 /* The exit status a shell would show for the wait status of waitpid(2): the code, or 128 + signal. */
 int process_exit_status(int wait_status);
 

@@ -3,15 +3,21 @@
  * Id mappings of a new user namespace (user_namespaces(7)). Root writes them itself; an ordinary
  * user may map only its own id itself and asks newuidmap(1)/newgidmap(1), which check /etc/subuid
  * and /etc/subgid, for more.
+ *
+ * A namespace of its own that nobody is in is made by a helper process, which is born into it, and killed once it is held by a
+ * descriptor. The helper is a copy of ours that does nothing but wait, and nobody may look into it.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "base/file.h"
 #include "base/process.h"
 #include "base/strbuf.h"
+#include "base/syscalls.h"
 #include "namespaces/plan.h"
 
 #define MAPPINGS_MAX 340 /* the kernel's own limit of lines in a map (UID_GID_MAP_MAX_EXTENTS) */
@@ -62,7 +68,7 @@ static int write_map(int proc_dir, pid_t pid, const char *file, const char *help
 	_cleanup_strbuf_ struct strbuf text = { 0 };
 	int r = format_map(maps, &text, err);
 
-	if (r < 0 || !maps->len)
+	if (r < 0 || !text.data) /* there are none */
 		return r;
 	if (geteuid() != 0 &&
 	    (maps->len > 1 || maps->items[0].size > 1 || maps->items[0].host_id != own_id))
@@ -86,4 +92,54 @@ int ns_write_id_mappings(int proc_dir, pid_t pid, const struct oci_id_mappings *
 	if (r < 0)
 		return r;
 	return write_map(proc_dir, pid, "uid_map", "newuidmap", uids, geteuid(), err);
+}
+
+/* ---- a namespace that nobody is in ------------------------------------------------------------------ */
+
+/* The new process: it waits to be killed, and dies with us. */
+static void __attribute__((noreturn)) helper(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	for (;;)
+		pause();
+}
+
+static int open_namespace_of(pid_t pid, const struct oci_id_mappings *uids,
+			     const struct oci_id_mappings *gids, struct error *err)
+{
+	_cleanup_close_ int dir = process_open_dir(pid, err);
+	int fd, r;
+
+	if (dir < 0)
+		return dir;
+	r = ns_write_id_mappings(dir, pid, uids, gids, err);
+	if (r < 0)
+		return r;
+	fd = openat(dir, "ns/user", O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? error_errno(err, errno, "open the user namespace of the id mappings") : fd;
+}
+
+int ns_open_user_namespace(const struct oci_id_mappings *uids, const struct oci_id_mappings *gids,
+			   struct error *err)
+{
+	struct clone_args args = { .flags = CLONE_NEWUSER, .exit_signal = SIGCHLD };
+	/* Root of this user namespace, also in a container, owns the new one and could trace the helper, a copy of us. */
+	bool hide = geteuid() == 0 && prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 1;
+	pid_t pid;
+	int fd;
+
+	if (hide)
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	pid = sys_clone3(&args);
+	if (pid == 0)
+		helper();
+	fd = pid < 0 ? error_errno(err, errno, "make a user namespace (see `hull check`)")
+		     : open_namespace_of(pid, uids, gids, err);
+	if (pid > 0) {
+		kill(pid, SIGKILL);
+		process_wait(pid, &(int){ 0 });
+	}
+	if (hide)
+		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	return fd;
 }

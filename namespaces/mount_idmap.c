@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Idmapped bind mounts. The kernel takes a mapping only as a user namespace. For one of its own a mount gets a namespace that
- * a helper process is born into: nobody but that process was ever in it, and it is killed once the namespace is held by a
- * descriptor. The helper is a copy of ours that does nothing but wait, and nobody may look into it.
+ * Idmapped bind mounts. The kernel takes a mapping only as a user namespace; for one of its own a mount gets a namespace that
+ * nobody is in.
  */
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "base/number.h"
-#include "base/process.h"
 #include "base/syscalls.h"
 #include "namespaces/mount_options.h"
 #include "namespaces/plan.h"
@@ -119,55 +115,7 @@ int mount_parse_idmap(const char *spec, const struct oci_linux *linux_, struct a
 	return 0;
 }
 
-/* ---- a user namespace for a mapping ------------------------------------------------------------- */
-
-/* The new process: it waits to be killed, and dies with us. */
-static void __attribute__((noreturn)) helper(void)
-{
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	for (;;)
-		pause();
-}
-
-static int open_namespace_of(pid_t pid, const struct oci_id_mappings *uids,
-			     const struct oci_id_mappings *gids, struct error *err)
-{
-	_cleanup_close_ int dir = process_open_dir(pid, err);
-	int fd, r;
-
-	if (dir < 0)
-		return dir;
-	r = ns_write_id_mappings(dir, pid, uids, gids, err);
-	if (r < 0)
-		return r;
-	fd = openat(dir, "ns/user", O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? error_errno(err, errno, "open the user namespace of the mapping") : fd;
-}
-
-static int make_namespace(const struct oci_id_mappings *uids, const struct oci_id_mappings *gids,
-			  struct error *err)
-{
-	struct clone_args args = { .flags = CLONE_NEWUSER, .exit_signal = SIGCHLD };
-	/* Root of this user namespace, also in a container, owns the new one and could trace the helper, a copy of us. */
-	bool hide = geteuid() == 0 && prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 1;
-	pid_t pid;
-	int fd;
-
-	if (hide)
-		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	pid = sys_clone3(&args);
-	if (pid == 0)
-		helper();
-	fd = pid < 0 ? error_errno(err, errno, "make a user namespace (see `hull check`)")
-		     : open_namespace_of(pid, uids, gids, err);
-	if (pid > 0) {
-		kill(pid, SIGKILL);
-		process_wait(pid, &(int){ 0 });
-	}
-	if (hide)
-		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-	return fd;
-}
+/* ---- the namespace ------------------------------------------------------------------------------- */
 
 /* The namespace whose mapping the mount shall have. */
 static int choose_namespace(const struct rootfs *rootfs, size_t index,
@@ -180,11 +128,11 @@ static int choose_namespace(const struct rootfs *rootfs, size_t index,
 	int fd;
 
 	if (m->uid_mappings.len)
-		return make_namespace(&m->uid_mappings, &m->gid_mappings, err);
+		return ns_open_user_namespace(&m->uid_mappings, &m->gid_mappings, err);
 	if (opts->idmap_spec) {
 		fd = mount_parse_idmap(opts->idmap_spec, l, &arena, &uids, &gids, err);
 		if (fd == 0)
-			fd = make_namespace(&uids, &gids, err);
+			fd = ns_open_user_namespace(&uids, &gids, err);
 		arena_free(&arena);
 		return fd;
 	}
@@ -193,7 +141,7 @@ static int choose_namespace(const struct rootfs *rootfs, size_t index,
 		return fd < 0 ? error_errno(err, errno, "the container's user namespace") : fd;
 	}
 	if (l && rootfs->user_namespace)
-		return make_namespace(&l->uid_mappings, &l->gid_mappings, err);
+		return ns_open_user_namespace(&l->uid_mappings, &l->gid_mappings, err);
 	return error_set(err, EINVAL,
 			 "`idmap` needs uidMappings and gidMappings, of the mount or of a user "
 			 "namespace of the container's");

@@ -48,6 +48,10 @@ int ns_make_time(const struct oci_time_offsets *offsets, int proc, struct error 
 int ns_write_id_mappings(int proc_dir, pid_t pid, const struct oci_id_mappings *uids,
 			 const struct oci_id_mappings *gids, struct error *err);
 
+/* Makes a user namespace with these mappings that no process is in. Returns its descriptor. */
+int ns_open_user_namespace(const struct oci_id_mappings *uids, const struct oci_id_mappings *gids,
+			   struct error *err);
+
 #define _cleanup_ns_plan_ __attribute__((cleanup(ns_plan_close)))
 
 #endif

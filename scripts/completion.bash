@@ -18,7 +18,10 @@ _hull_values()
 	case $2 in
 	DIR) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
 	FILE | PATH) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-	FORMAT) [ -n "$1" ] && words='table json' || words='text json' ;;
+	FORMAT)
+		[ -n "$1" ] && words='table json' || words='text json'
+		[ "$1" != image ] || words+=' dir erofs'
+		;;
 	LEVEL) words='error warning info debug' ;;
 	NAME) words='cgroupfs systemd disabled' ;;
 	VALUE) words='true false auto' ;;

@@ -8,7 +8,7 @@ set -euo pipefail
 
 build=(gcc make pkg-config libyajl-dev libseccomp-dev libarchive-dev libssl-dev libcurl4-openssl-dev libzstd-dev libisal-dev libsystemd-dev)
 test=(libcmocka-dev bats jq python3-jsonschema busybox-static procps runc crun containerd containernetworking-plugins
-	umoci skopeo docker-registry openssl python3 strace valgrind curl protobuf-compiler acpica-tools)
+	umoci skopeo docker-registry openssl python3 strace valgrind curl protobuf-compiler acpica-tools uidmap erofs-utils)
 kernel=(linux-source-6.12 xz-utils flex bison bc libelf-dev)
 lab=(mmdebstrap qemu-system-x86 qemu-utils openssh-client e2fsprogs erofs-utils zstd socat util-linux)
 # libclang-rt-14-dev holds the sanitizers' and the fuzzer's runtime for clang 14.

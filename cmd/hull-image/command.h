@@ -6,16 +6,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "namespaces/sub_ids.h"
 #include "oci/image/store.h"
 
 struct arguments {
 	const struct command *command;
 	char **args; /* what follows the command */
 	int count;
-	const char *store; /* NULL: the user's own */
+	const char *store;      /* NULL: the user's own */
+	char *own_store;        /* what store points to where it was not given */
+	struct ns_sub_ids *ids; /* of the user namespace that the command runs in, or NULL */
 	const char *upper, *log;
 	uint64_t max_bytes, max_entries;
-	bool rootless, no_layers, format_json, plain_http, repair;
+	bool rootless, no_layers, plain_http, repair;
+	const char *format; /* one of the command's */
 	bool log_json, quiet, debug, help;
 };
 
@@ -24,7 +28,9 @@ struct command {
 	const char *name;
 	int min, max; /* arguments; max -1: any number */
 	const char *usage;
-	unsigned options; /* which OPTION_BIT()s it takes */
+	const char *formats[2]; /* of --format: the default, and the other */
+	unsigned options;       /* which OPTION_BIT()s it takes */
+	bool as_user; /* an ordinary user's runs in the user namespace of sub_ids.h: it touches layers, or what is left of them */
 	int (*run)(struct arguments *a, struct error *err);
 };
 
@@ -60,6 +66,14 @@ int report(const char *command, bool quiet, struct error *err);
 /* Opens the store of the arguments, with what progress.c shows and asks. */
 int open_store(const struct arguments *a, enum image_store_access access,
 	       struct image_store **store, struct error *err);
+
+/* ---- user.c ---- */
+
+/*
+ * Where an ordinary user has sub-ids, and the command is to run with them, it goes on in a user namespace with these: a->ids then is `ids`.
+ * Else a->rootless is set, with a warning where the user would see a difference.
+ */
+int enter_user_namespace(struct arguments *a, struct ns_sub_ids *ids, struct error *err);
 
 /* ---- progress.c ---- */
 

@@ -28,7 +28,8 @@ static const char help[] =
 	"  list                        show the images in the store, and their sizes\n"
 	"  inspect NAME                print manifest, configuration and layers as JSON\n"
 	"  unpack NAME|SOURCE BUNDLE   make a bundle: BUNDLE/rootfs from the layers, BUNDLE/config.json\n"
-	"                              from the configuration. BUNDLE must not exist, or be empty\n"
+	"                              from the configuration. BUNDLE must not exist, or be empty.\n"
+	"                              With --format erofs it is a new file, with the root file system\n"
 	"  mount NAME DIR              mount an image on a directory, read-only unless --upper is given\n"
 	"  umount DIR                  unmount it\n"
 	"  remove NAME…                remove names, and the data that nothing needs any more\n"
@@ -50,9 +51,10 @@ static const char help[] =
 	"                       $XDG_DATA_HOME/hull or ~/.local/share/hull)\n"
 	"  --no-layers          pull: do not unpack layers; mount does it then\n"
 	"  --upper DIR          mount: write changes to DIR/upper (DIR/work is overlayfs's own)\n"
-	"  --format FORMAT      list: table (default) or json\n"
+	"  --format FORMAT      list: table (default) or json; unpack: dir (default), a bundle, or erofs\n"
 	"  --rootless           unpack: do not keep owners, skip devices, make a configuration for a user\n"
-	"                       namespace; pull: as --no-layers (the default where you are not root)\n"
+	"                       namespace of one id; pull: as --no-layers (the default where you are not\n"
+	"                       root, and /etc/subuid and /etc/subgid grant you no ids)\n"
 	"  --max-size SIZE      pull, unpack: refuse an image that unpacks to more bytes (K, M, G, T: KiB\n"
 	"                       and so on; default 1T)\n"
 	"  --max-entries N      pull, unpack: refuse an image with more entries in its layers (default\n"
@@ -96,18 +98,44 @@ enum {
 	 OPTION_BIT(OPTION_ROOTLESS) | OPTION_BIT(OPTION_PLAIN_HTTP))
 
 static const struct command commands[] = {
-	{ "pull", 1, 2, "SOURCE and perhaps NAME", OPTIONS_LIMITS | OPTION_BIT(OPTION_NO_LAYERS),
+	{ "pull",
+	  1,
+	  2,
+	  "SOURCE and perhaps NAME",
+	  {},
+	  OPTIONS_LIMITS | OPTION_BIT(OPTION_NO_LAYERS),
+	  true,
 	  command_pull },
-	{ "list", 0, 0, "no arguments", OPTION_BIT(OPTION_FORMAT), command_list },
-	{ "inspect", 1, 1, "one argument, NAME", 0, command_inspect },
-	{ "unpack", 2, 2, "two arguments, SOURCE or NAME, and BUNDLE", OPTIONS_LIMITS,
+	{ "list",
+	  0,
+	  0,
+	  "no arguments",
+	  { "table", "json" },
+	  OPTION_BIT(OPTION_FORMAT),
+	  true,
+	  command_list },
+	{ "inspect", 1, 1, "one argument, NAME", {}, 0, true, command_inspect },
+	{ "unpack",
+	  2,
+	  2,
+	  "two arguments, SOURCE or NAME, and BUNDLE or FILE",
+	  { "dir", "erofs" },
+	  OPTIONS_LIMITS | OPTION_BIT(OPTION_FORMAT),
+	  true,
 	  command_unpack },
-	{ "mount", 2, 2, "two arguments, NAME and DIR", OPTION_BIT(OPTION_UPPER), command_mount },
-	{ "umount", 1, 1, "one argument, DIR", 0, command_umount },
-	{ "remove", 1, -1, "one NAME or more", 0, command_remove },
-	{ "prune", 0, 0, "no arguments", 0, command_prune },
-	{ "verify", 0, 0, "no arguments", OPTION_BIT(OPTION_REPAIR), command_verify },
-	{ "export", 2, 2, "two arguments, NAME and DESTINATION", 0, command_export },
+	{ "mount",
+	  2,
+	  2,
+	  "two arguments, NAME and DIR",
+	  {},
+	  OPTION_BIT(OPTION_UPPER),
+	  false,
+	  command_mount },
+	{ "umount", 1, 1, "one argument, DIR", {}, 0, false, command_umount },
+	{ "remove", 1, -1, "one NAME or more", {}, 0, true, command_remove },
+	{ "prune", 0, 0, "no arguments", {}, 0, true, command_prune },
+	{ "verify", 0, 0, "no arguments", {}, OPTION_BIT(OPTION_REPAIR), true, command_verify },
+	{ "export", 2, 2, "two arguments, NAME and DESTINATION", {}, 0, true, command_export },
 };
 
 /* ---- the command line --------------------------------------------------------------------- */
@@ -151,8 +179,7 @@ static int parse_option(int option, struct arguments *a)
 		a->upper = optarg;
 		return 0;
 	case OPTION_FORMAT:
-		if (parse_format(optarg, "table", &a->format_json) < 0)
-			return usage_error("--format is table or json, not `%s`", optarg);
+		a->format = optarg;
 		return 0;
 	case OPTION_PLAIN_HTTP:
 		a->plain_http = true;
@@ -213,6 +240,23 @@ static int check_options(const struct command *command, unsigned given)
 	return 0;
 }
 
+static int choose_format(struct arguments *a)
+{
+	const char *const *formats = a->command->formats;
+
+	if (!formats[0])
+		return 0;
+	if (!a->format)
+		a->format = formats[0];
+	for (size_t i = 0; i < ARRAY_SIZE(a->command->formats); i++)
+		if (!strcmp(a->format, formats[i]))
+			return 0;
+	fprintf(stderr,
+		"hull: image: --format of %s is %s or %s, not `%s`; see `hull image --help`\n",
+		a->command->name, formats[0], formats[1], a->format);
+	return -1;
+}
+
 static int find_command(int argc, char **argv, unsigned given, struct arguments *a)
 {
 	if (optind == argc)
@@ -229,7 +273,9 @@ static int find_command(int argc, char **argv, unsigned given, struct arguments 
 			a->command->name, a->command->usage);
 		return -1;
 	}
-	return check_options(a->command, given);
+	if (check_options(a->command, given) < 0)
+		return -1;
+	return choose_format(a);
 }
 
 static int parse_arguments(int argc, char **argv, struct arguments *a)
@@ -250,7 +296,6 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 	}
 	if (a->help)
 		return 0;
-	a->rootless = a->rootless || geteuid() != 0;
 	return find_command(argc, argv, given, a);
 }
 
@@ -303,13 +348,17 @@ int report(const char *command, bool quiet, struct error *err)
 
 static int run(struct arguments *a)
 {
+	struct ns_sub_ids ids;
 	struct error err = { 0 };
 	char command[32];
 	int r;
 
 	catch_signals();
 	progress_init(a->quiet, a->debug);
-	r = a->command->run(a, &err);
+	r = enter_user_namespace(a, &ids, &err);
+	if (r >= 0)
+		r = a->command->run(a, &err);
+	free(a->own_store);
 	progress_wipe();
 	if (r >= 0)
 		return r;

@@ -173,8 +173,8 @@ int command_list(struct arguments *a, struct error *err)
 			puts(references[i].name.s);
 		return 0;
 	}
-	return a->format_json ? list_json(store, references, count, err)
-			      : list_table(store, references, count);
+	return !strcmp(a->format, "json") ? list_json(store, references, count, err)
+					  : list_table(store, references, count);
 }
 
 /* ---- inspect ------------------------------------------------------------------------------ */

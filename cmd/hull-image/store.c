@@ -12,6 +12,8 @@ int open_store(const struct arguments *a, enum image_store_access access,
 	_cleanup_free_ char *own = NULL;
 	const char *path = a->store;
 
+	if (!path && a->ids)
+		return error_set(err, ENOENT, IMAGE_STORE_NO_PLACE);
 	if (!path) {
 		int r = image_store_default_path(&own, err);
 
@@ -29,7 +31,7 @@ int command_pull(struct arguments *a, struct error *err)
 		.source = a->args[0],
 		.name = a->count > 1 ? a->args[1] : NULL,
 		.plain_http = a->plain_http,
-		/* Whiteouts can be made without privileges, owners cannot; nor could the layers be mounted. */
+		/* Whiteouts can be made without privileges, owners cannot. */
 		.no_layers = a->no_layers || a->rootless,
 		.max_bytes = a->max_bytes,
 		.max_entries = a->max_entries,
@@ -64,10 +66,34 @@ bool is_source(const char *text)
 	       exists(text, strlen(text)) || (colon && exists(text, (size_t)(colon - text)));
 }
 
+/* An EROFS file is made from the layers as they are, where they are; and where not, or where they cannot be mounted, from a copy. */
+static int unpack_loaded(struct image_store *store, const struct image_unpack_options *options,
+			 const struct image_manifest *manifest, struct arena *arena,
+			 struct error *err)
+{
+	_cleanup_image_source_ struct image_source *source = NULL;
+	struct image_unpack_options with_tree = *options;
+	struct image_store_tree tree;
+	struct error why = { 0 };
+	int r = image_store_source(store, &source, err);
+
+	if (r < 0)
+		return r;
+	if (options->format != IMAGE_FORMAT_EROFS || options->rootless)
+		return image_unpack_manifest(options, source, manifest, arena, err);
+	if (image_store_open_tree(store, manifest, &tree, &why) < 0) {
+		log_debug("the layers are unpacked once more: %s", why.text);
+		return image_unpack_manifest(options, source, manifest, arena, err);
+	}
+	with_tree.tree = &tree.tree;
+	r = image_unpack_manifest(&with_tree, source, manifest, arena, err);
+	image_store_close_tree(store, &tree);
+	return r;
+}
+
 static int unpack_name(struct arguments *a, const struct image_unpack_options *options,
 		       struct error *err)
 {
-	_cleanup_image_source_ struct image_source *source = NULL;
 	_cleanup_image_store_ struct image_store *store = NULL;
 	_cleanup_arena_ struct arena arena;
 	struct image_reference reference;
@@ -86,17 +112,18 @@ static int unpack_name(struct arguments *a, const struct image_unpack_options *o
 			a->args[0]);
 	if (r >= 0)
 		r = image_store_load(store, &reference, &arena, &manifest, err);
-	if (r >= 0)
-		r = image_store_source(store, &source, err);
-	return r < 0 ? r : image_unpack_manifest(options, source, &manifest, &arena, err);
+	return r < 0 ? r : unpack_loaded(store, options, &manifest, &arena, err);
 }
 
 int command_unpack(struct arguments *a, struct error *err)
 {
 	struct image_unpack_options options = {
 		.source = a->args[0],
+		.format = !strcmp(a->format, "erofs") ? IMAGE_FORMAT_EROFS : IMAGE_FORMAT_DIR,
 		.bundle = a->args[1],
 		.rootless = a->rootless,
+		.uids = a->ids ? &a->ids->uids : NULL,
+		.gids = a->ids ? &a->ids->gids : NULL,
 		.plain_http = a->plain_http,
 		.max_bytes = a->max_bytes,
 		.max_entries = a->max_entries,
@@ -115,8 +142,10 @@ int command_mount(struct arguments *a, struct error *err)
 	int r;
 
 	if (geteuid() != 0)
-		return error_set(err, EPERM,
-				 "mounting an image takes root; `hull image unpack` does not");
+		return error_set(
+			err, EPERM,
+			"mounting an image takes root, for an ordinary user's mount would end "
+			"with this command: use `hull image unpack`");
 	r = open_store(a, IMAGE_STORE_USE, &store, err);
 	if (r >= 0)
 		r = image_store_resolve(store, a->args[0], &reference, err);

@@ -17,12 +17,27 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "oci/config.h"
 #include "oci/image/manifest.h"
+
+enum image_format {
+	IMAGE_FORMAT_DIR,   /* a bundle */
+	IMAGE_FORMAT_EROFS, /* a file with an EROFS file system of the whole root */
+};
 
 struct image_unpack_options {
 	const char *source; /* as image_source_open() takes it */
-	const char *bundle; /* a directory that does not exist, or is empty; made as 0700 */
+	enum image_format format;
+	/* A directory that does not exist, or is empty; made as 0700. IMAGE_FORMAT_EROFS: a file that does not exist. */
+	const char *bundle;
 	bool rootless; /* not root: owners are not kept, devices are skipped with a warning, config for a user namespace */
+	/*
+	 * The caller is in a user namespace of its own with these mappings (host ids are those outside of it): owners are kept, and
+	 * the config is for such a namespace. NULL: it is not.
+	 */
+	const struct oci_id_mappings *uids, *gids;
+	/* IMAGE_FORMAT_EROFS: the root file system, as a mount that is attached nowhere, in the place of the layers; may be NULL. */
+	const int *tree;
 	bool plain_http;      /* registries are spoken to without TLS */
 	uint64_t max_bytes;   /* of all layers' tar streams; 0: LAYER_BYTES_MAX of layer.h */
 	uint64_t max_entries; /* of all layers; 0: LAYER_ENTRIES_MAX */
@@ -37,6 +52,11 @@ struct image_unpack_options {
 /*
  * Unpacks an image: bundle/rootfs from its layers and bundle/config.json from its configuration. On an error nothing
  * is left of what it made.
+ *
+ * IMAGE_FORMAT_EROFS: makes one file of the root file system, by mkfs.erofs(1), which must be installed. The same image gives the
+ * same bytes, where it is unpacked on the same kind of file system. It takes all owners: -EPERM for `rootless`. It appears when it is
+ * whole; what a killed process leaves beside it, in `.NAME.hull`, the next one removes that makes the same file (-EBUSY while another
+ * does).
  */
 int image_unpack(const struct image_unpack_options *options, struct error *err);
 

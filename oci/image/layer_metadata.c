@@ -5,18 +5,32 @@
  * privileges, extended attributes need write permission, so they come before the mode. What is right already,
  * as the kernel says, costs no call.
  */
+#include <endian.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
 #include "base/path.h"
+#include "base/process.h"
 #include "oci/image/layer_internal.h"
 
 #define ID_MAX (UINT32_MAX - 1) /* (uid_t)-1 means "leave unchanged" */
 
-#define ACL_ACCESS  "system.posix_acl_access"
-#define ACL_DEFAULT "system.posix_acl_default"
+#define ACL_PREFIX  "system.posix_acl_"
+#define ACL_ACCESS  ACL_PREFIX "access"
+#define ACL_DEFAULT ACL_PREFIX "default"
+#define CAPABILITY  "security.capability"
+
+/* An owner, or an id in an access control list, that the user namespace that we are in does not have. */
+static int no_such_id(const char *what, struct error *err)
+{
+	return error_set(err, EINVAL,
+			 "%s is not among the ids of this user: grant it more in "
+			 "/etc/subuid and /etc/subgid, or use --rootless",
+			 what);
+}
 
 static bool owner_fits(int64_t uid, int64_t gid)
 {
@@ -34,10 +48,15 @@ static int set_owner(struct layer *layer, struct archive_entry *entry, const str
 	if (layer->target->rootless ||
 	    (item->st.st_uid == (uid_t)uid && item->st.st_gid == (gid_t)gid))
 		return 0;
-	if (fchownat(item->fd, "", (uid_t)uid, (gid_t)gid, AT_EMPTY_PATH) < 0)
-		return error_errno(err, errno, "set the owner %lld:%lld", (long long)uid,
-				   (long long)gid);
-	return 0;
+	if (fchownat(item->fd, "", (uid_t)uid, (gid_t)gid, AT_EMPTY_PATH) == 0)
+		return 0;
+	if (errno == EINVAL) {
+		char what[64];
+
+		snprintf(what, sizeof(what), "owner %lld:%lld", (long long)uid, (long long)gid);
+		return no_such_id(what, err);
+	}
+	return error_errno(err, errno, "set the owner %lld:%lld", (long long)uid, (long long)gid);
 }
 
 mode_t layer_create_mode(const struct layer *layer, struct archive_entry *entry)
@@ -60,7 +79,7 @@ mode_t layer_create_mode(const struct layer *layer, struct archive_entry *entry)
 bool layer_xattr_allowed(const char *name)
 {
 	static const char *const overlay[] = { "trusted.overlay.", "user.overlay." };
-	static const char *const whole[] = { "security.capability", ACL_ACCESS, ACL_DEFAULT };
+	static const char *const whole[] = { CAPABILITY, ACL_ACCESS, ACL_DEFAULT };
 
 	for (size_t i = 0; i < ARRAY_SIZE(overlay); i++)
 		if (!strncmp(name, overlay[i], strlen(overlay[i])))
@@ -87,9 +106,33 @@ static void clear_xattrs(const char *item)
 	}
 }
 
+/*
+ * A capability of a file with a root of its own (version 3) is for a user namespace of whoever made the layer, where that
+ * id was root; it says nothing here. In our user namespace it becomes one without (version 2), to which the kernel adds the root of
+ * this namespace; it refuses an id that it does not know.
+ */
+static const void *own_capability(const void *value, size_t *size, struct vfs_cap_data *own)
+{
+	const struct vfs_ns_cap_data *theirs = value;
+	uint32_t magic;
+
+	if (*size != XATTR_CAPS_SZ_3 || process_is_host_root())
+		return value;
+	memcpy(own, value, sizeof(*own));
+	memcpy(&magic, &theirs->magic_etc, sizeof(magic));
+	magic = le32toh(magic);
+	if ((magic & VFS_CAP_REVISION_MASK) != VFS_CAP_REVISION_3)
+		return value;
+	own->magic_etc = htole32((magic & ~(uint32_t)VFS_CAP_REVISION_MASK) | VFS_CAP_REVISION_2);
+	*size = sizeof(*own);
+	return own;
+}
+
 static int set_xattr(struct layer *layer, const struct place *place, const char *item,
 		     const char *name, const void *value, size_t size, struct error *err)
 {
+	struct vfs_cap_data own;
+
 	if (!layer_xattr_allowed(name)) {
 		layer_warn_once(
 			layer, LAYER_WARN_XATTR_SKIPPED,
@@ -97,6 +140,8 @@ static int set_xattr(struct layer *layer, const struct place *place, const char 
 			place->path, name);
 		return 0;
 	}
+	if (!strcmp(name, CAPABILITY))
+		value = own_capability(value, &size, &own);
 	if (setxattr(item, name, value, size, 0) == 0)
 		return 0;
 	switch (errno) {
@@ -114,6 +159,10 @@ static int set_xattr(struct layer *layer, const struct place *place, const char 
 			"`%s` of the image: extended attribute `%.64s` is not set: not permitted",
 			place->path, name);
 		return 0;
+	case EINVAL:
+		if (!strncmp(name, ACL_PREFIX, strlen(ACL_PREFIX)) && !process_is_host_root())
+			return no_such_id("an id in the access control list", err);
+		/* fall through */
 	default:
 		return error_errno(err, errno, "set the extended attribute `%.256s`", name);
 	}

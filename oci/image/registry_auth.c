@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/process.h"
 #include "oci/json.h"
 
 #define AUTH_FILE_MAX ((size_t)1 << 20)
@@ -198,7 +199,7 @@ static void list_files(struct paths *p)
 		add(p, only, "");
 		return;
 	}
-	snprintf(run, sizeof(run), "/run/containers/%u", (unsigned)geteuid());
+	snprintf(run, sizeof(run), "/run/containers/%u", (unsigned)process_outer_uid());
 	add(p, getenv("XDG_RUNTIME_DIR"), "/containers/auth.json");
 	add(p, run, "/auth.json");
 	add(p, config, "/containers/auth.json");

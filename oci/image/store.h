@@ -6,7 +6,7 @@
  *     STORE/lock                 shared by all that use the store, exclusive for what removes data
  *     STORE/blobs/ALG/HEX        a blob, whole and checked
  *     STORE/layers/KEY/tree      an unpacked layer in overlay form, for a lower directory
- *     STORE/layers/KEY/record    what it must be: a digest of its entries' metadata, sizes
+ *     STORE/layers/KEY/record    what it must be: a digest of its entries' metadata, sizes, for which ids
  *     STORE/images/NAME          a reference: JSON with the image's name and its manifest's descriptor
  *     STORE/uses/ID/             a mount or a workload: JSON with the manifest, and the topmost lower directory; a workload's
  *                                bundle and changes, too
@@ -15,6 +15,10 @@
  * KEY is `diff-ALG-HEX`, a layer by its DiffID, for most layers do not depend on those beneath; else
  * `chain-ALG-HEX`, by its ChainID: the lowest layer of an image, and one that was unpacked with the lower
  * layers at hand (-EXDEV in layer_unpack.h).
+ *
+ * Ids. Root of the host makes layers with the owners that they say, and overlayfs's attributes in trusted.*. Root of a user namespace
+ * makes them with the ids that the namespace maps those to, and the attributes in user.* (mount option `userxattr`); their records have the
+ * mapping. Layers of one kind are of no use to the other, nor to a namespace that maps their ids elsewhere, and are refused there.
  *
  * Crashes. Whatever is in blobs, layers and images got there by a rename(2), after it was whole, checked and on the disk;
  * a layer leaves by a rename to tmp. So at each moment the store is valid. What is in tmp is locked (flock(2)) by the process
@@ -63,6 +67,8 @@ enum image_store_access {
 };
 
 struct image_store;
+
+#define IMAGE_STORE_NO_PLACE "no place for an image store: HOME is not set; give --store DIR"
 
 /* The user's own: /var/lib/hull for root, else $XDG_DATA_HOME/hull or ~/.local/share/hull. *path is the caller's to free(). */
 int image_store_default_path(char **path, struct error *err);
@@ -180,6 +186,23 @@ int image_store_workload(struct image_store *store, const struct image_reference
 
 /* Removes a workload that nobody has seen yet, and closes its descriptors. */
 void image_store_abandon(struct image_store *store, struct image_store_workload *workload);
+
+/* ---- trees -------------------------------------------------------------------------------- */
+
+/* The root file system of an image, to be read. */
+struct image_store_tree {
+	int tree;      /* a read-only mount that is attached nowhere */
+	int claim;     /* the lock of what it is made of, in STORE/tmp */
+	char name[32]; /* in there */
+};
+
+/*
+ * Makes an overlay of the image's layers, which are all unpacked: -ENOENT where one is not. It lasts until image_store_close_tree(), before
+ * which the store must not be closed. Needs CAP_SYS_ADMIN.
+ */
+int image_store_open_tree(struct image_store *store, const struct image_manifest *manifest,
+			  struct image_store_tree *tree, struct error *err);
+void image_store_close_tree(struct image_store *store, struct image_store_tree *tree);
 
 /* ---- the whole store ---------------------------------------------------------------------- */
 

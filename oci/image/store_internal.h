@@ -10,6 +10,12 @@
 
 #define STORE_REFERENCE_MAX 4096 /* bytes of a reference, a record or a use */
 #define STORE_KEY_MAX       160  /* bytes of a layer's key, or of a name in tmp, with the NUL */
+#define STORE_MAP_MAX       1200 /* bytes of an id mapping's text */
+
+/* The id mapping that layers are made with, "0 1000 1, 1 100000 65536": of a user namespace, else both are "". */
+struct store_ids {
+	char uids[STORE_MAP_MAX], gids[STORE_MAP_MAX];
+};
 
 struct image_store {
 	char *path;
@@ -17,6 +23,7 @@ struct image_store {
 	int lock; /* STORE/lock, with the lock */
 	int tmp, layers, images, uses;
 	bool exclusive;
+	struct store_ids ids; /* the caller's */
 	const struct image_store_hooks *hooks;
 	pthread_mutex_t telling; /* held while a hook is called */
 };
@@ -90,6 +97,18 @@ int store_fetch_blob(struct image_store *store, struct image_source *source,
 int store_source_over(struct image_store *store, struct image_source *upstream,
 		      struct image_source **source, struct error *err);
 
+/* ---- store_ids.c ---- */
+
+/* Of the calling process. */
+int store_read_ids(struct store_ids *ids, struct error *err);
+
+/* Whether layers are made in a user namespace: with attributes of overlayfs's in user.*, and to be mounted with `userxattr`. */
+bool store_is_user(const struct image_store *store);
+
+/* -EPERM, where a layer that was made with these ids is not what it seems to the caller. */
+int store_check_ids(const struct image_store *store, const struct store_ids *made, const char *key,
+		    struct error *err);
+
 /* ---- store_layer.c ---- */
 
 struct store_key {
@@ -106,9 +125,10 @@ struct store_record {
 	struct digest tree; /* store_tree_digest() */
 	uint64_t bytes, entries;
 	bool root; /* the layer says what the root directory itself is like */
+	struct store_ids ids;
 };
 
-/* The key under which layer i is there. 1, or 0 where it is not. */
+/* The key under which layer i is there. 1, or 0 where it is not, -EPERM where it is for other ids. */
 int store_find_layer(struct image_store *store, const struct image_manifest *manifest,
 		     const struct digest *chain, size_t i, struct store_key *key,
 		     struct error *err);
@@ -154,6 +174,7 @@ struct store_overlay {
 	const int *lower; /* descriptors, the topmost first */
 	size_t count;
 	int upper, work; /* descriptors, or -1: read-only */
+	bool user_xattr; /* store_is_user() */
 	const char *source;
 };
 

@@ -74,8 +74,9 @@ static int has_layer(struct image_store *store, const struct store_key *key, str
 	return errno == ENOENT ? 0 : error_errno(err, errno, "look for `layers/%s`", key->s);
 }
 
-int store_find_layer(struct image_store *store, const struct image_manifest *manifest,
-		     const struct digest *chain, size_t i, struct store_key *key, struct error *err)
+/* The key under which layer i is there, for whose ids it may be. */
+static int locate(struct image_store *store, const struct image_manifest *manifest,
+		  const struct digest *chain, size_t i, struct store_key *key, struct error *err)
 {
 	int r;
 
@@ -86,6 +87,28 @@ int store_find_layer(struct image_store *store, const struct image_manifest *man
 		return r;
 	*key = store_diff_key(&manifest->layers[i].diff_id);
 	return has_layer(store, key, err);
+}
+
+/* A record that cannot be read is for those to find who need it. */
+static int check_key(struct image_store *store, const struct store_key *key, struct error *err)
+{
+	_cleanup_close_ int layer =
+		openat(store->layers, key->s, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct store_record record = { 0 };
+
+	if (layer < 0 || store_read_record(layer, &record, NULL) < 0)
+		return 0;
+	return store_check_ids(store, &record.ids, key->s, err);
+}
+
+int store_find_layer(struct image_store *store, const struct image_manifest *manifest,
+		     const struct digest *chain, size_t i, struct store_key *key, struct error *err)
+{
+	int r = locate(store, manifest, chain, i, key, err);
+
+	if (r > 0 && check_key(store, key, err) < 0)
+		return -EPERM;
+	return r;
 }
 
 /* ---- records ------------------------------------------------------------------------------ */
@@ -106,6 +129,10 @@ static int write_record(int layer, const struct store_record *record, struct err
 	json_write_u64(&w, record->entries);
 	json_write_key(&w, "root");
 	json_write_bool(&w, record->root);
+	if (record->ids.uids[0]) {
+		json_write_member(&w, "uids", record->ids.uids);
+		json_write_member(&w, "gids", record->ids.gids);
+	}
 	json_write_end(&w, '}');
 	strbuf_addc(&text, '\n');
 	if (strbuf_failed(&text))
@@ -115,6 +142,20 @@ static int write_record(int layer, const struct store_record *record, struct err
 		return error_errno(err, errno, "create a layer's record");
 	r = file_write_all(fd, text.data, text.len);
 	return r < 0 ? error_errno(err, -r, "write a layer's record") : 0;
+}
+
+/* Absent in the record of a layer that root of the host has made. */
+static int parse_map(const struct json_value *object, const char *key, char *map, struct error *err)
+{
+	const struct json_value *value = json_get(object, key);
+
+	map[0] = '\0';
+	if (!value)
+		return 0;
+	if (value->type != JSON_STRING || strlen(value->string) >= STORE_MAP_MAX)
+		return error_set(err, EINVAL, "`%s` is wrong", key);
+	strcpy(map, value->string);
+	return 0;
 }
 
 static int parse_record(const struct json_value *object, struct store_record *record,
@@ -131,6 +172,9 @@ static int parse_record(const struct json_value *object, struct store_record *re
 	    !json_u64(entries, UINT64_MAX, &record->entries) || !root || root->type != JSON_BOOL)
 		return error_set(err, EINVAL, "`bytes`, `entries` or `root` is missing or wrong");
 	record->root = root->boolean;
+	if (parse_map(object, "uids", record->ids.uids, err) < 0 ||
+	    parse_map(object, "gids", record->ids.gids, err) < 0)
+		return -EINVAL;
 	return digest_parse(json_get_string(object, "tree"), &record->tree, err);
 }
 
@@ -184,7 +228,7 @@ int image_store_layers(struct image_store *store, const struct image_manifest *m
 	for (size_t i = 0; i < manifest->layer_count && r >= 0; i++) {
 		struct store_key key = { 0 };
 
-		r = store_find_layer(store, manifest, chain, i, &key, err);
+		r = locate(store, manifest, chain, i, &key, err);
 		if (r > 0)
 			r = look_at_layer(store, &key, &found[i], err);
 	}
@@ -226,6 +270,7 @@ static int apply(struct work *w, int tree, struct error *err)
 	layer_target_init(&target, tree, false);
 	target.form = LAYER_OVERLAY;
 	target.lower = w->lower;
+	target.user_xattr = store_is_user(w->store);
 	if (w->unpack->max_bytes)
 		target.max_bytes = w->unpack->max_bytes;
 	if (w->unpack->max_entries)
@@ -261,6 +306,7 @@ static int fill(struct work *w, int layer, struct error *err)
 		return error_errno(err, errno, "stat `tree`");
 	record.root =
 		st.st_mtim.tv_sec != untouched.tv_sec || st.st_mtim.tv_nsec != untouched.tv_nsec;
+	record.ids = w->store->ids;
 	r = store_tree_digest(w->store, tree, &record, err);
 	return r < 0 ? r : write_record(layer, &record, err);
 }
@@ -304,6 +350,7 @@ static int open_merged(const struct work *w, int layer, int *lower, struct error
 		return r;
 	overlay.lower = fds;
 	overlay.count = count;
+	overlay.user_xattr = store_is_user(w->store);
 	if (w->i == 1) {
 		/* The lowest layer alone is a plain tree. */
 		*lower = take_fd(&fds[0]);

@@ -27,7 +27,8 @@ static int copy_attribute(int from, int to, const char *name, char *value, struc
 	ssize_t len;
 
 	/* What layers are to overlayfs is not what the image's root is; labels are the host's. */
-	if (!strncmp(name, "trusted.overlay.", 16) || !strncmp(name, "security.", 9))
+	if (!strncmp(name, "trusted.overlay.", 16) || !strncmp(name, "user.overlay.", 13) ||
+	    !strncmp(name, "security.", 9))
 		return 0;
 	len = fgetxattr(from, name, value, VALUE_MAX);
 	if (len < 0 || fsetxattr(to, name, value, (size_t)len, 0) < 0)
@@ -219,6 +220,7 @@ static int attach(struct mount *m, bool detached, struct error *err)
 		overlay.count = count + 1;
 		snprintf(source, sizeof(source), STORE_USE_SOURCE "%s", m->id.s);
 		overlay.source = source;
+		overlay.user_xattr = store_is_user(m->store);
 		r = detached ? store_overlay_detached(&overlay, m->target, err)
 			     : store_overlay_mount(&overlay, m->target, err);
 	} else {
@@ -229,6 +231,15 @@ static int attach(struct mount *m, bool detached, struct error *err)
 	return r;
 }
 
+static int check_layer_count(const struct image_manifest *manifest, struct error *err)
+{
+	if (manifest->layer_count && manifest->layer_count <= STORE_LAYERS_MAX)
+		return 0;
+	return error_set(err, E2BIG,
+			 "the image has %zu layers; an overlay takes 1 to %d: unpack it",
+			 manifest->layer_count, STORE_LAYERS_MAX);
+}
+
 /* The image, with all its layers unpacked. */
 static int load_image(struct mount *m, struct arena *arena, struct error *err)
 {
@@ -236,10 +247,9 @@ static int load_image(struct mount *m, struct arena *arena, struct error *err)
 
 	if (r < 0)
 		return r;
-	if (!m->manifest.layer_count || m->manifest.layer_count > STORE_LAYERS_MAX)
-		return error_set(err, E2BIG,
-				 "the image has %zu layers; an overlay takes 1 to %d: unpack it",
-				 m->manifest.layer_count, STORE_LAYERS_MAX);
+	r = check_layer_count(&m->manifest, err);
+	if (r < 0)
+		return r;
 	r = store_chain_ids(&m->manifest, arena, &m->chain, err);
 	return r < 0 ? r : store_make_layers(m->store, &m->manifest, NULL, NULL, err);
 }
@@ -361,6 +371,61 @@ void image_store_abandon(struct image_store *store, struct image_store_workload 
 	close_fd(&workload->bundle);
 	if (workload->id[0])
 		path_remove_tree(store->uses, workload->id, NULL);
+}
+
+/* ---- trees -------------------------------------------------------------------------------- */
+
+static int make_tree(struct mount *m, struct image_store_tree *tree, struct error *err)
+{
+	_cleanup_arena_ struct arena arena;
+	bool made;
+	int r;
+
+	arena_init(&arena, IMAGE_ARENA_MAX);
+	r = check_layer_count(&m->manifest, err);
+	if (r >= 0)
+		r = store_chain_ids(&m->manifest, &arena, &m->chain, err);
+	if (r >= 0)
+		r = tree->claim = store_claim(m->store, tree->name, true, err);
+	if (r >= 0)
+		r = m->top = open_sub(tree->claim, "top", 0755, &made, err);
+	if (r >= 0)
+		r = m->target = open_sub(tree->claim, "rootfs", 0755, &made, err);
+	if (r >= 0)
+		r = set_root(m->store, &m->manifest, m->chain, m->top, err);
+	if (r >= 0)
+		r = tree->tree = attach(m, true, err);
+	return r < 0 ? r : 0;
+}
+
+int image_store_open_tree(struct image_store *store, const struct image_manifest *manifest,
+			  struct image_store_tree *tree, struct error *err)
+{
+	struct mount m = {
+		.store = store,
+		.manifest = *manifest,
+		.target = -EBADF,
+		.upper = -EBADF,
+		.work = -EBADF,
+		.top = -EBADF,
+	};
+	int r;
+
+	tree->tree = tree->claim = -EBADF;
+	snprintf(tree->name, sizeof(tree->name), "tree-%ld", (long)getpid());
+	r = make_tree(&m, tree, err);
+	mount_close(&m);
+	if (r < 0)
+		image_store_close_tree(store, tree);
+	return r;
+}
+
+void image_store_close_tree(struct image_store *store, struct image_store_tree *tree)
+{
+	close_fd(&tree->tree);
+	if (tree->claim >= 0)
+		path_remove_tree(store->tmp, tree->name, NULL);
+	close_fd(&tree->claim);
 }
 
 /* ---- unmounting --------------------------------------------------------------------------- */

@@ -37,7 +37,8 @@ struct mounting {
 static int make_options(const struct store_overlay *overlay, bool detached, char *options,
 			struct error *err)
 {
-	size_t len = (size_t)snprintf(options, OPTIONS_MAX, "lowerdir=");
+	size_t len = (size_t)snprintf(options, OPTIONS_MAX,
+				      "%slowerdir=", overlay->user_xattr ? "userxattr," : "");
 
 	for (size_t i = 0; i < overlay->count && len < OPTIONS_MAX; i++)
 		len += (size_t)snprintf(options + len, OPTIONS_MAX - len, "%s%d", i ? ":" : "",

@@ -169,6 +169,9 @@ static int check_layer(struct verification *v, const char *name, struct error *e
 	r = store_read_record(layer, &record, err);
 	if (r < 0)
 		return error_wrap(err, "`layers/%s`", name);
+	r = store_check_ids(v->store, &record.ids, name, err);
+	if (r < 0)
+		return r;
 	tree = openat(layer, "tree", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (tree < 0)
 		return error_errno(err, errno, "open `layers/%s/tree`", name);

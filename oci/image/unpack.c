@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * image_unpack(): the order of things. Find the image, make the bundle, apply the layers, write
+ * image_unpack() to a bundle: the order of things. Find the image, make the bundle, apply the layers, write
  * config.json last, so that a bundle with a config.json is a whole one. On an error what was made is removed.
  */
 #include <dirent.h>
@@ -14,6 +14,7 @@
 #include "oci/image/config_image.h"
 #include "oci/image/image.h"
 #include "oci/image/layer_unpack.h"
+#include "oci/image/unpack_internal.h"
 
 struct bundle {
 	int parent;              /* the directory that the bundle is in */
@@ -44,8 +45,7 @@ static int check_empty(int dir, struct error *err)
 	return errno ? error_errno(err, errno, "read") : 0;
 }
 
-/* Splits the path of the bundle; the last component may be absent ("" for "/", "." and ".."). */
-static int open_bundle_parent(const char *path, char *name, struct error *err)
+int unpack_open_parent(const char *path, char *name, struct error *err)
 {
 	size_t len = strlen(path), start;
 	char parent[PATH_MAX];
@@ -68,8 +68,7 @@ static int open_bundle_parent(const char *path, char *name, struct error *err)
 	return path_open_dir(parent, true, err);
 }
 
-/* A directory that we have just made and opened by its name: where others may write, they may have put theirs there. */
-static int check_ours(int dir, struct error *err)
+int unpack_check_ours(int dir, struct error *err)
 {
 	struct stat st;
 
@@ -80,19 +79,21 @@ static int check_ours(int dir, struct error *err)
 	return 0;
 }
 
-static int make_rootfs(struct bundle *b, struct error *err)
+int unpack_make_rootfs(int dir, bool *made, struct error *err)
 {
-	if (mkdirat(b->dir, "rootfs", 0755) < 0)
+	_cleanup_close_ int rootfs = -EBADF;
+
+	if (mkdirat(dir, "rootfs", 0755) < 0)
 		return error_errno(err, errno, "make `rootfs`");
-	b->made_rootfs = true;
-	b->rootfs = openat(b->dir, "rootfs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (b->rootfs < 0)
+	*made = true;
+	rootfs = openat(dir, "rootfs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (rootfs < 0)
 		return error_errno(err, errno, "open `rootfs`");
-	if (check_ours(b->rootfs, err) < 0)
+	if (unpack_check_ours(rootfs, err) < 0)
 		return -err->code;
-	if (fchmod(b->rootfs, 0755) < 0)
+	if (fchmod(rootfs, 0755) < 0)
 		return error_errno(err, errno, "set the mode of `rootfs`");
-	return 0;
+	return take_fd(&rootfs);
 }
 
 /*
@@ -105,7 +106,7 @@ static int bundle_make(struct bundle *b, const char *path, struct error *err)
 
 	if (!*path)
 		return error_set(err, EINVAL, "it has no name");
-	b->parent = open_bundle_parent(path, name, err);
+	b->parent = unpack_open_parent(path, name, err);
 	if (b->parent < 0)
 		return b->parent;
 	if (*name && mkdirat(b->parent, name, 0700) == 0)
@@ -116,9 +117,10 @@ static int bundle_make(struct bundle *b, const char *path, struct error *err)
 			  : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (b->dir < 0)
 		return error_errno(err, errno, "open");
-	if ((*b->name && check_ours(b->dir, err) < 0) || check_empty(b->dir, err) < 0)
+	if ((*b->name && unpack_check_ours(b->dir, err) < 0) || check_empty(b->dir, err) < 0)
 		return -err->code;
-	return make_rootfs(b, err);
+	b->rootfs = unpack_make_rootfs(b->dir, &b->made_rootfs, err);
+	return b->rootfs < 0 ? b->rootfs : 0;
 }
 
 static void bundle_remove(struct bundle *b, struct error *err)
@@ -165,9 +167,19 @@ static bool is_interrupted(void *data)
 	return w->options->interrupted && w->options->interrupted(w->options->interrupted_data);
 }
 
-static int apply_layers(const struct image_unpack_options *options, struct image_source *source,
-			const struct image_manifest *manifest, struct layer_target *target,
-			struct error *err)
+void unpack_target_init(struct layer_target *target, int rootfs,
+			const struct image_unpack_options *options)
+{
+	layer_target_init(target, rootfs, options->rootless);
+	if (options->max_bytes)
+		target->max_bytes = options->max_bytes;
+	if (options->max_entries)
+		target->max_entries = options->max_entries;
+}
+
+int unpack_layers(const struct image_unpack_options *options, struct image_source *source,
+		  const struct image_manifest *manifest, struct layer_target *target,
+		  struct error *err)
 {
 	struct waiting waiting = { .options = options };
 	const struct layer_stream_hooks hooks = { report_progress, is_interrupted, &waiting };
@@ -185,15 +197,21 @@ static int apply_layers(const struct image_unpack_options *options, struct image
 
 /* ---- the whole ---------------------------------------------------------------------------- */
 
-static int write_config(const struct image_manifest *manifest, bool rootless,
-			const struct bundle *b, struct arena *arena, struct error *err)
+static int write_config(const struct image_unpack_options *options,
+			const struct image_manifest *manifest, const struct bundle *b,
+			struct arena *arena, struct error *err)
 {
 	_cleanup_strbuf_ struct strbuf text = { 0 };
 	struct oci_config *config;
-	int r = image_config_convert(manifest->config, b->rootfs, rootless, arena, &config, err);
+	int r = image_config_convert(manifest->config, b->rootfs,
+				     options->rootless || options->uids, arena, &config, err);
 
 	if (r < 0)
 		return r;
+	if (options->uids) {
+		config->linux_->uid_mappings = *options->uids;
+		config->linux_->gid_mappings = *options->gids;
+	}
 	r = oci_config_print(config, &text, err);
 	if (r < 0)
 		return r;
@@ -212,14 +230,10 @@ static int fill_bundle(const struct image_unpack_options *options, struct image_
 
 	if (r < 0)
 		return error_wrap(err, "bundle `%s`", options->bundle);
-	layer_target_init(&target, b->rootfs, options->rootless);
-	if (options->max_bytes)
-		target.max_bytes = options->max_bytes;
-	if (options->max_entries)
-		target.max_entries = options->max_entries;
-	r = apply_layers(options, source, manifest, &target, err);
+	unpack_target_init(&target, b->rootfs, options);
+	r = unpack_layers(options, source, manifest, &target, err);
 	if (r >= 0)
-		r = write_config(manifest, options->rootless, b, arena, err);
+		r = write_config(options, manifest, b, arena, err);
 	/* Last: without privileges /etc may be out of reach afterwards. */
 	if (r >= 0)
 		r = layer_target_finish(&target, err);
@@ -237,6 +251,8 @@ int image_unpack_manifest(const struct image_unpack_options *options, struct ima
 
 	if (!err)
 		err = &local;
+	if (options->format == IMAGE_FORMAT_EROFS)
+		return unpack_erofs(options, source, manifest, err);
 	r = fill_bundle(options, source, manifest, &b, arena, err);
 	if (r < 0)
 		bundle_remove(&b, err);
