@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -13,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "base/file.h"
+#include "base/message.h"
 #include "base/number.h"
 #include "base/syscalls.h"
 
@@ -214,4 +216,44 @@ void process_reset_signals(void)
 #endif
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+int process_in_child(int (*fn)(void *data, struct error *err), void *data, struct error *err)
+{
+	enum { DONE, FAILED };
+	_cleanup_close_ int channel = -EBADF;
+	struct error said = { 0 };
+	struct message m = { .fd_count = 0 };
+	int ends[2] = { -EBADF, -EBADF }, r = message_pair(ends, err);
+	pid_t pid;
+
+	if (r < 0)
+		return r;
+	channel = ends[0];
+	pid = fork();
+	if (pid == 0) {
+		r = fn(data, &said);
+		message_send(ends[1], r < 0 ? FAILED : DONE, &said, sizeof(said), NULL, 0, NULL);
+		_exit(0);
+	}
+	close(ends[1]);
+	if (pid < 0)
+		return error_errno(err, errno, "fork");
+	r = message_receive(channel, &m, &said, sizeof(said), err);
+	process_wait(pid, &(int){ 0 });
+	if (r < 0 || m.type == DONE)
+		return r < 0 ? r : 0;
+	said.text[sizeof(said.text) - 1] = '\0';
+	return error_set(err, said.code > 0 ? said.code : EIO, "%s", said.text);
+}
+
+bool process_user_name(uid_t uid, char *name, size_t size)
+{
+	_cleanup_fclose_ FILE *passwd = fopen("/etc/passwd", "re");
+	struct passwd *entry;
+
+	while (passwd && (entry = fgetpwent(passwd)))
+		if (entry->pw_uid == uid)
+			return (size_t)snprintf(name, size, "%s", entry->pw_name) < size;
+	return false;
 }

@@ -59,6 +59,15 @@ int process_await_end(int pidfd, pid_t pid, struct error *err);
 /* Waits for the child pid and returns its wait status, or a negative errno. */
 int process_wait(pid_t pid, int *wait_status);
 
+/*
+ * Calls the function in a child, which ends with it, and waits: for what changes a process for good, as entering a namespace
+ * does. Returns what the function returns if that is negative, with its message; else 0.
+ */
+int process_in_child(int (*fn)(void *data, struct error *err), void *data, struct error *err);
+
+/* Finds a user's name in /etc/passwd. */
+bool process_user_name(uid_t uid, char *name, size_t size);
+
 /* A descriptor (O_PATH) of /proc/PID. Whose that is, is for the caller to know: a child that is not waited for cannot be another. */
 int process_open_dir(pid_t pid, struct error *err);
 

@@ -2,13 +2,11 @@
 /* kill, pause, resume, ps and delete. */
 #include <signal.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/log.h"
-#include "base/path.h"
-#include "base/remove.h"
 #include "runtime/hooks.h"
 #include "runtime/runtime.h"
+#include "sandbox/bundle.h"
 
 #define FORCE_LOCK_TIMEOUT \
 	10000 /* milliseconds after which `delete --force` no longer waits for another command */
@@ -105,24 +103,6 @@ static void run_poststop(struct container *c)
 	if (c->config && c->config->hooks &&
 	    container_run_hooks(c, &c->config->hooks->poststop, "poststop", &err) < 0)
 		log_warning("%s", err.text);
-}
-
-int bundle_remove(const char *path, struct error *err)
-{
-	const char *name = strrchr(path, '/');
-	_cleanup_free_ char *parent = name ? strndup(path, (size_t)(name - path)) : NULL;
-	_cleanup_close_ int dir = -EBADF;
-
-	if (!name)
-		return error_set(err, EINVAL, "bundle `%s` is not absolute", path);
-	if (!parent)
-		return error_errno(err, ENOMEM, "remove the bundle");
-	if (access(path, F_OK) < 0 && errno == ENOENT)
-		return 0;
-	dir = path_open_dir(parent, false, err);
-	if (dir < 0 || path_remove_tree(dir, name + 1, err) < 0)
-		return error_wrap(err, "remove bundle `%s`", path);
-	return 0;
 }
 
 int container_destroy(const struct store *store, struct container *c, struct error *err)

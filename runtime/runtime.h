@@ -125,9 +125,6 @@ struct runtime_update {
 int runtime_update(const struct store *store, const char *id, const struct runtime_update *update,
 		   struct error *err);
 
-/* Removes a bundle that was made for one container. That it is not there is success. */
-int bundle_remove(const char *path, struct error *err);
-
 /* Removes a stopped (or created) container; force: also a running or half-made one, and one that does not exist is no error. */
 int runtime_delete(const struct store *store, const char *id, bool force, struct error *err);
 

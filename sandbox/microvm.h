@@ -127,12 +127,6 @@ struct own_cgroup microvm_own_cgroup(struct microvm_plan *plan);
 int microvm_spawn(struct microvm_plan *plan, struct error *err);
 int microvm_spawn_file_server(struct microvm_plan *plan, struct error *err);
 
-/*
- * Runs fn in a child of ours, which may enter namespaces that we could not leave again: its end is the child's. What it returns, and its
- * error, are ours.
- */
-int microvm_in_child(int (*fn)(void *data, struct error *err), void *data, struct error *err);
-
 /* ---- microvm_template.c ------------------------------------------------------------------------------- */
 
 /* Looks for a template of the plan's machine, with hull-vmm, kernel and initramfs as descriptors; else prepares that one is made. */

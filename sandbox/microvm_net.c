@@ -70,7 +70,7 @@ static int visit(network_visit *fn, const struct sandbox *sb, int netns, struct 
 	out = v.out = memfd_create("network", MFD_CLOEXEC);
 	if (out < 0)
 		return error_errno(err, errno, "memfd_create");
-	r = microvm_in_child(visit_main, &v, err);
+	r = process_in_child(visit_main, &v, err);
 	if (r < 0)
 		return r;
 	if (lseek(out, 0, SEEK_SET) < 0)

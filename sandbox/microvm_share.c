@@ -425,12 +425,12 @@ static int add_mounts(struct sandbox *sb, struct change *change, struct arena *a
 				    ? error_errno(err, ENOMEM, "add the mounts")
 				    : 0;
 	if (r == 0)
-		r = microvm_in_child(change_tree, change, err);
+		r = process_in_child(change_tree, change, err);
 	if (r == 0)
 		r = ask_guest(sb, inside, true, &below, err);
 	if (r < 0) {
 		change->add = false;
-		microvm_in_child(change_tree, change, &second);
+		process_in_child(change_tree, change, &second);
 	}
 	return r;
 }
@@ -458,7 +458,7 @@ int microvm_mount(struct sandbox *sb, const struct oci_mounts *mounts, bool add,
 		return r;
 	if (!add) {
 		r = ask_guest(sb, mounts, false, &(struct strbuf){ 0 }, err);
-		return r < 0 ? r : microvm_in_child(change_tree, &change, err);
+		return r < 0 ? r : process_in_child(change_tree, &change, err);
 	}
 	view.mounts = *mounts;
 	inside.items = arena_memdup(&arena, mounts->items, mounts->len * sizeof(*mounts->items));

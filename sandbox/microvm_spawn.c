@@ -355,32 +355,6 @@ static int spawn_both(struct microvm_plan *plan, const struct vmm_fds *fds, stru
 	return clone_file_server(plan, -1, err);
 }
 
-int microvm_in_child(int (*fn)(void *data, struct error *err), void *data, struct error *err)
-{
-	_cleanup_close_ int channel = -EBADF;
-	struct error said = { 0 };
-	int ends[2], r = message_pair(ends, err);
-	pid_t pid;
-
-	if (r < 0)
-		return r;
-	channel = ends[0];
-	pid = fork();
-	if (pid == 0) {
-		r = fn(data, &said);
-		message_send(ends[1], r < 0 ? CONTROL_FAILED : CONTROL_DONE, &said, sizeof(said),
-			     NULL, 0, NULL);
-		_exit(0);
-	}
-	close(ends[1]);
-	if (pid < 0)
-		return error_errno(err, errno, "fork");
-	r = microvm_await_done(channel, &pid, err);
-	if (pid > 0)
-		process_wait(pid, &(int){ 0 });
-	return r;
-}
-
 static int open_file(const char *path, const char *what, struct error *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);

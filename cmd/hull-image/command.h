@@ -23,6 +23,9 @@ struct arguments {
 	bool log_json, quiet, debug, help;
 };
 
+/* Whether an ordinary user's command runs in the user namespace of namespaces/sub_ids.h. */
+enum sub_ids { SUB_IDS_NONE, SUB_IDS_WHERE_GIVEN, SUB_IDS_NEEDED };
+
 /* A command fills err and returns a negative errno, or an exit status. */
 struct command {
 	const char *name;
@@ -30,7 +33,7 @@ struct command {
 	const char *usage;
 	const char *formats[2]; /* of --format: the default, and the other */
 	unsigned options;       /* which OPTION_BIT()s it takes */
-	bool as_user; /* an ordinary user's runs in the user namespace of sub_ids.h: it touches layers, or what is left of them */
+	enum sub_ids ids;       /* it touches layers, or what is left of them */
 	int (*run)(struct arguments *a, struct error *err);
 };
 

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hull-image bundle: the part of `hull run --image` that needs the image store. hull calls it, and people do not: it
- * hands over mounts as descriptors (bundle.h).
+ * hands over mounts as descriptors (bundle_reply.h).
  */
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/bundle_reply.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/message.h"
 #include "base/number.h"
-#include "cmd/hull-image/bundle.h"
 #include "cmd/hull-image/command.h"
 #include "oci/image/run.h"
 
@@ -23,13 +24,16 @@ struct bundle {
 	struct image_run run;
 	const char *image, *state;
 	enum pull pull;
-	uint64_t reply; /* descriptor */
+	uint64_t reply, user_namespace; /* descriptors, ours and hull's */
+	char user_namespace_path[32];   /* hull's */
+	struct ns_sub_ids ids;
 };
 
 /* ---- the command line, which hull has made ---------------------------------------------------- */
 
 enum {
 	OPTION_REPLY = 256,
+	OPTION_USER_NAMESPACE,
 	OPTION_STATE,
 	OPTION_STORE,
 	OPTION_PULL,
@@ -61,6 +65,7 @@ enum {
 
 static const struct option options[] = {
 	{ "reply", required_argument, NULL, OPTION_REPLY },
+	{ "user-namespace", required_argument, NULL, OPTION_USER_NAMESPACE },
 	{ "state", required_argument, NULL, OPTION_STATE },
 	{ "store", required_argument, NULL, OPTION_STORE },
 	{ "pull", required_argument, NULL, OPTION_PULL },
@@ -198,7 +203,9 @@ static int take_option(struct bundle *b, int option, int argc, struct arena *are
 		return parse_pull(optarg, &b->pull, err);
 	} else if (option == OPTION_LOG_FORMAT) {
 		b->a.log_json = !strcmp(optarg, "json");
-	} else if (option != OPTION_REPLY || !parse_u64(optarg, INT_MAX, &b->reply)) {
+	} else if ((option != OPTION_REPLY && option != OPTION_USER_NAMESPACE) ||
+		   !parse_u64(optarg, INT_MAX,
+			      option == OPTION_REPLY ? &b->reply : &b->user_namespace)) {
 		return error_set(err, EINVAL, "hull-image bundle is called by hull, and not so");
 	}
 	return 0;
@@ -299,15 +306,46 @@ static int configure(struct bundle *b, struct image_store *store,
 static int hand_over(const struct bundle *b, const struct image_store_workload *workload,
 		     struct error *err)
 {
-	const int fds[] = { workload->tree, workload->bundle };
+	_cleanup_close_ int user_ns = -EBADF;
 	char link[64], path[PATH_MAX];
+	int fds[3] = { workload->tree, workload->bundle };
+	unsigned count = 2;
 	ssize_t len;
+
+	if (b->run.user_namespace) {
+		fds[count++] = user_ns = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
+		if (user_ns < 0)
+			return error_errno(err, errno, "open the user namespace");
+	}
 
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", workload->bundle);
 	len = readlink(link, path, sizeof(path));
 	if (len < 0 || (size_t)len >= sizeof(path))
 		return error_errno(err, len < 0 ? errno : ENAMETOOLONG, "find the bundle");
-	return message_send((int)b->reply, BUNDLE_READY, path, (size_t)len, fds, 2, err);
+	return message_send((int)b->reply, BUNDLE_READY, path, (size_t)len, fds, count, err);
+}
+
+/* An ordinary user is root of a user namespace, or has no right to mount. */
+static int become_root(struct bundle *b, struct error *err)
+{
+	int r;
+
+	if (geteuid() == 0)
+		return 0;
+	r = enter_user_namespace(&b->a, &b->ids, err);
+	if (r < 0)
+		return error_wrap(
+			err, "an ordinary user's images take sub-ids (or hull image unpack, and "
+			     "hull run -b)");
+	b->run.rootless = true;
+	b->run.uids = &b->ids.uids;
+	b->run.gids = &b->ids.gids;
+	if (b->user_namespace) {
+		snprintf(b->user_namespace_path, sizeof(b->user_namespace_path), "/proc/self/fd/%d",
+			 (int)b->user_namespace);
+		b->run.user_namespace = b->user_namespace_path;
+	}
+	return 0;
 }
 
 static int make_bundle(struct bundle *b, struct arena *arena, struct error *err)
@@ -317,13 +355,10 @@ static int make_bundle(struct bundle *b, struct arena *arena, struct error *err)
 	struct image_reference reference;
 	int r;
 
-	if (geteuid() != 0)
-		return error_set(
-			err, EPERM,
-			"takes root; without, make a bundle: hull image unpack %s box, and "
-			"hull run -b box",
-			b->image);
-	r = open_store(&b->a, is_source(b->image) ? IMAGE_STORE_ADD : IMAGE_STORE_USE, &store, err);
+	r = become_root(b, err);
+	if (r >= 0)
+		r = open_store(&b->a, is_source(b->image) ? IMAGE_STORE_ADD : IMAGE_STORE_USE,
+			       &store, err);
 	if (r >= 0)
 		r = find_image(b, store, &reference, err);
 	if (r >= 0)
@@ -346,7 +381,8 @@ int run_bundle(int argc, char **argv)
 {
 	_cleanup_arena_ struct arena arena;
 	_cleanup_close_ int log = -EBADF;
-	struct bundle b = { .run = { .tty = false } };
+	static const struct command command = { .name = "run", .ids = SUB_IDS_NEEDED };
+	struct bundle b = { .a.command = &command };
 	struct error err = { 0 };
 	int r;
 

@@ -9,7 +9,7 @@
 static bool wants_ids(const struct arguments *a)
 {
 	/* Root of the host, or of a user namespace that somebody else made. */
-	if (geteuid() == 0 || !a->command->as_user)
+	if (geteuid() == 0 || a->command->ids == SUB_IDS_NONE)
 		return false;
 	/* Blobs and trees of one owner take no other ids. */
 	return !a->rootless && !a->no_layers;
@@ -48,6 +48,10 @@ int enter_user_namespace(struct arguments *a, struct ns_sub_ids *ids, struct err
 	if (geteuid() == 0) {
 		*err = why;
 		return error_wrap(err, "user namespace (--rootless does without)");
+	}
+	if (a->command->ids == SUB_IDS_NEEDED) {
+		*err = why;
+		return -err->code;
 	}
 	explain(a, &why);
 	a->rootless = true;

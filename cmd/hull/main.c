@@ -4,12 +4,12 @@
  * Errors are printed here, once, as one line, and written to the log for engines.
  */
 #include <fcntl.h>
-#include <pwd.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "base/process.h"
 #include "cmd/hull/command.h"
 #include "sandbox/exe.h"
 
@@ -143,19 +143,11 @@ int program_failure_status(int r)
 
 const char *user_name(struct user_name *name, unsigned uid)
 {
-	_cleanup_fclose_ FILE *passwd = NULL;
-	struct passwd *entry;
-
 	if (name->known && name->uid == uid)
 		return name->text;
 	*name = (struct user_name){ .known = true, .uid = uid };
-	snprintf(name->text, sizeof(name->text), "%u", uid);
-	passwd = fopen("/etc/passwd", "re");
-	while (passwd && (entry = fgetpwent(passwd)))
-		if (entry->pw_uid == uid) {
-			snprintf(name->text, sizeof(name->text), "%s", entry->pw_name);
-			break;
-		}
+	if (!process_user_name(uid, name->text, sizeof(name->text)))
+		snprintf(name->text, sizeof(name->text), "%u", uid);
 	return name->text;
 }
 

@@ -11,11 +11,12 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/bundle_reply.h"
 #include "base/libexec.h"
 #include "base/message.h"
 #include "base/process.h"
-#include "cmd/hull-image/bundle.h"
 #include "cmd/hull/create.h"
+#include "sandbox/bundle.h"
 
 #define ID_DIGITS 12
 
@@ -51,8 +52,8 @@ static void add_option(struct words *w, const char *name, const char *value)
 			  : arena_printf(&w->arena, "--%s", name));
 }
 
-static int make_words(const struct run *run, const char *state, int reply, char **command,
-		      int count, struct words *w, struct error *err)
+static int make_words(const struct run *run, const char *state, int reply, int user_ns,
+		      char **command, int count, struct words *w, struct error *err)
 {
 	const struct context *ctx = run->ctx;
 
@@ -69,6 +70,8 @@ static int make_words(const struct run *run, const char *state, int reply, char 
 	if (ctx->log_format)
 		add_option(w, "log-format", ctx->log_format);
 	add_word(w, arena_printf(&w->arena, "--reply=%d", reply));
+	if (user_ns >= 0)
+		add_word(w, arena_printf(&w->arena, "--user-namespace=%d", user_ns));
 	add_option(w, "state", state);
 	add_option(w, "name", run->name);
 	if (run->tty)
@@ -105,6 +108,7 @@ static int spawn(char **argv, int reply, pid_t *pid, struct error *err)
 struct made {
 	char bundle[PATH_MAX];
 	int tree, claim;
+	int user_ns; /* an ordinary user's: the number by which the configuration knows it is reserved first */
 };
 
 static int take_reply(struct message *m, const char *payload, struct made *made, struct error *err)
@@ -116,12 +120,15 @@ static int take_reply(struct message *m, const char *payload, struct made *made,
 		why.text[sizeof(why.text) - 1] = '\0';
 		return error_set(err, why.code > 0 ? why.code : EIO, "run: %s", why.text);
 	}
-	if (m->type != BUNDLE_READY || m->fd_count != 2 || m->len >= sizeof(made->bundle))
+	if (m->type != BUNDLE_READY || m->fd_count != (made->user_ns < 0 ? 2 : 3) ||
+	    m->len >= sizeof(made->bundle))
 		return error_set(err, EPROTO, "run: hull-image is not of this version of hull");
 	memcpy(made->bundle, payload, m->len);
 	made->bundle[m->len] = '\0';
 	made->tree = take_fd(&m->fds[0]);
 	made->claim = take_fd(&m->fds[1]);
+	if (made->user_ns >= 0 && dup3(m->fds[2], made->user_ns, O_CLOEXEC) < 0)
+		return error_errno(err, errno, "hold the user namespace");
 	return 0;
 }
 
@@ -146,7 +153,7 @@ static int make_bundle(const struct run *run, const char *state, char **command,
 	_cleanup_close_ int mine = -EBADF, its = -EBADF;
 	struct words words = { .argc = 0 };
 	int pair[2] = { -EBADF, -EBADF }, status = 0, r;
-	pid_t pid;
+	pid_t pid = 0;
 
 	r = message_pair(pair, err);
 	if (r < 0)
@@ -154,7 +161,7 @@ static int make_bundle(const struct run *run, const char *state, char **command,
 	mine = pair[0];
 	its = pair[1];
 	arena_init(&words.arena, 0);
-	r = make_words(run, state, its, command, count, &words, err);
+	r = make_words(run, state, its, made->user_ns, command, count, &words, err);
 	if (r >= 0)
 		r = spawn(words.argv, its, &pid, err);
 	arena_free(&words.arena);
@@ -200,13 +207,18 @@ static bool is_passed(const struct run *run, const char *name, const char *value
 	return false;
 }
 
+static bool is_microvm(const struct run *run)
+{
+	const struct runtime_create *c = &run->runtime.create;
+
+	return c->sandbox ? !strcmp(c->sandbox, "microvm") : c->prefer_microvm;
+}
+
 static int check_image_options(const struct run *run, struct error *err)
 {
 	const struct runtime_run *r = &run->runtime;
-	const bool microvm = r->create.sandbox ? !strcmp(r->create.sandbox, "microvm")
-					       : r->create.prefer_microvm;
 
-	if (microvm && is_passed(run, "network", "host"))
+	if (is_microvm(run) && is_passed(run, "network", "host"))
 		return error_set(
 			err, ENOTSUP,
 			"run: option --network host: a microVM has a network of its own; use "
@@ -251,7 +263,7 @@ static int run_made(struct run *run, const struct store *store, struct made *mad
 static int run_image(struct run *run, const struct store *store, int words, char **argv,
 		     struct error *err)
 {
-	struct made made = { .tree = -EBADF, .claim = -EBADF };
+	struct made made = { .tree = -EBADF, .claim = -EBADF, .user_ns = -EBADF };
 	_cleanup_free_ char *state = NULL;
 	int used = 0, r = check_image_options(run, err);
 
@@ -270,11 +282,18 @@ static int run_image(struct run *run, const struct store *store, int words, char
 		return r;
 	if (asprintf(&state, "%s/%s", store->path, run->name) < 0)
 		return error_errno(err, ENOMEM, "run");
+	/* A container of an ordinary user's joins the namespace that its files belong to; a machine has files without one. */
+	if (geteuid() != 0 && !is_microvm(run)) {
+		made.user_ns = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (made.user_ns < 0)
+			return error_errno(err, errno, "open `/dev/null`");
+	}
 	r = make_bundle(run, state, argv + used, words - used, &made, err);
 	if (r >= 0)
 		r = run_made(run, store, &made, err);
 	close_fd(&made.tree);
 	close_fd(&made.claim);
+	close_fd(&made.user_ns);
 	return r;
 }
 

@@ -5,16 +5,13 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/number.h"
-#include "base/path.h"
 #include "oci/image/config_image.h"
 #include "oci/image/user.h"
 
 #define ENV_FILE_MAX ((size_t)1 << 20) /* bytes */
-#define ETC_FILE_MAX ((size_t)1 << 20) /* bytes of the host's /etc/hosts or /etc/resolv.conf */
 #define CPU_PERIOD   100000            /* microseconds: the kernel's and all engines' */
 #define HOSTNAME_LEN 64                /* bytes (sethostname(2)) */
 #define FILES_SOFT   1024   /* RLIMIT_NOFILE: what select(2) and old programs expect … */
@@ -630,11 +627,6 @@ static int set_limits(struct running *c, struct error *err)
 	return 0;
 }
 
-static bool on_host_network(const struct image_run *run)
-{
-	return run->network && !strcmp(run->network, "host");
-}
-
 /* A sysfs shows the devices of the network namespace that it is mounted from. */
 static int own_sysfs(struct running *c, struct error *err)
 {
@@ -650,7 +642,8 @@ static int set_network(struct running *c, struct error *err)
 	struct oci_namespace *items = arena_array(c->arena, list->len + 1, sizeof(*items));
 	size_t n = 0;
 
-	if (c->run->network && strcmp(c->run->network, "none") != 0 && !on_host_network(c->run))
+	if (c->run->network && strcmp(c->run->network, "none") != 0 &&
+	    !image_run_on_host_network(c->run))
 		return error_set(err, EINVAL,
 				 "option --network: `%s`: give none (the loopback device only) or "
 				 "host; networks are an engine's",
@@ -660,10 +653,29 @@ static int set_network(struct running *c, struct error *err)
 	for (size_t i = 0; i < list->len; i++)
 		if (list->items[i].type != OCI_NS_NETWORK)
 			items[n++] = list->items[i];
-	if (!on_host_network(c->run))
+	if (!image_run_on_host_network(c->run))
 		items[n++] = (struct oci_namespace){ .type = OCI_NS_NETWORK };
 	*list = (struct oci_namespaces){ items, n };
-	return c->run->rootless && !on_host_network(c->run) ? own_sysfs(c, err) : 0;
+	return c->run->rootless && !image_run_on_host_network(c->run) ? own_sysfs(c, err) : 0;
+}
+
+/* The one that the image's files belong to, as they are mapped for the caller. */
+static int set_user_namespace(struct running *c, struct error *err _unused_)
+{
+	struct oci_linux *l = c->out->linux_;
+
+	if (!c->run->rootless)
+		return 0;
+	if (c->run->uids) {
+		l->uid_mappings = *c->run->uids;
+		l->gid_mappings = *c->run->gids;
+	}
+	for (size_t i = 0; c->run->user_namespace && i < l->namespaces.len; i++)
+		if (l->namespaces.items[i].type == OCI_NS_USER) {
+			l->namespaces.items[i].path = c->run->user_namespace;
+			l->uid_mappings.len = l->gid_mappings.len = 0;
+		}
+	return 0;
 }
 
 static int set_names(struct running *c, struct error *err)
@@ -718,8 +730,9 @@ int image_run_config(const struct image_run *run, const struct json_value *image
 		     struct arena *arena, struct oci_config **config, struct error *err)
 {
 	static int (*const steps[])(struct running * c, struct error * err) = {
-		set_names,    set_args,   set_env,    set_process,     set_capabilities,
-		set_security, set_mounts, set_limits, set_annotations, set_network,
+		set_names,          set_args,   set_env,    set_process,     set_capabilities,
+		set_security,       set_mounts, set_limits, set_annotations, set_network,
+		set_user_namespace,
 	};
 	struct running c = { .run = run, .tree = tree, .arena = arena };
 	int r = image_config_convert(image, tree, run->rootless, arena, &c.out, err);
@@ -733,99 +746,4 @@ int image_run_config(const struct image_run *run, const struct json_value *image
 		r = steps[i](&c, err);
 	*config = c.out;
 	return r < 0 ? r : 0;
-}
-
-/* ---- files ---------------------------------------------------------------------------------- */
-
-/* What the image has there may be a device, a FIFO, or a link to one: only a regular file is written. */
-static int write_file(int tree, const char *path, const char *data, size_t len, struct error *err)
-{
-	_cleanup_close_ int found = path_make_file_in_root(tree, path, 0644, err);
-	_cleanup_close_ int fd = -EBADF;
-	struct stat st;
-	int r;
-
-	/* A directory, or a place where none can be made: the image wants it so. */
-	if (found < 0)
-		return err->code == ENOSPC || err->code == EDQUOT ? found : 0;
-	if (fstat(found, &st) < 0 || !S_ISREG(st.st_mode))
-		return 0;
-	fd = open(path_of_fd(found).s, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY);
-	if (fd < 0)
-		return error_errno(err, errno, "write `%s` of the container", path);
-	r = file_write_all(fd, data, len);
-	return r < 0 ? error_errno(err, -r, "write `%s` of the container", path) : 0;
-}
-
-/* The host's file; empty where there is none. */
-static int read_host_file(const char *path, struct strbuf *out, struct error *err)
-{
-	_cleanup_free_ char *text = NULL;
-	struct error why = { 0 };
-	ssize_t len = file_read(AT_FDCWD, path, ETC_FILE_MAX, &text, &why);
-
-	if (len < 0 && len != -ENOENT)
-		return error_set(err, why.code, "%s", why.text);
-	if (len > 0)
-		strbuf_add(out, text, (size_t)len);
-	return 0;
-}
-
-static int write_hosts(const struct image_run *run, const struct oci_config *config, int tree,
-		       struct error *err)
-{
-	_cleanup_strbuf_ struct strbuf hosts = { 0 };
-	int r = 0;
-
-	if (on_host_network(run))
-		r = read_host_file("/etc/hosts", &hosts, err);
-	if (r < 0)
-		return r;
-	if (!hosts.len)
-		strbuf_adds(&hosts, "127.0.0.1\tlocalhost\n"
-				    "::1\tlocalhost ip6-localhost ip6-loopback\n");
-	strbuf_addf(&hosts, "%s127.0.1.1\t%s\n",
-		    hosts.data && hosts.data[hosts.len - 1] != '\n' ? "\n" : "", config->hostname);
-	if (strbuf_failed(&hosts))
-		return no_memory(err);
-	return write_file(tree, "/etc/hosts", hosts.data, hosts.len, err);
-}
-
-/* Programs take for granted that their volumes are there. */
-static void make_volumes(const struct json_value *image, int tree)
-{
-	const struct json_value *config = json_get(image, "config");
-	const struct json_value *volumes =
-		config && config->type == JSON_OBJECT ? json_get(config, "Volumes") : NULL;
-
-	for (const struct json_value *v = volumes && volumes->type == JSON_OBJECT ? volumes->child
-										  : NULL;
-	     v; v = v->next) {
-		int fd = path_make_dir_in_root(tree, v->key, 0755, NULL);
-
-		close_fd(&fd);
-	}
-}
-
-int image_run_fill_tree(const struct image_run *run, const struct json_value *image,
-			const struct oci_config *config, int tree, struct error *err)
-{
-	_cleanup_strbuf_ struct strbuf name = { 0 }, resolv = { 0 };
-	int r;
-
-	make_volumes(image, tree);
-	strbuf_addf(&name, "%s\n", config->hostname);
-	if (strbuf_failed(&name))
-		return no_memory(err);
-	r = write_file(tree, "/etc/hostname", name.data, name.len, err);
-	if (r >= 0)
-		r = write_hosts(run, config, tree, err);
-	if (r < 0 || !on_host_network(run))
-		return r;
-	r = read_host_file("/etc/resolv.conf", &resolv, err);
-	if (r < 0 || !resolv.len)
-		return r;
-	return strbuf_failed(&resolv)
-		       ? no_memory(err)
-		       : write_file(tree, "/etc/resolv.conf", resolv.data, resolv.len, err);
 }

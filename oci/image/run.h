@@ -9,6 +9,8 @@
 #ifndef HULL_OCI_IMAGE_RUN_H
 #define HULL_OCI_IMAGE_RUN_H
 
+#include <string.h>
+
 #include "oci/config.h"
 #include "oci/json.h"
 
@@ -34,6 +36,9 @@ struct image_run {
 	const char *network;    /* "none" (the default) or "host" */
 	bool tty, read_only;
 	bool rootless; /* as in image_config_convert() */
+	/* With rootless: the mappings of a new user namespace; or the path of one to join. */
+	const struct oci_id_mappings *uids, *gids;
+	const char *user_namespace;
 };
 
 /*
@@ -49,6 +54,12 @@ int image_run_config(const struct image_run *run, const struct json_value *image
  */
 int image_run_fill_tree(const struct image_run *run, const struct json_value *image,
 			const struct oci_config *config, int tree, struct error *err);
+
+/* Whether the container shares the host's network. */
+static inline bool image_run_on_host_network(const struct image_run *run)
+{
+	return run->network && !strcmp(run->network, "host");
+}
 
 /* ---- run_seccomp.c ---- */
 

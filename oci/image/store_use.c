@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/number.h"
+#include "base/process.h"
 #include "base/remove.h"
 #include "oci/image/store_internal.h"
 
@@ -71,6 +72,9 @@ static int look_into(int proc, const char *pid, struct strbuf *ids, struct error
 	/* The process has ended; a zombie has no mounts either. */
 	if (r == 0 || r == -ENOENT || r == -ESRCH || r == -EINVAL)
 		return 0;
+	/* A user's images are mounted in the user's own namespaces only. */
+	if ((r == -EACCES || r == -EPERM) && !process_is_host_root())
+		return 0;
 	return error_errno(err, -r, "read `/proc/%s`, to see what is mounted", path);
 }
 
@@ -91,7 +95,6 @@ int store_mounted_ids(struct image_store *store, struct strbuf *ids, struct erro
 	size_t uses = 0;
 	int r = store_each(store->uses, "uses", count_use, &uses, err);
 
-	/* An ordinary user, who mounts nothing, may not look into others' processes. */
 	if (r < 0 || !uses)
 		return r;
 	proc = opendir("/proc");

@@ -71,6 +71,7 @@ make_user_image()
 		cd "$BATS_TEST_TMPDIR" || exit 1
 		cp "$(command -v busybox)" base/bin/busybox
 		ln base/bin/busybox base/bin/sh
+		cp "$HULL_BUILD/helpers/probe" base/bin/probe
 		echo one >base/etc/one
 		echo two >base/etc/two
 		ln -s etc/one base/link
@@ -82,6 +83,7 @@ make_user_image()
 		chmod 600 base/etc/two
 		chmod 2750 base/dir
 		chmod 6755 base/bin/busybox
+		chmod 4755 base/bin/probe
 		touch change/dir/.wh.removed change/.wh.gone change/opaque/.wh..wh..opq
 		echo new >change/opaque/new
 		chown 9:9 change/opaque/new
@@ -285,4 +287,37 @@ list_as_user()
 	ranges "test:$FIRST:65536"
 	user list
 	[ -z "$(ls "$store/tmp")" ]
+}
+
+# bats test_tags=quick
+@test "a user's image is run: with all owners, with programs that are set-user-id, and nothing is left of what it changes" {
+	make_user_image
+	hull_run=(as_user "$open/bin/hull" run -q --image "oci:$open/src/one")
+	# shellcheck disable=SC2016 # for the container's shell
+	run -0 "${hull_run[@]}" box sh -c 'busybox stat -c %u:%g /etc/two; busybox chown 3:4 /etc/one
+		busybox mkdir /dir/deep; busybox chown 5 /dir/deep; echo x >/dir/deep/file; busybox ls /; busybox ls /opaque'
+	[ "${lines[0]}" = 60000:60001 ]
+	[[ $output == *$'\nnew' ]] && [[ $output != *gone* ]]
+	[ -z "$(ls "$store/uses")" ]
+	run -0 "${hull_run[@]}" box sh -c 'busybox stat -c %u:%g /etc/one; busybox ls /dir'
+	[ "$output" = 5:6 ]
+	# Its namespace is the one that the files belong to, or the kernel would not look at the bit.
+	run -0 "${hull_run[@]}" -u 5 box probe open /etc/two
+	[ "$output" = ok ]
+	run -0 "${hull_run[@]}" -u 5 --security-opt no-new-privileges box probe open /etc/two
+	[ "$output" = EACCES ]
+	as_user "$open/bin/hull" run -d -q --image "oci:$open/src/one" box busybox sleep 1000 </dev/null >/dev/null 2>&1 3>&- 4>&-
+	user prune
+	run -0 as_user "$open/bin/hull" exec box busybox cat /etc/one
+	[ "$output" = one ]
+	as_user "$open/bin/hull" delete --force box
+	[ -z "$(ls "$store/uses")" ]
+	run -0 user verify
+}
+
+@test "without sub-ids an image is not run, and the message says what they are" {
+	make_user_image
+	ranges "other:$FIRST:65536"
+	run -1 as_user "$open/bin/hull" run -q --image "oci:$open/src/one" box
+	[[ $output == *"an ordinary user's images take sub-ids"*"/etc/subuid"* ]]
 }

@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
-#include "image_fixture.h"
 #include "oci/image/run.h"
+#include "tests/unit/image_fixture.h"
 
 #define IMAGE                                                                    \
 	"{\"config\":{\"Entrypoint\":[\"/bin/entry\",\"-x\"],\"Cmd\":[\"cmd\"]," \
