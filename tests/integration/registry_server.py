@@ -115,12 +115,15 @@ class Registry(BaseHTTPRequestHandler):
         outer = json.dumps({"schemaVersion": 2, "manifests": [entry(INDEX, inner)]}).encode()
         if version == here["digest"]:
             return descriptor["mediaType"], manifest
+        if behaviour == "docker-list":
+            kind = "application/vnd.docker.distribution.manifest.list.v2+json"
+            return kind, json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": [other, here]}).encode()
         return INDEX, inner if version.startswith("sha256:") else outer
 
     def manifest(self, version):
         kind = descriptor["mediaType"]
         body = load(descriptor["digest"])
-        if behaviour == "nested":
+        if behaviour in ("nested", "docker-list"):
             kind, body = self.nested(version)
         elif behaviour == "plain-type":
             kind = "text/plain"
