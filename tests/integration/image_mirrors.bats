@@ -165,6 +165,24 @@ pull_again()
 	pulled
 }
 
+@test "a mirror for digests only is not asked what a tag means" {
+	make_layers 2
+	start_both normal wrong-digest
+	configure "{\"mirrors\": [{\"location\": \"$registry\", \"plainHttp\": true, \"digestsOnly\": true}]}"
+	pull
+	pulled
+	[ "$(grep -c /manifests/ "$TEST_DIR/upstream.requests")" = 1 ]
+	! grep -q /manifests/v1 "$requests" || fail "$(cat "$requests")"
+	stop_servers
+	rm -r "$store"
+	start_both normal normal
+	configure "{\"mirrors\": [{\"location\": \"$registry\", \"plainHttp\": true, \"digestsOnly\": true}]}"
+	pull
+	pulled
+	[ "$(wc -l <"$TEST_DIR/upstream.requests")" = 1 ]
+	grep -q /blobs/ "$requests"
+}
+
 # bats test_tags=quick
 @test "what a killed pull had of a blob is not fetched again" {
 	kill_pull KILL
