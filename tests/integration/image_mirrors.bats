@@ -190,9 +190,17 @@ pull_again()
 	[ "$(grep 'range=bytes=[1-9][0-9]\{6\}-' "$requests" | wc -l)" = 1 ]
 }
 
-@test "the same after a signal that lets it clean up, and from a server that knows no ranges" {
+@test "the same after a signal that lets it clean up, and from servers that know no ranges" {
 	kill_pull TERM
+	cp "$large" "$TEST_DIR/left"
 	pull_again ignores-range
+	grep -q 'range=bytes=[1-9]' "$requests"
+	stop_servers
+	rm -r "$store"
+	image pull --no-layers "oci:$TEST_DIR/image:latest" other
+	image remove other
+	cp "$TEST_DIR/left" "$large"
+	pull_again refuses-range
 	grep -q 'range=bytes=[1-9]' "$requests"
 }
 

@@ -156,6 +156,9 @@ class Registry(BaseHTTPRequestHandler):
         elif behaviour == "corrupt":
             self.answer(200, body[:-1] + bytes([body[-1] ^ 1]))
             return True
+        elif behaviour == "refuses-range" and start:
+            self.answer(400)
+            return True
         elif behaviour == "ignores-range":
             self.answer(200, body)
             return True
