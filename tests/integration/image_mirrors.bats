@@ -117,6 +117,22 @@ pulled()
 	[[ $output == *"is not asked any more: "*"TLS"* ]]
 }
 
+@test "a mirror with TLS and a password, of a registry that is away" {
+	make_image "$TEST_DIR/image"
+	start_registry tls password
+	push --dest-creds user:secret
+	upstream=localhost:$(free_port)
+	configure "{\"mirrors\": [{\"location\": \"$registry/group\"}]}"
+	run image pull "docker://$upstream/group/image" mine
+	expect_error "connect to .$upstream"
+	[[ $output == *"the mirror \`$registry\` is not asked any more: "*"cannot be verified"* ]]
+	trust
+	log_in user:secret
+	image pull "docker://$upstream/group/image" mine 2>"$TEST_DIR/pull.out"
+	! grep warning "$TEST_DIR/pull.out" || fail "$(cat "$TEST_DIR/pull.out")"
+	pulled
+}
+
 @test "what is blocked is not asked for, and a wrong configuration is an error" {
 	local wrong
 
