@@ -172,7 +172,8 @@ static ssize_t find_manifest(struct registry *r, const char *version, const stru
 	if (!err)
 		err = &local;
 	for (;;) {
-		size_t place = registry_places_first(r->places);
+		size_t place =
+			registry_places_first(r->places, !digest && !r->reference.has_digest);
 		_cleanup_free_ char *text = NULL;
 		char type[256] = "";
 		ssize_t len = fetch_manifest(registry_places_session(r->places, place), version,

@@ -62,7 +62,7 @@ static int connect_blob(struct blob_reader *b, struct error *err)
 	for (;;) {
 		int r;
 
-		b->place = registry_places_first(b->places);
+		b->place = registry_places_first(b->places, false);
 		r = ask(b, registry_places_session(b->places, b->place), err);
 		if (r >= 0)
 			return 0;

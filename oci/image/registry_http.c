@@ -320,6 +320,13 @@ static int tls_error(const struct http_exchange *x, const char *detail, struct e
 			 x->host, detail);
 }
 
+/* From TLS 1.3 on a server looks at our certificate after the handshake, and its refusal comes as we read. */
+static bool is_certificate_alert(const struct http_exchange *x, const char *detail)
+{
+	return (x->result == CURLE_RECV_ERROR || x->result == CURLE_SEND_ERROR) &&
+	       strstr(detail, "alert") && strstr(detail, "certificate");
+}
+
 /* What will not be better at the next attempt has a message that says what to do. */
 static int transfer_error(const struct http_exchange *x, struct error *err)
 {
@@ -327,6 +334,12 @@ static int transfer_error(const struct http_exchange *x, struct error *err)
 
 	http_printable(detail, sizeof(detail),
 		       *x->detail ? x->detail : curl->easy_strerror(x->result));
+	if (is_certificate_alert(x, detail))
+		return error_set(err, EACCES,
+				 "`%s` does not take who we are: %s. Where it wants a certificate, "
+				 "that and its key are NAME.cert and NAME.key in "
+				 "/etc/containers/certs.d/%s",
+				 x->host, detail, x->host);
 	if (x->too_large)
 		return error_set(err, EFBIG, "`%s` sends more than %d bytes of headers", x->host,
 				 HEADERS_MAX);

@@ -80,6 +80,7 @@ static int check_mirror(const struct json_value *mirror, struct error *err)
 	static const struct member members[] = {
 		{ "location", JSON_STRING },
 		{ "plainHttp", JSON_BOOL },
+		{ "digestsOnly", JSON_BOOL },
 	};
 	int r = check_members(mirror, members, ARRAY_SIZE(members), "a mirror", err);
 
@@ -131,6 +132,7 @@ static int add_mirror(const struct json_value *mirror, const char *rest,
 	m->reference.has_digest = reference->has_digest;
 	m->reference.digest = reference->digest;
 	m->plain_http = is_true(mirror, "plainHttp");
+	m->digests_only = is_true(mirror, "digestsOnly");
 	mirrors->count++;
 	return 0;
 }

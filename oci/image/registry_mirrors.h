@@ -8,7 +8,7 @@
  *     {"registries": [{
  *         "prefix": "docker.io/library",
  *         "blocked": false,
- *         "mirrors": [{"location": "mirror.example:5000/hub", "plainHttp": false}]
+ *         "mirrors": [{"location": "mirror.example:5000/hub", "plainHttp": false, "digestsOnly": false}]
  *     }]}
  *
  * A prefix is HOST[:PORT][/PATH], and matches whole parts of a path; the longest that matches counts. In a
@@ -31,6 +31,7 @@
 struct registry_mirror {
 	struct image_reference reference; /* the image there */
 	bool plain_http;
+	bool digests_only; /* it is not asked what a tag means */
 };
 
 struct registry_mirrors {

@@ -13,6 +13,7 @@
 struct place {
 	struct registry_session *session;
 	char host[REFERENCE_HOST_MAX + 1];
+	bool digests_only;
 	atomic_bool failed;
 };
 
@@ -45,6 +46,7 @@ static int add_all(struct registry_places *p, const struct image_reference *refe
 
 		/* --plain-http is about the registry that it is given with. */
 		http.plain_http = mirrors.mirror[i].plain_http;
+		p->place[i].digests_only = mirrors.mirror[i].digests_only;
 		r = add(p, &mirrors.mirror[i].reference, &http, MIRROR_TRIES, err);
 	}
 	return r < 0 ? r : add(p, reference, options, REGISTRY_TRIES, err);
@@ -74,11 +76,12 @@ void registry_places_close(struct registry_places *p)
 	free(p);
 }
 
-size_t registry_places_first(const struct registry_places *p)
+size_t registry_places_first(const struct registry_places *p, bool by_tag)
 {
 	size_t i = 0;
 
-	while (i + 1 < p->count && atomic_load(&p->place[i].failed))
+	while (i + 1 < p->count &&
+	       (atomic_load(&p->place[i].failed) || (by_tag && p->place[i].digests_only)))
 		i++;
 	return i;
 }

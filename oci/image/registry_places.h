@@ -19,8 +19,8 @@ int registry_places_open(const struct image_reference *reference,
 			 struct error *err);
 void registry_places_close(struct registry_places *places);
 
-/* The first place that has not failed, for registry_places_session(). */
-size_t registry_places_first(const struct registry_places *places);
+/* The first place that has not failed, for registry_places_session(). by_tag: it is to say what a tag means. */
+size_t registry_places_first(const struct registry_places *places, bool by_tag);
 struct registry_session *registry_places_session(const struct registry_places *places,
 						 size_t place);
 

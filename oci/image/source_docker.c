@@ -96,6 +96,19 @@ static int hash_file(const struct docker_source *d, const struct archive_member 
 	return r;
 }
 
+/* As hash_file(), but a file that is named by a thousand layers is read once. Only for packed layers: their pieces have the file's own digest. */
+static int hash_packed(const struct docker_source *d, const struct archive_member *m,
+		       struct digest *digest, struct error *err)
+{
+	for (size_t i = 0; i < d->count; i++) {
+		if (!d->pieces[i].path || strcmp(d->pieces[i].path, m->name) != 0)
+			continue;
+		*digest = d->pieces[i].digest;
+		return 0;
+	}
+	return hash_file(d, m, digest, err);
+}
+
 static int describe_layer(const struct docker_source *d, const struct archive_member *m,
 			  const struct digest *diff_id, struct image_descriptor *layer,
 			  struct error *err)
@@ -119,7 +132,7 @@ static int describe_layer(const struct docker_source *d, const struct archive_me
 		layer->digest = *diff_id;
 		return 0;
 	}
-	return hash_file(d, m, &layer->digest, err);
+	return hash_packed(d, m, &layer->digest, err);
 }
 
 /* Where the file's name is a digest, it has to be that of the file. */

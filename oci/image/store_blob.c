@@ -303,9 +303,11 @@ static int try_fetch(const struct copy *c, uint64_t known, bool *elsewhere, stru
 	r = image_blob_resume(c->source, c->descriptor, c->fd, known, &blob, err);
 	if (r >= 0)
 		r = store_copy_blob(c->store, c->lane, c->what, &blob, write_blob, &to, err);
-	/* First the bytes that are known are doubted: nobody has checked them. */
-	if (r == -EBADMSG)
-		*elsewhere = known || image_blob_elsewhere(&blob);
+	/* First the bytes that are known are doubted, which nobody has checked, or the server has trouble with ranges. */
+	if (known && (r == -EBADMSG || r == -EPROTO))
+		*elsewhere = true;
+	else if (r == -EBADMSG)
+		*elsewhere = image_blob_elsewhere(&blob);
 	return r;
 }
 

@@ -117,6 +117,22 @@ pulled()
 	[[ $output == *"is not asked any more: "*"TLS"* ]]
 }
 
+@test "a mirror with TLS and a password, of a registry that is away" {
+	make_image "$TEST_DIR/image"
+	start_registry tls password
+	push --dest-creds user:secret
+	upstream=localhost:$(free_port)
+	configure "{\"mirrors\": [{\"location\": \"$registry/group\"}]}"
+	run image pull "docker://$upstream/group/image" mine
+	expect_error "connect to .$upstream"
+	[[ $output == *"the mirror \`$registry\` is not asked any more: "*"cannot be verified"* ]]
+	trust
+	log_in user:secret
+	image pull "docker://$upstream/group/image" mine 2>"$TEST_DIR/pull.out"
+	! grep warning "$TEST_DIR/pull.out" || fail "$(cat "$TEST_DIR/pull.out")"
+	pulled
+}
+
 @test "what is blocked is not asked for, and a wrong configuration is an error" {
 	local wrong
 
@@ -165,6 +181,24 @@ pull_again()
 	pulled
 }
 
+@test "a mirror for digests only is not asked what a tag means" {
+	make_layers 2
+	start_both normal wrong-digest
+	configure "{\"mirrors\": [{\"location\": \"$registry\", \"plainHttp\": true, \"digestsOnly\": true}]}"
+	pull
+	pulled
+	[ "$(grep -c /manifests/ "$TEST_DIR/upstream.requests")" = 1 ]
+	! grep -q /manifests/v1 "$requests" || fail "$(cat "$requests")"
+	stop_servers
+	rm -r "$store"
+	start_both normal normal
+	configure "{\"mirrors\": [{\"location\": \"$registry\", \"plainHttp\": true, \"digestsOnly\": true}]}"
+	pull
+	pulled
+	[ "$(wc -l <"$TEST_DIR/upstream.requests")" = 1 ]
+	grep -q /blobs/ "$requests"
+}
+
 # bats test_tags=quick
 @test "what a killed pull had of a blob is not fetched again" {
 	kill_pull KILL
@@ -172,9 +206,17 @@ pull_again()
 	[ "$(grep 'range=bytes=[1-9][0-9]\{6\}-' "$requests" | wc -l)" = 1 ]
 }
 
-@test "the same after a signal that lets it clean up, and from a server that knows no ranges" {
+@test "the same after a signal that lets it clean up, and from servers that know no ranges" {
 	kill_pull TERM
+	cp "$large" "$TEST_DIR/left"
 	pull_again ignores-range
+	grep -q 'range=bytes=[1-9]' "$requests"
+	stop_servers
+	rm -r "$store"
+	image pull --no-layers "oci:$TEST_DIR/image:latest" other
+	image remove other
+	cp "$TEST_DIR/left" "$large"
+	pull_again refuses-range
 	grep -q 'range=bytes=[1-9]' "$requests"
 }
 

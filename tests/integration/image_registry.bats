@@ -196,7 +196,7 @@ make_helper()
 	trust
 	dir=$HOME/.config/containers/certs.d/$registry
 	run unpack "docker://$registry/group/image"
-	expect_error "broke|TLS"
+	expect_error "does not take who we are: .*certificate.*NAME.key in /etc/containers/certs.d/$registry"
 	openssl req -newkey rsa:2048 -nodes -keyout "$dir/client.key" -subj /CN=client -out "$TEST_DIR/client.csr" 2>/dev/null
 	openssl x509 -req -in "$TEST_DIR/client.csr" -CA "$TEST_DIR/certs/ca.crt" -CAkey "$TEST_DIR/certs/key.pem" -days 2 \
 		-CAcreateserial -out "$dir/client.cert" 2>/dev/null
@@ -243,7 +243,7 @@ make_helper()
 	# One index after the other, and the manifest by its digest.
 	[ "$(grep -c '/manifests/sha256:' "$requests")" = 2 ]
 	! grep -q "$(printf '9%.0s' {1..64})" "$requests" || fail "$(cat "$requests")"
-	for type in plain-type no-type; do
+	for type in docker-list plain-type no-type; do
 		rm -r "$BUNDLE"
 		hostile $type
 		unpack --plain-http "docker://$registry/group/image"
@@ -251,13 +251,13 @@ make_helper()
 	done
 }
 
-@test "Docker's list of manifests, and layers of zstd, through a registry" {
+@test "layers of zstd through a registry, and one of them twice" {
 	start_registry
 	mkdir "$TEST_DIR/layer"
 	cp "$BATS_TEST_DIRNAME/registry.bash" "$TEST_DIR/layer/file"
 	tar -C "$TEST_DIR/layer" -cf "$TEST_DIR/layer.tar" .
 	tar_image "$TEST_DIR/image" "zstd -q" "$TEST_DIR/layer.tar" "$TEST_DIR/layer.tar"
-	push --multi-arch all
+	push
 	unpack --plain-http "docker://$registry/group/image"
 	same_as_layout
 }

@@ -115,12 +115,15 @@ class Registry(BaseHTTPRequestHandler):
         outer = json.dumps({"schemaVersion": 2, "manifests": [entry(INDEX, inner)]}).encode()
         if version == here["digest"]:
             return descriptor["mediaType"], manifest
+        if behaviour == "docker-list":
+            kind = "application/vnd.docker.distribution.manifest.list.v2+json"
+            return kind, json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": [other, here]}).encode()
         return INDEX, inner if version.startswith("sha256:") else outer
 
     def manifest(self, version):
         kind = descriptor["mediaType"]
         body = load(descriptor["digest"])
-        if behaviour == "nested":
+        if behaviour in ("nested", "docker-list"):
             kind, body = self.nested(version)
         elif behaviour == "plain-type":
             kind = "text/plain"
@@ -152,6 +155,9 @@ class Registry(BaseHTTPRequestHandler):
             pair.wait(timeout=10)
         elif behaviour == "corrupt":
             self.answer(200, body[:-1] + bytes([body[-1] ^ 1]))
+            return True
+        elif behaviour == "refuses-range" and start:
+            self.answer(400)
             return True
         elif behaviour == "ignores-range":
             self.answer(200, body)

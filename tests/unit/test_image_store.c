@@ -161,6 +161,11 @@ static void sources_have_names(void **state)
 		{ "docker://example.org/a/b:c", "example.org/a/b:c" },
 		{ "docker://example.org/a/b", "example.org/a/b:latest" },
 		{ "dir/image/", "image:latest" },
+		{ "docker-archive:dir/saved.tar.gz", "saved:latest" },
+		{ "docker-archive:saved.tar:v1", "saved:v1" },
+		/* A tag that is a whole name: behind a path that exists. */
+		{ "docker-archive:/:example.org/a/b:v1", "example.org/a/b:v1" },
+		{ "oci-archive:/:a:v1", "a:v1" },
 	};
 	struct image_name name;
 

@@ -153,7 +153,7 @@ static void mirrors(void **state _unused_)
 	static const char text[] =
 		"{\"registries\":[{\"prefix\":\"r.example\",\"mirrors\":["
 		"{\"location\":\"localhost:5000/all\",\"plainHttp\":true},"
-		"{\"location\":\"b.example\"}]},"
+		"{\"location\":\"b.example\",\"digestsOnly\":true}]},"
 		"{\"prefix\":\"r.example/a/b\",\"mirrors\":[{\"location\":\"c.example/x/y\"}]},"
 		"{\"prefix\":\"r.example/bad\",\"blocked\":true},"
 		"{\"prefix\":\"r.example/all/of/it\",\"mirrors\":[{\"location\":\"d.example\"}]}]}";
@@ -169,6 +169,7 @@ static void mirrors(void **state _unused_)
 	assert_true(m.mirror[0].plain_http);
 	assert_string_equal(m.mirror[1].reference.name, "a");
 	assert_false(m.mirror[1].plain_http);
+	assert_true(m.mirror[1].digests_only && !m.mirror[0].digests_only);
 	/* The longest prefix, of whole parts. */
 	assert_int_equal(mirrors_of("r.example/a/b/c@sha256:" HEX64, text, &m, &err), 0);
 	assert_int_equal(m.count, 1);
