@@ -6,6 +6,7 @@
 # modes: container microvm
 
 load helpers
+load image
 
 setup()
 {
@@ -454,4 +455,33 @@ nest()
 	expect_match "^$file $value\$"
 	expect_match '^0::/$'
 	expect_no_match 'hull-'
+}
+
+# bats test_tags=microvm
+@test "an image is run with all its owners, and nothing is left but the image" {
+	local sandbox=()
+
+	[ -n "$OWNER" ] || skip "no ordinary user has sub-ids here"
+	require_cmd jq newuidmap
+	! in_microvm || sandbox=(--sandbox microvm)
+	[ -e "$TEST_DIR/libexec" ] || cp -a "$(dirname "$HULL")/../libexec" "$TEST_DIR"
+	cp -a "$(cached_rootfs)" "$TEST_DIR/tree"
+	echo text >"$TEST_DIR/tree/etc/owned"
+	chown 5:60000 "$TEST_DIR/tree/etc/owned"
+	tar -C "$TEST_DIR/tree" -cf "$TEST_DIR/layer.tar" .
+	tar_image "$RUN/image" cat "$TEST_DIR/layer.tar"
+	chown -R "$OWNER_ID" "$RUN/image"
+	run u run "${sandbox[@]}" --quiet --store "$RUN/store" --image "oci:$RUN/image" "$ID" \
+		sh -c 'stat -c %u:%g /etc/owned; chown 7 /etc/owned; stat -c %u /etc/owned; id -u; touch /new; cat /etc/owned'
+	expect_status 0
+	expect_output $'5:60000\n7\n0\ntext'
+	run u run "${sandbox[@]}" --quiet --store "$RUN/store" --image "oci:$RUN/image" -u user "$ID" sh -c 'stat -c %u /etc/owned; id -u; ls /new'
+	expect_match '^5$'
+	expect_match '^1000$'
+	expect_match 'No such file'
+	[ -z "$(ls "$RUN/store/uses")" ]
+	u image verify --store "$RUN/store"
+	# What belongs to sub-ids is the user's to remove.
+	u image remove --store "$RUN/store" image
+	u image prune --store "$RUN/store"
 }
