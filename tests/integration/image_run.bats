@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # hull run --image: from an image to a running workload, and back to nothing.
 # modes: container microvm
+# shellcheck disable=SC2154 # registry.bash sets them
 
 load helpers
 load image
@@ -15,7 +16,6 @@ setup()
 	STORE=$TEST_DIR/store
 	sandbox=()
 	! in_microvm || sandbox=(--sandbox microvm)
-	servers=()
 	mkdir "$TEST_DIR/tree"
 	cp -a "$(cached_rootfs)/." "$TEST_DIR/tree"
 	mkdir "$TEST_DIR/tree/data"

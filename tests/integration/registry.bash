@@ -3,6 +3,8 @@
 # Registries for tests of images: Debian's docker-registry on loopback, and a server that is everything that a registry should not
 # be (registry_server.py). For .bats files that load helpers and image.
 
+servers=() registry=""
+
 registry_setup()
 {
 	require_cmd umoci skopeo docker-registry openssl python3 jq
@@ -19,7 +21,6 @@ registry_home()
 	export HOME=$TEST_DIR/home XDG_RUNTIME_DIR=$TEST_DIR/run
 	unset REGISTRY_AUTH_FILE DOCKER_CONFIG XDG_CONFIG_HOME http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy ALL_PROXY
 	mkdir -p "$HOME" "$XDG_RUNTIME_DIR"
-	servers=() registry=""
 }
 
 registry_teardown()
