@@ -11,8 +11,6 @@
 #include "base/process.h"
 #include "namespaces/plan.h"
 
-#define FILE_MAX ((size_t)16 << 20) /* bytes of /etc/subuid: some sites list thousands of users */
-
 /* ---- /etc/subuid, /etc/subgid --------------------------------------------------------------- */
 
 /* NAME:FIRST:COUNT, without the end of the line. */
@@ -74,7 +72,7 @@ static int read_ranges(const char *path, const char *user, struct oci_id_mapping
 		       struct error *err)
 {
 	_cleanup_free_ char *text = NULL;
-	ssize_t len = file_read(AT_FDCWD, path, FILE_MAX, &text, err);
+	ssize_t len = file_read(AT_FDCWD, path, SUB_IDS_FILE_MAX, &text, err);
 
 	if (len < 0)
 		return (int)len;

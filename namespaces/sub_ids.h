@@ -11,6 +11,8 @@
 #include "oci/config.h"
 
 #define SUB_IDS_MAX 32 /* ranges; what comes after them is not used */
+#define SUB_IDS_FILE_MAX \
+	((size_t)16 << 20) /* bytes of such a file: some sites list thousands of users */
 
 struct ns_sub_ids {
 	struct oci_id_mappings uids, gids; /* into the arrays below: not to be copied */

@@ -27,6 +27,7 @@ _hull_values()
 	VALUE) words='true false auto' ;;
 	KIND) words='container microvm' ;;
 	NETWORK) words='none host' ;;
+	USERNS) words='host auto' ;;
 	WHEN) words='missing always never' ;;
 	IMAGE) words=$("$hull" image list --quiet 2>/dev/null) ;;
 	'0|1') words='0 1' ;;

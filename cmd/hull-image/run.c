@@ -15,6 +15,8 @@
 #include "base/message.h"
 #include "base/number.h"
 #include "cmd/hull-image/command.h"
+#include "namespaces/plan.h"
+#include "namespaces/sub_ids.h"
 #include "oci/image/run.h"
 
 enum pull { PULL_MISSING, PULL_ALWAYS, PULL_NEVER };
@@ -27,6 +29,10 @@ struct bundle {
 	uint64_t reply, user_namespace; /* descriptors, ours and hull's */
 	char user_namespace_path[32];   /* hull's */
 	struct ns_sub_ids ids;
+	const char *userns;          /* "host" or "auto" */
+	struct ns_sub_ids pool;      /* auto: of the host's ids */
+	struct oci_id_mapping own;   /* auto: the container's, of users and groups alike */
+	struct oci_id_mappings owns; /* it alone */
 };
 
 /* ---- the command line, which hull has made ---------------------------------------------------- */
@@ -61,6 +67,7 @@ enum {
 	OPTION_CAP_DROP,
 	OPTION_ANNOTATION,
 	OPTION_SECURITY_OPT,
+	OPTION_USERNS,
 };
 
 static const struct option options[] = {
@@ -93,6 +100,7 @@ static const struct option options[] = {
 	{ "cap-drop", required_argument, NULL, OPTION_CAP_DROP },
 	{ "annotation", required_argument, NULL, OPTION_ANNOTATION },
 	{ "security-opt", required_argument, NULL, OPTION_SECURITY_OPT },
+	{ "userns", required_argument, NULL, OPTION_USERNS },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -101,6 +109,8 @@ static const char **string_of(struct bundle *b, int option)
 	switch (option) {
 	case OPTION_STATE:
 		return &b->state;
+	case OPTION_USERNS:
+		return &b->userns;
 	case OPTION_STORE:
 		return &b->a.store;
 	case OPTION_LOG:
@@ -287,19 +297,101 @@ static int write_config(const struct oci_config *config, int bundle, struct erro
 }
 
 static int configure(struct bundle *b, struct image_store *store,
-		     const struct image_reference *reference,
-		     const struct image_store_workload *workload, struct arena *arena,
-		     struct error *err)
+		     const struct image_reference *reference, struct image_store_workload *workload,
+		     struct arena *arena, struct error *err)
 {
 	struct image_manifest manifest;
 	struct oci_config *config = NULL;
 	int r = image_store_load(store, reference, arena, &manifest, err);
 
+	if (r >= 0 && workload->first_id) {
+		b->own =
+			(struct oci_id_mapping){ .host_id = workload->first_id, .size = STORE_IDS };
+		b->owns = (struct oci_id_mappings){ &b->own, 1 };
+		b->run.uids = b->run.gids = &b->owns;
+	}
 	if (r >= 0)
 		r = image_run_config(&b->run, manifest.config, workload->tree, arena, &config, err);
 	if (r >= 0)
 		r = image_run_fill_tree(&b->run, manifest.config, config, workload->tree, err);
 	return r < 0 ? r : write_config(config, workload->bundle, err);
+}
+
+/* The tree as the container's own ids see it. */
+static int map_tree(struct bundle *b, struct image_store *store,
+		    const struct image_reference *reference, struct image_store_workload *workload,
+		    struct error *err)
+{
+	_cleanup_close_ int ns = -EBADF;
+
+	if (!workload->first_id)
+		return 0;
+	ns = ns_open_user_namespace(&b->owns, &b->owns, err);
+	return ns < 0 ? ns : image_store_map_workload(store, reference, ns, workload, err);
+}
+
+/* ---- ids of its own ---------------------------------------------------------------------------- */
+
+/* The ranges of a user's in such a file, by name. */
+static int read_pool(const char *path, struct oci_id_mappings *ranges, struct error *err)
+{
+	static const char *const owners[] = { "hull", "containers" };
+	_cleanup_free_ char *text = NULL;
+	ssize_t len = file_read(AT_FDCWD, path, SUB_IDS_FILE_MAX, &text, err);
+
+	if (len < 0)
+		return (int)len;
+	for (size_t i = 0; i < ARRAY_SIZE(owners) && !ranges->len; i++)
+		ns_sub_ids_parse(text, owners[i], (uid_t)-1, ranges);
+	return ranges->len
+		       ? 0
+		       : error_set(err, ENOENT, "`%s` has no ids for it: add a line as hull:%d:%d",
+				   path, 0x10000000, 0x10000000);
+}
+
+/* What both files grant. */
+static int find_pool(struct bundle *b, struct error *err)
+{
+	struct oci_id_mapping uid_items[SUB_IDS_MAX + 1], gid_items[SUB_IDS_MAX + 1];
+	struct oci_id_mappings uids = { uid_items, 0 }, gids = { gid_items, 0 };
+	struct oci_id_mappings *pool = &b->pool.uids;
+	int r = read_pool("/etc/subuid", &uids, err);
+
+	if (r >= 0)
+		r = read_pool("/etc/subgid", &gids, err);
+	*pool = (struct oci_id_mappings){ b->pool.uid_items, 0 };
+	for (size_t i = 0; i < uids.len && r >= 0; i++)
+		for (size_t k = 0; k < gids.len && pool->len <= SUB_IDS_MAX; k++) {
+			uint64_t first = uid_items[i].host_id, other = gid_items[k].host_id;
+			uint64_t end = first + uid_items[i].size;
+
+			if (other + gid_items[k].size < end)
+				end = other + gid_items[k].size;
+			if (first < other)
+				first = other;
+			if (first < end)
+				pool->items[pool->len++] =
+					(struct oci_id_mapping){ .host_id = (uint32_t)first,
+								 .size = (uint32_t)(end - first) };
+		}
+	return r;
+}
+
+static int choose_user_namespace(struct bundle *b, struct error *err)
+{
+	int r;
+
+	if (!b->userns || !strcmp(b->userns, "host"))
+		return 0;
+	if (strcmp(b->userns, "auto") != 0)
+		return error_set(err, EINVAL, "option --userns: `%s`: give auto or host",
+				 b->userns);
+	if (b->a.ids)
+		return error_set(err, EINVAL,
+				 "option --userns: an ordinary user's containers have the user's "
+				 "sub-ids, and no others");
+	r = find_pool(b, err);
+	return r < 0 ? error_wrap(err, "option --userns auto") : 0;
 }
 
 /* Once it is sent, the workload is hull's. */
@@ -357,15 +449,20 @@ static int make_bundle(struct bundle *b, struct arena *arena, struct error *err)
 
 	r = become_root(b, err);
 	if (r >= 0)
+		r = choose_user_namespace(b, err);
+	if (r >= 0)
 		r = open_store(&b->a, is_source(b->image) ? IMAGE_STORE_ADD : IMAGE_STORE_USE,
 			       &store, err);
 	if (r >= 0)
 		r = find_image(b, store, &reference, err);
 	if (r >= 0)
-		r = image_store_workload(store, &reference, b->state, &workload, err);
+		r = image_store_workload(store, &reference, b->state,
+					 b->pool.uids.items ? &b->pool.uids : NULL, &workload, err);
 	if (r < 0)
 		return r;
 	r = configure(b, store, &reference, &workload, arena, err);
+	if (r >= 0)
+		r = map_tree(b, store, &reference, &workload, err);
 	if (r >= 0)
 		r = hand_over(b, &workload, err);
 	if (r < 0) {

@@ -224,6 +224,9 @@ static int check_image_options(const struct run *run, struct error *err)
 			"run: option --network host: a microVM has a network of its own; use "
 			"--sandbox container");
 
+	if (is_microvm(run) && is_passed(run, "userns", "auto"))
+		return error_set(err, ENOTSUP,
+				 "run: option --userns auto: a microVM's ids are its own already");
 	if (r->create.bundle || r->create.config)
 		return error_set(err, EINVAL,
 				 "run: option --image makes a bundle and a configuration: --bundle "
@@ -354,6 +357,8 @@ int cmd_run(struct context *ctx, int argc, char **argv, struct error *err)
 		PASS("cap-drop", 0, "CAPABILITY", "take one away, or ALL"),
 		PASS("security-opt", 0, "OPTION",
 		     "no-new-privileges, seccomp=unconfined or seccomp=FILE"),
+		PASS("userns", 0, "USERNS",
+		     "host (default), or auto: ids that no other container has"),
 		PASS("annotation", 0, "KEY=VALUE", "add an annotation"),
 		PASS("pull", 0, "WHEN", "missing (default), always or never"),
 		{ "plain-http", 0, OPTION_PASS_ON_FLAG, &run.passed, NULL,

@@ -636,10 +636,19 @@ static int own_sysfs(struct running *c, struct error *err)
 	return set_mount(c, "/sys", &sysfs, options, ARRAY_SIZE(options), "", err);
 }
 
+/* Whoever is in a user namespace cannot mount one of the host's network. */
+static int host_sysfs(struct running *c, struct error *err)
+{
+	static const char *const options[] = { "rbind", "nosuid", "noexec", "nodev", "ro" };
+	static const struct oci_mount sysfs = { .type = "none", .source = "/sys" };
+
+	return set_mount(c, "/sys", &sysfs, options, ARRAY_SIZE(options), "", err);
+}
+
 static int set_network(struct running *c, struct error *err)
 {
 	struct oci_namespaces *list = &c->out->linux_->namespaces;
-	struct oci_namespace *items = arena_array(c->arena, list->len + 1, sizeof(*items));
+	struct oci_namespace *items = arena_array(c->arena, list->len + 2, sizeof(*items));
 	size_t n = 0;
 
 	if (c->run->network && strcmp(c->run->network, "none") != 0 &&
@@ -656,25 +665,36 @@ static int set_network(struct running *c, struct error *err)
 	if (!image_run_on_host_network(c->run))
 		items[n++] = (struct oci_namespace){ .type = OCI_NS_NETWORK };
 	*list = (struct oci_namespaces){ items, n };
-	return c->run->rootless && !image_run_on_host_network(c->run) ? own_sysfs(c, err) : 0;
+	if (!c->run->rootless && !c->run->uids)
+		return 0;
+	return image_run_on_host_network(c->run) ? host_sysfs(c, err) : own_sysfs(c, err);
 }
 
-/* The one that the image's files belong to, as they are mapped for the caller. */
+static struct oci_namespace *find_user_namespace(struct oci_linux *l)
+{
+	for (size_t i = 0; i < l->namespaces.len; i++)
+		if (l->namespaces.items[i].type == OCI_NS_USER)
+			return &l->namespaces.items[i];
+	return NULL;
+}
+
+/* The one that the image's files belong to, as they are mapped for the caller. set_network() has left room for it. */
 static int set_user_namespace(struct running *c, struct error *err _unused_)
 {
 	struct oci_linux *l = c->out->linux_;
+	struct oci_namespace *ns = find_user_namespace(l);
 
-	if (!c->run->rootless)
-		return 0;
 	if (c->run->uids) {
+		if (!ns)
+			l->namespaces.items[l->namespaces.len++] =
+				(struct oci_namespace){ .type = OCI_NS_USER };
 		l->uid_mappings = *c->run->uids;
 		l->gid_mappings = *c->run->gids;
 	}
-	for (size_t i = 0; c->run->user_namespace && i < l->namespaces.len; i++)
-		if (l->namespaces.items[i].type == OCI_NS_USER) {
-			l->namespaces.items[i].path = c->run->user_namespace;
-			l->uid_mappings.len = l->gid_mappings.len = 0;
-		}
+	if (ns && c->run->user_namespace) {
+		ns->path = c->run->user_namespace;
+		l->uid_mappings.len = l->gid_mappings.len = 0;
+	}
 	return 0;
 }
 

@@ -36,7 +36,7 @@ struct image_run {
 	const char *network;    /* "none" (the default) or "host" */
 	bool tty, read_only;
 	bool rootless; /* as in image_config_convert() */
-	/* With rootless: the mappings of a new user namespace; or the path of one to join. */
+	/* The mappings of a new user namespace, or NULL; rootless: or the path of one to join. */
 	const struct oci_id_mappings *uids, *gids;
 	const char *user_namespace;
 };

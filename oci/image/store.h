@@ -42,6 +42,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "oci/config.h"
 #include "oci/image/image.h"
 #include "oci/image/manifest.h"
 
@@ -167,11 +168,14 @@ int image_store_umount(struct image_store *store, const char *dir, struct error 
 
 /* ---- workloads ---------------------------------------------------------------------------- */
 
+#define STORE_IDS 65536 /* ids that a workload with ids of its own has */
+
 /* An image made ready to run. */
 struct image_store_workload {
-	char id[32]; /* of the use */
-	int bundle;  /* STORE/uses/ID, with a shared lock: while somebody holds it, the use lasts */
-	int tree;    /* the root file system, writable, as a mount that is attached nowhere */
+	char id[32];       /* of the use */
+	uint32_t first_id; /* of those that are this workload's own; 0: none are */
+	int bundle; /* STORE/uses/ID, with a shared lock: while somebody holds it, the use lasts */
+	int tree;   /* the root file system, writable, as a mount that is attached nowhere */
 };
 
 /*
@@ -179,10 +183,20 @@ struct image_store_workload {
  * a directory for its changes; and a bundle without a config.json, with an empty directory `rootfs`. The use is recorded, and lasts as
  * long as a mount of it, the directory `state`, or the lock of workload->bundle. Whoever ends the workload removes the
  * bundle. The descriptors are the caller's. Needs CAP_SYS_ADMIN.
+ *
+ * pool: ranges of the host's ids (host_id, size), of which the workload gets STORE_IDS that no other in the store has; or NULL. With
+ * them image_store_map_workload() has to follow.
  */
 int image_store_workload(struct image_store *store, const struct image_reference *reference,
-			 const char *state, struct image_store_workload *workload,
-			 struct error *err);
+			 const char *state, const struct oci_id_mappings *pool,
+			 struct image_store_workload *workload, struct error *err);
+
+/*
+ * Once nothing more is written to the tree by us: replaces it by one with the ids that the user namespace gives to those of the image
+ * (an idmapped mount of the store beneath the overlay). What is stored stays as the image has it.
+ */
+int image_store_map_workload(struct image_store *store, const struct image_reference *reference,
+			     int user_ns, struct image_store_workload *workload, struct error *err);
 
 /* Removes a workload that nobody has seen yet, and closes its descriptors. */
 void image_store_abandon(struct image_store *store, struct image_store_workload *workload);

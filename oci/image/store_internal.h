@@ -175,7 +175,11 @@ struct store_overlay {
 	size_t count;
 	int upper, work; /* descriptors, or -1: read-only */
 	bool user_xattr; /* store_is_user() */
+	bool is_volatile; /* changes need not survive a crash of the host; such an upper directory can be mounted once */
 	const char *source;
+	int user_ns; /* whose ids the files have, only for what is detached; 0: they are as they are */
+	uint32_t root_id; /* with user_ns: the host's id of its root */
+	int store;        /* with user_ns: the directory that all of these are in */
 };
 
 /* Mounts on the directory `target`. */
@@ -224,6 +228,7 @@ struct store_use {
 	const struct image_reference *reference;
 	int upper;         /* of a mount's changes; -1: none */
 	const char *state; /* a workload's state directory; NULL: a mount */
+	uint32_t first_id; /* of a workload with ids of its own: of STORE_IDS; else 0 */
 };
 
 /* Writes the record of a use, whose directory is there. */
@@ -245,6 +250,13 @@ int store_read_use(struct image_store *store, const char *id, const char *mounts
  * the store has no uses.
  */
 int store_mounted_ids(struct image_store *store, struct strbuf *ids, struct error *err);
+
+/*
+ * Finds ids that no use in the store has, and that are in one of the ranges. The caller holds the lock of `uses` until the use is
+ * written. -EBUSY where there are none.
+ */
+int store_choose_ids(struct image_store *store, const struct oci_id_mappings *pool, uint32_t *first,
+		     struct error *err);
 
 /* Removes what is left of workloads that never came to be: killed before they had a state directory. */
 int store_sweep_uses(struct image_store *store, struct error *err);

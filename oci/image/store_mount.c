@@ -112,7 +112,21 @@ struct mount {
 	struct store_use_id id;
 	int target, upper, work, top;
 	bool made_upper, made_work;
+	uint32_t first_id;
+	bool is_volatile; /* what is changed lasts no longer than the workload, which no restart of the host survives */
 };
+
+static struct mount begin(struct image_store *store, const struct image_reference *reference)
+{
+	return (struct mount){
+		.store = store,
+		.reference = reference,
+		.target = -EBADF,
+		.upper = -EBADF,
+		.work = -EBADF,
+		.top = -EBADF,
+	};
+}
 
 static void mount_close(struct mount *m)
 {
@@ -200,10 +214,17 @@ static int record_mount(struct mount *m, struct error *err)
 	return store_write_use(m->store, &m->id, &use, err);
 }
 
-/* Mounts it on the target; or returns a detached mount. */
-static int attach(struct mount *m, bool detached, struct error *err)
+/* Mounts it on the target; or returns a detached mount. user_ns: as in struct store_overlay. */
+static int attach(struct mount *m, bool detached, int user_ns, struct error *err)
 {
-	struct store_overlay overlay = { .upper = m->upper, .work = m->work };
+	struct store_overlay overlay = {
+		.upper = m->upper,
+		.work = m->work,
+		.is_volatile = m->is_volatile,
+		.user_ns = user_ns,
+		.root_id = m->first_id,
+		.store = m->store->dir,
+	};
 	char source[sizeof(STORE_USE_SOURCE) + sizeof(m->id.s)];
 	int *fds, *lower, r;
 	size_t count;
@@ -271,7 +292,7 @@ static int mount_image(struct mount *m, const char *dir, const char *upper, stru
 	if (r >= 0)
 		r = record_mount(m, err);
 	if (r >= 0)
-		r = attach(m, false, err);
+		r = attach(m, false, 0, err);
 	if (r < 0)
 		path_remove_tree(m->store->uses, m->id.s, NULL);
 	return r;
@@ -280,14 +301,7 @@ static int mount_image(struct mount *m, const char *dir, const char *upper, stru
 int image_store_mount(struct image_store *store, const struct image_reference *reference,
 		      const char *dir, const char *upper, struct error *err)
 {
-	struct mount m = {
-		.store = store,
-		.reference = reference,
-		.target = -EBADF,
-		.upper = -EBADF,
-		.work = -EBADF,
-		.top = -EBADF,
-	};
+	struct mount m = begin(store, reference);
 	int r = mount_image(&m, dir, upper, err);
 
 	mount_close(&m);
@@ -296,26 +310,52 @@ int image_store_mount(struct image_store *store, const struct image_reference *r
 
 /* ---- workloads ---------------------------------------------------------------------------- */
 
-/* The directories of a workload's use: what it is made of is in there, its bundle's files, too. */
-static int make_bundle(struct mount *m, const char *state, struct image_store_workload *workload,
-		       struct error *err)
+/* With ids of its own no other may choose while the record is not written. */
+static int record_workload(struct mount *m, const char *state, const struct oci_id_mappings *pool,
+			   struct image_store_workload *workload, struct error *err)
 {
-	const struct store_use use = { .reference = m->reference, .upper = -1, .state = state };
-	_cleanup_close_ int dir = openat(m->store->uses, m->id.s, OPEN_DIR);
+	struct store_use use = { .reference = m->reference, .upper = -1, .state = state };
+	_cleanup_close_ int lock = -EBADF;
+	int r = 0;
+
+	if (pool) {
+		lock = openat(m->store->uses, ".", OPEN_DIR);
+		if (lock < 0)
+			return error_errno(err, errno, "open `uses`");
+		r = store_flock(m->store, lock, LOCK_EX, err);
+		if (r >= 0)
+			r = store_choose_ids(m->store, pool, &use.first_id, err);
+	}
+	workload->first_id = use.first_id;
+	return r < 0 ? r : store_write_use(m->store, &m->id, &use, err);
+}
+
+/* What a workload is made of is in the directory of its use, its bundle's files, too. */
+static int open_bundle(struct mount *m, int dir, struct error *err)
+{
 	bool made;
+	int r = m->upper = open_sub(dir, "upper", 0755, &made, err);
+
+	if (r >= 0)
+		r = m->work = open_sub(dir, "work", 0700, &made, err);
+	if (r >= 0)
+		r = m->target = open_sub(dir, "rootfs", 0755, &made, err);
+	return r;
+}
+
+static int make_bundle(struct mount *m, const char *state, const struct oci_id_mappings *pool,
+		       struct image_store_workload *workload, struct error *err)
+{
+	_cleanup_close_ int dir = openat(m->store->uses, m->id.s, OPEN_DIR);
 	int r;
 
 	if (dir < 0)
 		return error_errno(err, errno, "open `uses/%s`", m->id.s);
 	r = store_flock(m->store, dir, LOCK_SH, err);
 	if (r >= 0)
-		r = store_write_use(m->store, &m->id, &use, err);
+		r = record_workload(m, state, pool, workload, err);
 	if (r >= 0)
-		r = m->upper = open_sub(dir, "upper", 0755, &made, err);
-	if (r >= 0)
-		r = m->work = open_sub(dir, "work", 0700, &made, err);
-	if (r >= 0)
-		r = m->target = open_sub(dir, "rootfs", 0755, &made, err);
+		r = open_bundle(m, dir, err);
 	if (r >= 0)
 		r = set_root(m->store, &m->manifest, m->chain, m->upper, err);
 	if (r >= 0)
@@ -323,15 +363,17 @@ static int make_bundle(struct mount *m, const char *state, struct image_store_wo
 	return r;
 }
 
-static int make_workload(struct mount *m, const char *state, struct image_store_workload *workload,
-			 struct error *err)
+static int make_workload(struct mount *m, const char *state, const struct oci_id_mappings *pool,
+			 struct image_store_workload *workload, struct error *err)
 {
 	int r = make_use(m, err);
 
 	if (r >= 0)
-		r = make_bundle(m, state, workload, err);
+		r = make_bundle(m, state, pool, workload, err);
+	/* Of two mounts only the last can be volatile. */
+	m->is_volatile = !pool;
 	if (r >= 0)
-		r = workload->tree = attach(m, true, err);
+		r = workload->tree = attach(m, true, 0, err);
 	snprintf(workload->id, sizeof(workload->id), "%s", m->id.s);
 	if (r < 0)
 		image_store_abandon(m->store, workload);
@@ -339,18 +381,11 @@ static int make_workload(struct mount *m, const char *state, struct image_store_
 }
 
 int image_store_workload(struct image_store *store, const struct image_reference *reference,
-			 const char *state, struct image_store_workload *workload,
-			 struct error *err)
+			 const char *state, const struct oci_id_mappings *pool,
+			 struct image_store_workload *workload, struct error *err)
 {
 	_cleanup_arena_ struct arena arena;
-	struct mount m = {
-		.store = store,
-		.reference = reference,
-		.target = -EBADF,
-		.upper = -EBADF,
-		.work = -EBADF,
-		.top = -EBADF,
-	};
+	struct mount m = begin(store, reference);
 	int r = store_sweep_uses(store, err);
 
 	*workload = (struct image_store_workload){ .bundle = -EBADF, .tree = -EBADF };
@@ -358,11 +393,36 @@ int image_store_workload(struct image_store *store, const struct image_reference
 	if (r >= 0)
 		r = load_image(&m, &arena, err);
 	if (r >= 0)
-		r = make_workload(&m, state, workload, err);
+		r = make_workload(&m, state, pool, workload, err);
 	mount_close(&m);
 	if (r >= 0)
 		return 0;
 	return r == -EINTR ? r : error_wrap(err, "image `%s`", reference->name.s);
+}
+
+int image_store_map_workload(struct image_store *store, const struct image_reference *reference,
+			     int user_ns, struct image_store_workload *workload, struct error *err)
+{
+	_cleanup_arena_ struct arena arena;
+	struct mount m = begin(store, reference);
+	int r;
+
+	/* The first mount must be gone: it has the directory of changes. */
+	close_fd(&workload->tree);
+	arena_init(&arena, IMAGE_ARENA_MAX);
+	snprintf(m.id.s, sizeof(m.id.s), "%.*s", STORE_USE_ID, workload->id);
+	m.first_id = workload->first_id;
+	m.is_volatile = true;
+	r = load_image(&m, &arena, err);
+	if (r >= 0) {
+		m.top = openat(workload->bundle, "top", OPEN_DIR);
+		r = m.top < 0 ? error_errno(err, errno, "open `uses/%s/top`", m.id.s)
+			      : open_bundle(&m, workload->bundle, err);
+	}
+	if (r >= 0)
+		r = workload->tree = attach(&m, true, user_ns, err);
+	mount_close(&m);
+	return r < 0 ? error_wrap(err, "image `%s`", reference->name.s) : 0;
 }
 
 void image_store_abandon(struct image_store *store, struct image_store_workload *workload)
@@ -394,7 +454,7 @@ static int make_tree(struct mount *m, struct image_store_tree *tree, struct erro
 	if (r >= 0)
 		r = set_root(m->store, &m->manifest, m->chain, m->top, err);
 	if (r >= 0)
-		r = tree->tree = attach(m, true, err);
+		r = tree->tree = attach(m, true, 0, err);
 	return r < 0 ? r : 0;
 }
 

@@ -5,8 +5,11 @@
  * opened. The working directory is that of a thread of its own (CLONE_FS).
  */
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "base/path.h"
 #include "base/syscalls.h"
@@ -34,8 +37,7 @@ struct mounting {
  * What a workload writes lasts no longer than the workload, which no restart of the host survives: its fsync(2) need not reach the disk
  * (`volatile`).
  */
-static int make_options(const struct store_overlay *overlay, bool detached, char *options,
-			struct error *err)
+static int make_options(const struct store_overlay *overlay, char *options, struct error *err)
 {
 	size_t len = (size_t)snprintf(options, OPTIONS_MAX,
 				      "%slowerdir=", overlay->user_xattr ? "userxattr," : "");
@@ -46,7 +48,7 @@ static int make_options(const struct store_overlay *overlay, bool detached, char
 	if (overlay->upper >= 0 && len < OPTIONS_MAX)
 		len += (size_t)snprintf(options + len, OPTIONS_MAX - len,
 					",upperdir=%d,workdir=%d%s", overlay->upper, overlay->work,
-					detached ? ",volatile" : "");
+					overlay->is_volatile ? ",volatile" : "");
 	return len < OPTIONS_MAX ? 0 : error_set(err, E2BIG, "too many layers for one overlay");
 }
 
@@ -84,7 +86,7 @@ static int mount_it(const struct mounting *m, const struct store_overlay *overla
 	unsigned long flags = (m->form == FORM_DETACHED ? 0 : MS_NOSUID | MS_NODEV) |
 			      (overlay->upper < 0 ? MS_RDONLY : 0);
 	char name[16], options[OPTIONS_MAX];
-	int r = make_options(overlay, m->form == FORM_DETACHED, options, err);
+	int r = make_options(overlay, options, err);
 
 	if (r < 0)
 		return r;
@@ -95,6 +97,50 @@ static int mount_it(const struct mounting *m, const struct store_overlay *overla
 	snprintf(name, sizeof(name), "%d", target);
 	if (mount(overlay->source, name, "overlay", flags, options) < 0)
 		return error_errno(err, errno, "mount an overlay of %zu layers", overlay->count);
+	return 0;
+}
+
+/*
+ * The store once more, on top of itself, with its files' ids as the user namespace has them: what is opened by a path from now on is in
+ * there, and an overlay shows the ids of its layers' mounts.
+ */
+static int map_ids(const struct store_overlay *overlay, struct error *err)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP,
+				   .userns_fd = (uint64_t)overlay->user_ns };
+	_cleanup_close_ int place = reopen(overlay->store, O_PATH, err);
+	_cleanup_close_ int tree = -EBADF;
+
+	if (place < 0)
+		return place;
+	tree = open_tree(place, "",
+			 AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (tree < 0)
+		return error_errno(err, errno, "clone the mount of the image store");
+	if (mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
+		return error_errno(
+			err, errno,
+			"map ids in the image store (its file system may not be able to)");
+	if (move_mount(tree, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return error_errno(err, errno, "mount the image store with mapped ids");
+	return 0;
+}
+
+/*
+ * Overlayfs makes files as who mounted it, and who has no id in the store's mapping can make none there. Of this thread alone: its
+ * capabilities, which setfsuid(2) takes from it, are put back.
+ */
+static int become_mapped(const struct store_overlay *overlay, struct error *err)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[2];
+
+	if (syscall(SYS_capget, &header, caps) < 0)
+		return error_errno(err, errno, "capget");
+	setfsgid(overlay->root_id);
+	setfsuid(overlay->root_id);
+	if (syscall(SYS_capset, &header, caps) < 0)
+		return error_errno(err, errno, "capset");
 	return 0;
 }
 
@@ -139,10 +185,14 @@ static int mount_hidden(struct mounting *m, struct error *err)
 	size_t opened = 0;
 	int r = lower ? enter_hidden(err) : error_errno(err, ENOMEM, "mount");
 
+	if (r >= 0 && m->overlay->user_ns > 0)
+		r = map_ids(m->overlay, err);
 	if (r >= 0)
 		r = reopen_all(m->overlay, &own, lower, &opened, err);
 	if (r >= 0)
 		r = target = reopen(m->target, O_PATH, err);
+	if (r >= 0 && m->overlay->user_ns > 0)
+		r = become_mapped(m->overlay, err);
 	if (r >= 0)
 		r = mount_it(m, &own, target, err);
 	/* By the name once more: the descriptor is of what lies beneath the mount. */

@@ -279,6 +279,10 @@ int store_write_use(struct image_store *store, const struct store_use_id *id,
 		json_write_member(&w, "state", use->state);
 	else
 		json_write_member(&w, "upper", upper_id(use->upper).s);
+	if (use->first_id) {
+		json_write_key(&w, "firstId");
+		json_write_u64(&w, use->first_id);
+	}
 	json_write_key(&w, "manifest");
 	image_descriptor_write(&w, &use->reference->manifest);
 	json_write_end(&w, '}');
@@ -297,6 +301,77 @@ int store_make_use_id(struct store_use_id *id, struct error *err)
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		snprintf(id->s + 2 * i, 3, "%02x", bytes[i]);
 	return 0;
+}
+
+/* ---- ids ------------------------------------------------------------------------------------ */
+
+struct taken {
+	struct image_store *store;
+	struct oci_u32s first; /* of the ids of each workload */
+	struct arena *arena;
+	size_t size;
+};
+
+static int note_ids(void *data, const char *id, struct error *err)
+{
+	struct taken *taken = data;
+	_cleanup_arena_ struct arena arena;
+	const struct json_value *value;
+	struct json_value *object;
+	uint64_t first;
+
+	arena_init(&arena, (size_t)1 << 20);
+	/* One that is just being made writes its record under our lock. */
+	if (load_record(taken->store, id, &arena, &object, NULL) < 0)
+		return 0;
+	value = json_get(object, "firstId");
+	if (!value || !json_u64(value, UINT32_MAX, &first))
+		return 0;
+	if (taken->first.len == taken->size) {
+		size_t size = taken->size ? 2 * taken->size : 64;
+		uint32_t *items = arena_array(taken->arena, size, sizeof(*items));
+
+		if (!items)
+			return error_errno(err, ENOMEM, "find ids");
+		if (taken->first.len)
+			memcpy(items, taken->first.items, taken->first.len * sizeof(*items));
+		taken->first.items = items;
+		taken->size = size;
+	}
+	taken->first.items[taken->first.len++] = (uint32_t)first;
+	return 0;
+}
+
+static bool is_taken(const struct taken *taken, uint64_t first)
+{
+	for (size_t i = 0; i < taken->first.len; i++)
+		if (first < (uint64_t)taken->first.items[i] + STORE_IDS &&
+		    taken->first.items[i] < first + STORE_IDS)
+			return true;
+	return false;
+}
+
+int store_choose_ids(struct image_store *store, const struct oci_id_mappings *pool, uint32_t *first,
+		     struct error *err)
+{
+	_cleanup_arena_ struct arena arena;
+	struct taken taken = { .store = store, .arena = &arena };
+	int r;
+
+	arena_init(&arena, (size_t)64 << 20);
+	r = store_each(store->uses, "uses", note_ids, &taken, err);
+	for (size_t i = 0; i < pool->len && r >= 0; i++) {
+		uint64_t at = pool->items[i].host_id, end = at + pool->items[i].size;
+
+		for (; at + STORE_IDS <= end; at += STORE_IDS)
+			if (!is_taken(&taken, at)) {
+				*first = (uint32_t)at;
+				return 0;
+			}
+	}
+	return r < 0 ? r
+		     : error_set(err, EBUSY, "all ids are taken: %zu containers have %d each",
+				 taken.first.len, STORE_IDS);
 }
 
 /* ---- directories of changes ----------------------------------------------------------------- */

@@ -249,6 +249,54 @@ expect_store_empty()
 	expect_match "/dev/(pts/0|console)"
 }
 
+# with_ranges COMMAND...: in a mount namespace in which the files of sub-ids are $TEST_DIR/ranges.
+with_ranges()
+{
+	# shellcheck disable=SC2016 # for that shell
+	unshare -m sh -ec 'for file in subuid subgid; do touch /etc/$file; mount --bind "$0" /etc/$file; done
+		exec "$@"' "$TEST_DIR/ranges" "$@"
+}
+
+# bats test_tags=quick
+@test "ids that no other container has: the image's owners, written as they are, and none when all are taken" {
+	local first
+
+	pack
+	run h run --sandbox microvm --store "$STORE" --image "oci:$IMAGE" --userns auto "$ID"
+	expect_error "option --userns auto: a microVM's ids are its own"
+	! in_microvm || return 0
+	# Two containers' worth, and a piece that is too small.
+	printf 'other:100000:65536\nhull:300000:60000\nhull:400000:131072\n' >"$TEST_DIR/ranges"
+	auto=(with_ranges "$HULL" --root "$ROOT" run --store "$STORE" -q --image "oci:$IMAGE" --userns auto)
+	run "${auto[@]}" "$ID" sh -c 'cat /proc/self/uid_map; stat -c %u:%g /data/file /etc/passwd; id -u
+		echo x >/data/new; chown 5:6 /data/new; mkdir /d; stat -c %u:%g /data/new /d; hostname; ls -ld /etc/hosts'
+	expect_status 0
+	expect_match '^ *0 +400000 +65536$'
+	expect_match $'^1000:1000\n0:0\n0\n5:6\n0:0\n'
+	"${auto[@]}" -d "$ID" sh -c 'chown 7 /data/file; exec sleep 1000' </dev/null >"$OUT" 2>&1 3>&- 4>&-
+	"${auto[@]}" -d "$ID-2" sleep 1000 </dev/null >>"$OUT" 2>&1 3>&- 4>&-
+	first=$(h exec "$ID" cat /proc/self/uid_map)
+	run h exec "$ID-2" cat /proc/self/uid_map
+	[ "$output" != "$first" ]
+	[[ $output$first == *400000*465536* ]] || [[ $output$first == *465536*400000* ]]
+	wait_until 10 '[ "$(stat -c %u "$STORE"/uses/*/upper/data/file)" = 7 ]'
+	run "${auto[@]}" "$ID-3" true
+	expect_error "all ids are taken: 2 containers"
+	h delete --force "$ID"
+	run "${auto[@]}" "$ID-3" cat /proc/self/uid_map
+	expect_output "$first"
+	h delete --force "$ID-2"
+	echo 'hull:400000:131072' >"$TEST_DIR/ranges"
+	run with_ranges "$HULL" --root "$ROOT" run --store "$STORE" -q --image "oci:$IMAGE" --userns auto --network host "$ID" ls /sys/class/net
+	expect_status 0
+	echo 'other:400000:131072' >"$TEST_DIR/ranges"
+	run "${auto[@]}" "$ID" true
+	expect_error "option --userns auto: ./etc/subuid. has no ids for it"
+	run h_run --userns keep-id "$ID"
+	expect_error "option --userns: .keep-id.: give auto or host"
+	expect_store_empty
+}
+
 # bats test_tags=quick
 @test "options that contradict each other, or belong to bundles" {
 	pack
