@@ -55,6 +55,7 @@ static void print_help(const struct option *options)
 	printf("\nOptions:\n");
 	options_help(options);
 	printf("\nExamples:\n"
+	       "  hull run --image oci:alpine:latest -it    run an image, with a terminal\n"
 	       "  hull image unpack oci:alpine:latest box   make the bundle `box` from an image\n"
 	       "  hull run -b box demo                      run it as the container `demo`\n"
 	       "  hull exec -t demo sh                      look inside, from another terminal\n\n"

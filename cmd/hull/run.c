@@ -370,7 +370,7 @@ int cmd_run(struct context *ctx, int argc, char **argv, struct error *err)
 	const bool image = names_image(argc, argv);
 	const struct usage usage = {
 		"run",
-		image ? "--image IMAGE [ID] [COMMAND…]" : "ID",
+		image ? "--image IMAGE [ID] [COMMAND…]" : "ID, or --image IMAGE [ID] [COMMAND…]",
 		"Create a container from a bundle or an image, start it, wait for its end and delete it. The\n"
 		"exit status is the workload's; 128+n where signal n ended it; 127 where its program does not\n"
 		"exist.",
