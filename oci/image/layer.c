@@ -153,6 +153,9 @@ static int apply_one(struct layer *layer, struct archive_entry *entry, struct er
 	if (r < 0)
 		return r;
 	kind = layer_whiteout_kind(clean);
+	if (target->form == LAYER_COMPARE)
+		return kind == LAYER_NO_WHITEOUT ? layer_compare_entry(layer, entry, clean, err)
+						 : 0;
 	r = kind == LAYER_NO_WHITEOUT ? layer_entry_apply(layer, entry, clean, err)
 				      : layer_whiteout_apply(layer, clean, kind, err);
 	if (r < 0)
@@ -207,7 +210,8 @@ static int read_rest(struct layer *layer, struct error *err)
 
 static int apply(struct layer *layer, struct error *err)
 {
-	int r = layer_dirs_init(&layer->dirs, layer->target->rootfs, err);
+	bool compare = layer->target->form == LAYER_COMPARE;
+	int r = compare ? 0 : layer_dirs_init(&layer->dirs, layer->target->rootfs, err);
 
 	if (r < 0)
 		return r;
@@ -219,7 +223,9 @@ static int apply(struct layer *layer, struct error *err)
 		r = apply_entries(layer, err);
 	if (r >= 0)
 		r = read_rest(layer, err);
-	return r < 0 ? r : layer_dirs_finish(&layer->dirs, err);
+	if (r < 0)
+		return r;
+	return compare ? layer_compare_finish(layer, err) : layer_dirs_finish(&layer->dirs, err);
 }
 
 int layer_apply(struct layer_target *target, layer_read_fn read, void *data, struct error *err)
@@ -243,6 +249,7 @@ int layer_apply(struct layer_target *target, layer_read_fn read, void *data, str
 		archive_read_free(layer->archive);
 	layer_dirs_free(&layer->dirs);
 	name_set_free(&layer->made);
+	strbuf_free(&layer->differing);
 	free(layer);
 	return r;
 }

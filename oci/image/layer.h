@@ -36,7 +36,11 @@
 #define LAYER_BYTES_MAX   ((uint64_t)1 << 40) /* of the uncompressed streams */
 #define LAYER_DEPTH_MAX   200                 /* directories deep; 1 is the root's children */
 
-enum layer_form { LAYER_FLAT, LAYER_OVERLAY };
+enum layer_form {
+	LAYER_FLAT,
+	LAYER_OVERLAY,
+	LAYER_COMPARE, /* nothing is made: files that were unpacked of this layer must have its content, or it is -EBADMSG */
+};
 
 /*
  * LAYER_OVERLAY: what is beneath. Only a few layers depend on it: those that put files into directories or through

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/strbuf.h"
 #include "oci/image/layer.h"
 #include "oci/image/layer_dirs.h"
 #include "oci/image/name_set.h"
@@ -23,6 +24,7 @@ struct layer {
 	layer_read_fn read;
 	void *read_data;
 	uint64_t bytes;
+	struct strbuf differing; /* LAYER_COMPARE: names of files, each with a NUL behind it */
 	struct error
 		read_error; /* code is not 0 where read() failed: what libarchive says then is of no use */
 };
@@ -114,6 +116,14 @@ int overlay_copy_up(struct layer *layer, const struct place *place, struct error
 /* Makes what the entry says at the place, its content and metadata included. */
 int layer_entry_apply(struct layer *layer, struct archive_entry *entry, const char *name,
 		      struct error *err);
+
+/* ---- layer_compare.c ---- */
+
+/* Compares what was unpacked of the entry with it. */
+int layer_compare_entry(struct layer *layer, struct archive_entry *entry, const char *name,
+			struct error *err);
+/* -EBADMSG where a file differs. */
+int layer_compare_finish(const struct layer *layer, struct error *err);
 
 /* ---- layer_metadata.c ---- */
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "oci/image/layer_unpack.h"
 #include "oci/image/name_set.h"
 #include "oci/image/store_internal.h"
 
@@ -20,6 +21,7 @@ struct verification {
 	struct strbuf list;       /* the same, each with a NUL behind it */
 	bool repair, layers_stay; /* the latter: it is not known which are mounted */
 	struct name_set mounted;  /* paths in the store of layers */
+	struct name_set compared; /* keys of layers */
 	const char *algorithm;    /* of the directory of blobs that is read */
 	int blobs;                /* that directory */
 	char *buf;
@@ -202,25 +204,68 @@ static int verify_layer(void *data, const char *name, struct error *err)
 
 /* ---- references and uses ------------------------------------------------------------------ */
 
-/* 1 where layer i, or its blob, was found to be damaged. */
-static int is_damaged(struct verification *v, const struct image_manifest *manifest,
-		      const struct digest *chain, size_t i, struct error *err)
+/* Whether a layer (*key empty: it is not unpacked), or its blob, was found to be damaged. */
+static bool is_damaged(const struct verification *v, const struct image_layer *layer,
+		       const struct store_key *key)
 {
-	struct store_key key = { 0 };
 	char path[STORE_KEY_MAX + 16];
-	int r = store_find_layer(v->store, manifest, chain, i, &key, err);
 
+	snprintf(path, sizeof(path), "layers/%s", key->s);
+	return name_set_has(&v->damaged, path) ||
+	       name_set_has(&v->damaged, digest_blob_path(&layer->blob.digest).s);
+}
+
+static void report_progress(void *data, uint64_t done, uint64_t total)
+{
+	const struct verification *v = data;
+
+	store_progress(v->store, 0, "verify layers", done, total);
+}
+
+static bool is_interrupted(void *data)
+{
+	const struct verification *v = data;
+
+	return store_interrupted(v->store);
+}
+
+/* The files of an unpacked layer beside its blob, which is whole; once, whatever images have it. */
+static int compare_layer(struct verification *v, const struct image_layer *layer,
+			 const struct store_key *key, struct error *err)
+{
+	const struct layer_stream_hooks hooks = { report_progress, is_interrupted, v };
+	_cleanup_image_source_ struct image_source *source = NULL;
+	_cleanup_close_ int tree = -EBADF;
+	struct layer_target target;
+	char path[STORE_KEY_MAX + 16];
+	int r;
+
+	if (name_set_has(&v->compared, key->s))
+		return 0;
+	if (!name_set_add(&v->compared, key->s))
+		return error_errno(err, ENOMEM, "verify");
+	snprintf(path, sizeof(path), "%s/tree", key->s);
+	tree = openat(v->store->layers, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (tree < 0)
+		return error_errno(err, errno, "open `layers/%s`", path);
+	r = image_store_source(v->store, &source, err);
 	if (r < 0)
 		return r;
-	snprintf(path, sizeof(path), "layers/%s", key.s);
-	return (r > 0 && name_set_has(&v->damaged, path)) ||
-	       name_set_has(&v->damaged, digest_blob_path(&manifest->layers[i].blob.digest).s);
+	layer_target_init(&target, tree, false);
+	target.form = LAYER_COMPARE;
+	r = layer_unpack(source, layer, &target, &hooks, err);
+	layer_target_free(&target);
+	if (r != -EBADMSG)
+		return r;
+	error_wrap(err, "`layers/%s`", path);
+	return remember(v, "layers", key->s, NULL) < 0 ? error_errno(err, ENOMEM, "verify") : r;
 }
 
 static int check_image_layer(struct verification *v, const struct image_manifest *manifest,
 			     const struct digest *chain, size_t i, struct error *err)
 {
 	const struct image_descriptor *blob = &manifest->layers[i].blob;
+	struct store_key key = { 0 };
 	int r = store_has_blob(v->store, blob, err);
 
 	if (r < 0)
@@ -228,8 +273,10 @@ static int check_image_layer(struct verification *v, const struct image_manifest
 	if (r == 0)
 		return error_set(err, ENOENT, "blob %s of layer %zu is missing",
 				 digest_text(&blob->digest).s, i + 1);
-	r = is_damaged(v, manifest, chain, i, err);
-	if (r > 0)
+	r = store_find_layer(v->store, manifest, chain, i, &key, err);
+	if (r > 0 && !is_damaged(v, &manifest->layers[i], &key))
+		r = compare_layer(v, &manifest->layers[i], &key, err);
+	if (r >= 0 && is_damaged(v, &manifest->layers[i], &key))
 		return error_set(
 			err, EBADMSG,
 			"layer %zu is damaged: `hull image verify --repair` removes it, and "
@@ -394,9 +441,11 @@ int image_store_verify(struct image_store *store, bool repair,
 	}
 	name_set_init(&v.damaged);
 	name_set_init(&v.mounted);
+	name_set_init(&v.compared);
 	r = verify_all(&v, err ? err : &local);
 	name_set_free(&v.damaged);
 	name_set_free(&v.mounted);
+	name_set_free(&v.compared);
 	strbuf_free(&v.list);
 	free(v.buf);
 	return r;

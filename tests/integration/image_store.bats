@@ -430,3 +430,38 @@ list_complete()
 	[[ $output == *"unknown command"* ]]
 	run -1 image export one docker:x
 }
+
+# bats test_tags=quick
+@test "verify reads what is unpacked: a byte that changed in a file of the same size and time is found, and repaired" {
+	make_images
+	image pull --quiet oci:src/one one
+	verified
+	file=$(echo "$store"/layers/*/tree/random)
+	touch -r "$file" time
+	printf x | dd of="$file" bs=1 seek=1234567 conv=notrunc status=none
+	touch -r time "$file"
+	run -1 image verify
+	[[ $output == *"/tree\`"*"\`random\` has another content"* ]]
+	run -1 image verify --repair
+	image pull --quiet oci:src/one one
+	verified
+}
+
+# bats test_tags=quick
+@test "verify of layers with sparse files, files that come twice, and names by way of links" {
+	mkdir -p twice/real sparse
+	truncate -s 3M sparse/hole
+	printf x | dd of=sparse/hole bs=1 seek=2000000 conv=notrunc status=none
+	ln -s real twice/link
+	echo first >twice/real/file
+	tar -C twice -cf twice.tar .
+	echo second, longer >twice/real/file
+	tar -C twice -rf twice.tar ./real/file
+	tar -C twice -rf twice.tar ./link/file
+	tar -C sparse -Scf sparse.tar .
+	tar_image odd cat twice.tar sparse.tar
+	image pull --quiet oci:odd odd
+	verified
+	printf y | dd of="$(echo "$store"/layers/*/tree/hole)" bs=1 seek=100 conv=notrunc status=none
+	run -1 image verify
+}
