@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/syscalls.h"
+#include "oci/capability.h"
 
 #define CAP_BIT(n) (UINT64_C(1) << (n))
 #define GROUPS_MAX 65536
@@ -43,63 +44,6 @@ static int find_rlimit(const char *name)
 	for (size_t i = 0; i < ARRAY_SIZE(rlimits); i++)
 		if (!strcmp(name, rlimits[i].name))
 			return rlimits[i].resource;
-	return -1;
-}
-
-const char *capability_name(int number)
-{
-	static const char *const names[] = {
-		"CAP_CHOWN",
-		"CAP_DAC_OVERRIDE",
-		"CAP_DAC_READ_SEARCH",
-		"CAP_FOWNER",
-		"CAP_FSETID",
-		"CAP_KILL",
-		"CAP_SETGID",
-		"CAP_SETUID",
-		"CAP_SETPCAP",
-		"CAP_LINUX_IMMUTABLE",
-		"CAP_NET_BIND_SERVICE",
-		"CAP_NET_BROADCAST",
-		"CAP_NET_ADMIN",
-		"CAP_NET_RAW",
-		"CAP_IPC_LOCK",
-		"CAP_IPC_OWNER",
-		"CAP_SYS_MODULE",
-		"CAP_SYS_RAWIO",
-		"CAP_SYS_CHROOT",
-		"CAP_SYS_PTRACE",
-		"CAP_SYS_PACCT",
-		"CAP_SYS_ADMIN",
-		"CAP_SYS_BOOT",
-		"CAP_SYS_NICE",
-		"CAP_SYS_RESOURCE",
-		"CAP_SYS_TIME",
-		"CAP_SYS_TTY_CONFIG",
-		"CAP_MKNOD",
-		"CAP_LEASE",
-		"CAP_AUDIT_WRITE",
-		"CAP_AUDIT_CONTROL",
-		"CAP_SETFCAP",
-		"CAP_MAC_OVERRIDE",
-		"CAP_MAC_ADMIN",
-		"CAP_SYSLOG",
-		"CAP_WAKE_ALARM",
-		"CAP_BLOCK_SUSPEND",
-		"CAP_AUDIT_READ",
-		"CAP_PERFMON",
-		"CAP_BPF",
-		"CAP_CHECKPOINT_RESTORE",
-	};
-
-	return number >= 0 && (size_t)number < ARRAY_SIZE(names) ? names[number] : NULL;
-}
-
-static int find_capability(const char *name)
-{
-	for (int n = 0; capability_name(n); n++)
-		if (!strcasecmp(name, capability_name(n)))
-			return n;
 	return -1;
 }
 
@@ -140,7 +84,7 @@ static uint64_t plan_set(const struct oci_strings *names, int last_cap, uint64_t
 	uint64_t set = 0;
 
 	for (size_t i = 0; i < names->len; i++) {
-		int n = find_capability(names->items[i]);
+		int n = capability_find(names->items[i]);
 
 		if (n >= 0 && n <= last_cap) {
 			set |= CAP_BIT(n);

@@ -65,7 +65,4 @@ int privileges_finish(const struct privileges *p, struct error *err);
 /* Whether the calling process has a capability (CAP_MKNOD). */
 bool privileges_have(int capability);
 
-/* The name of a capability ("CAP_CHOWN") by number, NULL behind the last. */
-const char *capability_name(int number);
-
 #endif

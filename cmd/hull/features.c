@@ -8,6 +8,7 @@
 #include "cgroups/systemd.h"
 #include "cmd/hull/command.h"
 #include "namespaces/mount_options.h"
+#include "oci/capability.h"
 #include "sandbox/memory_policy.h"
 #include "sandbox/privileges.h"
 #include "sandbox/seccomp.h"

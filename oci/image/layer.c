@@ -45,6 +45,22 @@ int layer_archive_error(struct layer *layer, struct error *err)
 	return error_set(err, EINVAL, "damaged layer: %s", text ? text : "unknown error");
 }
 
+int layer_next_piece(struct layer *layer, int64_t size, const void **piece, size_t *len,
+		     int64_t *offset, struct error *err)
+{
+	la_int64_t at;
+	int r = archive_read_data_block(layer->archive, piece, len, &at);
+
+	if (r == ARCHIVE_EOF)
+		return 0;
+	if (r != ARCHIVE_OK)
+		return layer_archive_error(layer, err);
+	if (at < 0 || at > size || *len > (uint64_t)(size - at))
+		return error_set(err, EINVAL, "damaged layer: content beyond its end");
+	*offset = at;
+	return 1;
+}
+
 void layer_warn_once(struct layer *layer, enum layer_warning which, const char *fmt, ...)
 {
 	char text[1024];

@@ -52,27 +52,21 @@ static int has_zeros(int fd, int64_t from, int64_t to, struct error *err)
 /* 1 where the content is the entry's. */
 static int has_content(struct layer *layer, int fd, int64_t size, struct error *err)
 {
-	int64_t end = 0;
-	int same = 1;
+	int64_t offset, end = 0;
+	const void *piece;
+	int same = 1, r;
+	size_t len;
 
-	for (;;) {
-		const void *block;
-		la_int64_t offset;
-		size_t len;
-		int r = archive_read_data_block(layer->archive, &block, &len, &offset);
-
-		if (r == ARCHIVE_EOF)
-			return same > 0 ? has_zeros(fd, end, size, err) : same;
-		if (r != ARCHIVE_OK)
-			return layer_archive_error(layer, err);
-		if (offset < 0 || offset > size || len > (uint64_t)(size - offset))
-			return error_set(err, EINVAL, "damaged layer: content beyond its end");
+	while ((r = layer_next_piece(layer, size, &piece, &len, &offset, err)) > 0) {
 		if (same > 0)
 			same = has_zeros(fd, end, offset, err);
 		if (same > 0)
-			same = has_bytes(fd, block, len, offset, err);
+			same = has_bytes(fd, piece, len, offset, err);
 		end = offset + (int64_t)len;
 	}
+	if (r < 0)
+		return r;
+	return same > 0 ? has_zeros(fd, end, size, err) : same;
 }
 
 static void forget(struct layer *layer, const char *name)

@@ -42,28 +42,20 @@ static int clear_place(struct layer *layer, const struct place *place, bool want
 /* Copies the entry's content; holes of sparse entries stay holes. */
 static int copy_content(struct layer *layer, int fd, int64_t size, struct error *err)
 {
-	int64_t end = 0;
+	int64_t offset, end = 0;
+	const void *piece;
+	size_t len;
+	int r;
 
-	for (;;) {
-		const void *block;
-		la_int64_t offset;
-		size_t len;
-		int r = archive_read_data_block(layer->archive, &block, &len, &offset);
-
-		if (r == ARCHIVE_EOF)
-			break;
-		if (r != ARCHIVE_OK)
-			return layer_archive_error(layer, err);
-		if (offset < 0 || offset > size || len > (uint64_t)(size - offset))
-			return error_set(err, EINVAL, "damaged layer: content beyond its end");
-		r = file_write_at(fd, block, len, offset);
+	while ((r = layer_next_piece(layer, size, &piece, &len, &offset, err)) > 0) {
+		r = file_write_at(fd, piece, len, offset);
 		if (r < 0)
 			return error_errno(err, -r, "write");
 		end = offset + (int64_t)len;
 	}
-	if (end < size && ftruncate(fd, size) < 0)
+	if (r == 0 && end < size && ftruncate(fd, size) < 0)
 		return error_errno(err, errno, "make %lld bytes long", (long long)size);
-	return 0;
+	return r;
 }
 
 static int make_file(struct layer *layer, struct archive_entry *entry, const struct place *place)

@@ -45,6 +45,10 @@ struct item {
 /* The message of a failed call to libarchive, or of the reading behind it. Returns the negative code. */
 int layer_archive_error(struct layer *layer, struct error *err);
 
+/* The next piece of an entry's content, of size bytes in all. 1, or 0 at the end. */
+int layer_next_piece(struct layer *layer, int64_t size, const void **piece, size_t *len,
+		     int64_t *offset, struct error *err);
+
 /* A warning that is worth giving once an image. */
 enum layer_warning {
 	LAYER_WARN_DEVICE = 1 << 0,

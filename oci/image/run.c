@@ -3,11 +3,13 @@
 #include "oci/image/run.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "base/file.h"
 #include "base/number.h"
+#include "oci/capability.h"
 #include "oci/image/config_image.h"
 #include "oci/image/user.h"
 
@@ -223,75 +225,31 @@ static int set_process(struct running *c, struct error *err)
 
 /* ---- what it may do ------------------------------------------------------------------------- */
 
-/* capabilities(7), by number. */
-static const char *const capabilities[] = {
-	"CAP_CHOWN",
-	"CAP_DAC_OVERRIDE",
-	"CAP_DAC_READ_SEARCH",
-	"CAP_FOWNER",
-	"CAP_FSETID",
-	"CAP_KILL",
-	"CAP_SETGID",
-	"CAP_SETUID",
-	"CAP_SETPCAP",
-	"CAP_LINUX_IMMUTABLE",
-	"CAP_NET_BIND_SERVICE",
-	"CAP_NET_BROADCAST",
-	"CAP_NET_ADMIN",
-	"CAP_NET_RAW",
-	"CAP_IPC_LOCK",
-	"CAP_IPC_OWNER",
-	"CAP_SYS_MODULE",
-	"CAP_SYS_RAWIO",
-	"CAP_SYS_CHROOT",
-	"CAP_SYS_PTRACE",
-	"CAP_SYS_PACCT",
-	"CAP_SYS_ADMIN",
-	"CAP_SYS_BOOT",
-	"CAP_SYS_NICE",
-	"CAP_SYS_RESOURCE",
-	"CAP_SYS_TIME",
-	"CAP_SYS_TTY_CONFIG",
-	"CAP_MKNOD",
-	"CAP_LEASE",
-	"CAP_AUDIT_WRITE",
-	"CAP_AUDIT_CONTROL",
-	"CAP_SETFCAP",
-	"CAP_MAC_OVERRIDE",
-	"CAP_MAC_ADMIN",
-	"CAP_SYSLOG",
-	"CAP_WAKE_ALARM",
-	"CAP_BLOCK_SUSPEND",
-	"CAP_AUDIT_READ",
-	"CAP_PERFMON",
-	"CAP_BPF",
-	"CAP_CHECKPOINT_RESTORE",
-};
-_Static_assert(ARRAY_SIZE(capabilities) <= 64, "a set is 64 bits");
-
-#define CAPABILITY(name) (1ULL << (name))
+#define CAPABILITY(number) (1ULL << (number))
 
 /* What podman gives: enough to install packages, to change users and to serve low ports; not to reach the host. */
-static const uint64_t usual_capabilities = CAPABILITY(0) | CAPABILITY(1) | CAPABILITY(3) |
-					   CAPABILITY(4) | CAPABILITY(5) | CAPABILITY(6) |
-					   CAPABILITY(7) | CAPABILITY(8) | CAPABILITY(10) |
-					   CAPABILITY(18) | CAPABILITY(31);
+static const uint64_t usual_capabilities =
+	CAPABILITY(CAP_CHOWN) | CAPABILITY(CAP_DAC_OVERRIDE) | CAPABILITY(CAP_FOWNER) |
+	CAPABILITY(CAP_FSETID) | CAPABILITY(CAP_KILL) | CAPABILITY(CAP_SETGID) |
+	CAPABILITY(CAP_SETUID) | CAPABILITY(CAP_SETPCAP) | CAPABILITY(CAP_NET_BIND_SERVICE) |
+	CAPABILITY(CAP_SYS_CHROOT) | CAPABILITY(CAP_SETFCAP);
 
 /* "CAP_CHOWN", "chown", "ALL" as bits. */
 static int parse_capability(const char *option, const char *text, uint64_t *set, struct error *err)
 {
-	const char *name = strncasecmp(text, "CAP_", 4) ? text : text + 4;
+	char name[64];
+	int number;
 
 	if (!strcasecmp(text, "ALL")) {
-		*set = CAPABILITY(ARRAY_SIZE(capabilities)) - 1;
+		*set = CAPABILITY(CAPABILITIES) - 1;
 		return 0;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(capabilities); i++)
-		if (!strcasecmp(capabilities[i] + 4, name)) {
-			*set = CAPABILITY(i);
-			return 0;
-		}
-	return error_set(err, EINVAL, "option --%s: `%s` is no capability", option, text);
+	snprintf(name, sizeof(name), "%s%s", strncasecmp(text, "CAP_", 4) ? "CAP_" : "", text);
+	number = capability_find(name);
+	if (number < 0)
+		return error_set(err, EINVAL, "option --%s: `%s` is no capability", option, text);
+	*set = CAPABILITY(number);
+	return 0;
 }
 
 static int sum_capabilities(const char *option, const struct oci_strings *list, uint64_t *sum,
@@ -313,11 +271,11 @@ static int list_capabilities(struct running *c, uint64_t set, struct oci_strings
 			     struct error *err)
 {
 	*list = (struct oci_strings){ NULL, 0 };
-	if (!grow_strings(c->arena, list, ARRAY_SIZE(capabilities)))
+	if (!grow_strings(c->arena, list, CAPABILITIES))
 		return no_memory(err);
-	for (size_t i = 0; i < ARRAY_SIZE(capabilities); i++)
-		if (set & CAPABILITY(i))
-			list->items[list->len++] = capabilities[i];
+	for (int n = 0; n < CAPABILITIES; n++)
+		if (set & CAPABILITY(n))
+			list->items[list->len++] = capability_name(n);
 	return 0;
 }
 

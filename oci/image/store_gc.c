@@ -55,21 +55,15 @@ static int mark_layers(struct collection *c, const struct image_manifest *manife
 static int mark_image(struct collection *c, const struct image_reference *reference,
 		      struct error *err)
 {
-	_cleanup_arena_ struct arena arena;
-	struct image_manifest manifest;
-	struct digest *chain;
-	int r;
+	_cleanup_store_image_ struct store_image image;
+	int r = store_image_load(c->store, reference, &image, err);
 
-	arena_init(&arena, IMAGE_ARENA_MAX);
-	r = image_store_load(c->store, reference, &arena, &manifest, err);
 	if (r < 0)
 		return error_wrap(err, "nothing is removed, as it is not known what is needed");
-	r = store_chain_ids(&manifest, &arena, &chain, err);
+	r = mark_blob(c, &image.manifest.blob.digest, err);
 	if (r >= 0)
-		r = mark_blob(c, &manifest.blob.digest, err);
-	if (r >= 0)
-		r = mark_blob(c, &manifest.config_blob.digest, err);
-	return r < 0 ? r : mark_layers(c, &manifest, chain, err);
+		r = mark_blob(c, &image.manifest.config_blob.digest, err);
+	return r < 0 ? r : mark_layers(c, &image.manifest, image.chain, err);
 }
 
 static int mark_references(struct collection *c, struct error *err)

@@ -118,6 +118,22 @@ struct store_key {
 /* The ChainIDs of all layers of an image, the lowest first, in the arena. */
 int store_chain_ids(const struct image_manifest *manifest, struct arena *arena,
 		    struct digest **chain, struct error *err);
+
+/* An image of the store with its ChainIDs; what it points to is in its own arena. */
+struct store_image {
+	struct arena arena;
+	struct image_manifest manifest;
+	struct digest *chain;
+};
+/* store_image_free() also after an error. */
+int store_image_load(struct image_store *store, const struct image_reference *reference,
+		     struct store_image *image, struct error *err);
+static inline void store_image_free(struct store_image *image)
+{
+	arena_free(&image->arena);
+}
+#define _cleanup_store_image_ __attribute__((cleanup(store_image_free)))
+
 struct store_key store_chain_key(const struct digest *chain_id);
 struct store_key store_diff_key(const struct digest *diff_id);
 

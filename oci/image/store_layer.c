@@ -49,6 +49,16 @@ int store_chain_ids(const struct image_manifest *manifest, struct arena *arena,
 	return r;
 }
 
+int store_image_load(struct image_store *store, const struct image_reference *reference,
+		     struct store_image *image, struct error *err)
+{
+	int r;
+
+	arena_init(&image->arena, IMAGE_ARENA_MAX);
+	r = image_store_load(store, reference, &image->arena, &image->manifest, err);
+	return r < 0 ? r : store_chain_ids(&image->manifest, &image->arena, &image->chain, err);
+}
+
 static struct store_key make_key(const char *kind, const struct digest *digest)
 {
 	struct store_key key = { 0 };

@@ -285,22 +285,15 @@ static int check_image_layer(struct verification *v, const struct image_manifest
 	return r;
 }
 
-static int check_image(struct verification *v, const struct image_reference *reference,
+static int check_image(struct verification *v, const struct store_image *image, const char *name,
 		       struct error *err)
 {
-	_cleanup_arena_ struct arena arena;
-	struct image_manifest manifest;
-	struct digest *chain;
-	int r;
+	int r = 0;
 
-	arena_init(&arena, IMAGE_ARENA_MAX);
-	r = image_store_load(v->store, reference, &arena, &manifest, err);
-	if (r >= 0)
-		r = store_chain_ids(&manifest, &arena, &chain, err);
-	for (size_t i = 0; r >= 0 && i < manifest.layer_count; i++) {
-		r = check_image_layer(v, &manifest, chain, i, err);
+	for (size_t i = 0; r >= 0 && i < image->manifest.layer_count; i++) {
+		r = check_image_layer(v, &image->manifest, image->chain, i, err);
 		if (r < 0)
-			return error_wrap(err, "image `%s`", reference->name.s);
+			return error_wrap(err, "image `%s`", name);
 	}
 	return r;
 }
@@ -308,6 +301,7 @@ static int check_image(struct verification *v, const struct image_reference *ref
 static int verify_reference(void *data, const char *file, struct error *err)
 {
 	struct verification *v = data;
+	_cleanup_store_image_ struct store_image image = { .chain = NULL };
 	struct image_reference reference;
 	struct error found = { 0 };
 	int r = store_read_reference(v->store, file, &reference, &found);
@@ -317,32 +311,24 @@ static int verify_reference(void *data, const char *file, struct error *err)
 		return 0;
 	if (r >= 0) {
 		v->verified->images++;
-		r = check_image(v, &reference, &found);
+		r = store_image_load(v->store, &reference, &image, &found);
 	}
+	if (r >= 0)
+		r = check_image(v, &image, reference.name.s, &found);
 	return or_problem(v, r, &found, err);
 }
 
-/* The layers of a mount. Where they are not known, all may be. */
-static int remember_mounted(struct verification *v, const struct image_reference *reference,
+/* The layers of a mount. */
+static int remember_mounted(struct verification *v, const struct store_image *image,
 			    struct error *err)
 {
-	_cleanup_arena_ struct arena arena;
-	struct image_manifest manifest;
-	struct digest *chain;
-	int r;
+	int r = 0;
 
-	arena_init(&arena, IMAGE_ARENA_MAX);
-	r = image_store_load(v->store, reference, &arena, &manifest, err);
-	if (r < 0) {
-		v->layers_stay = true;
-		return r;
-	}
-	r = store_chain_ids(&manifest, &arena, &chain, err);
-	for (size_t i = 0; r >= 0 && i < manifest.layer_count; i++) {
+	for (size_t i = 0; r >= 0 && i < image->manifest.layer_count; i++) {
 		char path[STORE_KEY_MAX + 16];
 		struct store_key key = { 0 };
 
-		r = store_find_layer(v->store, &manifest, chain, i, &key, err);
+		r = store_find_layer(v->store, &image->manifest, image->chain, i, &key, err);
 		snprintf(path, sizeof(path), "layers/%s", key.s);
 		if (r > 0 && !name_set_add(&v->mounted, path))
 			r = error_errno(err, ENOMEM, "verify");
@@ -354,17 +340,21 @@ static int remember_mounted(struct verification *v, const struct image_reference
 static int verify_use(void *data, const char *id, struct error *err)
 {
 	struct verification *v = data;
+	_cleanup_store_image_ struct store_image image = { .chain = NULL };
 	struct image_reference reference;
 	struct error found = { 0 };
 	int r = store_read_use(v->store, id, v->mounts, &reference, &found);
 
 	if (r == -ENOENT)
 		return 0;
+	if (r >= 0)
+		r = store_image_load(v->store, &reference, &image, &found);
+	/* Where the layers of a mount are not known, all may be. */
 	v->layers_stay = v->layers_stay || r < 0;
 	if (r >= 0)
-		r = remember_mounted(v, &reference, &found);
+		r = remember_mounted(v, &image, &found);
 	if (r >= 0)
-		r = check_image(v, &reference, &found);
+		r = check_image(v, &image, reference.name.s, &found);
 	return or_problem(v, r, &found, err);
 }
 
