@@ -289,6 +289,9 @@ int store_write_use(struct image_store *store, const struct store_use_id *id,
 	strbuf_addc(&text, '\n');
 	if (strbuf_failed(&text))
 		return error_errno(err, ENOMEM, "record a use");
+	/* No workload outlives a crash of the host, so nothing of it need be on the disk. */
+	if (use->state)
+		return file_replace(dir, "record", text.data, text.len, 0600, err);
 	return store_write_file(store, dir, "record", text.data, text.len, err);
 }
 
