@@ -53,6 +53,7 @@ static int open_root_tree(struct rootfs *rootfs, struct error *err)
 {
 	struct mount_attr slave = { .propagation = MS_SLAVE };
 
+	close_fd(&rootfs->tree); /* of an attempt in which we might not clone mounts */
 	rootfs->tree = rootfs->given > 0 ? fcntl(rootfs->given, F_DUPFD_CLOEXEC, 0)
 					 : clone_root(rootfs, err);
 	if (rootfs->tree < 0)

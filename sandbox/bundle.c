@@ -27,8 +27,11 @@ static int remove_as_root(void *data, struct error *err)
 {
 	struct ns_sub_ids ids;
 	char name[256];
-	bool known = process_user_name(geteuid(), name, sizeof(name));
-	int r = ns_sub_ids_find(&ids, known ? name : NULL, err);
+	/* A user of a directory service is in no file; newuidmap(1) knows whose the ids are in any case. */
+	const char *user = process_user_name(geteuid(), name, sizeof(name)) ? name
+			   : getenv("LOGNAME")                              ? getenv("LOGNAME")
+									    : getenv("USER");
+	int r = ns_sub_ids_find(&ids, user, err);
 
 	if (r >= 0)
 		r = ns_sub_ids_enter(&ids, err);

@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "base/bundle_reply.h"
@@ -15,6 +17,7 @@
 #include "base/message.h"
 #include "base/number.h"
 #include "cmd/hull-image/command.h"
+#include "namespaces/mount_options.h"
 #include "namespaces/plan.h"
 #include "namespaces/sub_ids.h"
 #include "oci/image/run.h"
@@ -374,6 +377,8 @@ static int find_pool(struct bundle *b, struct error *err)
 					(struct oci_id_mapping){ .host_id = (uint32_t)first,
 								 .size = (uint32_t)(end - first) };
 		}
+	if (r >= 0 && !pool->len)
+		r = error_set(err, ENOENT, "`/etc/subuid` and `/etc/subgid` grant no common ids");
 	return r;
 }
 
@@ -417,6 +422,12 @@ static int hand_over(const struct bundle *b, const struct image_store_workload *
 	return message_send((int)b->reply, BUNDLE_READY, path, (size_t)len, fds, count, err);
 }
 
+/* Whoever called us is the only one who wants what we make. A change of credentials ends this, so it is done again. */
+static int end_with_hull(struct error *err)
+{
+	return prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) < 0 ? error_errno(err, errno, "prctl") : 0;
+}
+
 /* An ordinary user is root of a user namespace, or has no right to mount. */
 static int become_root(struct bundle *b, struct error *err)
 {
@@ -425,6 +436,8 @@ static int become_root(struct bundle *b, struct error *err)
 	if (geteuid() == 0)
 		return 0;
 	r = enter_user_namespace(&b->a, &b->ids, err);
+	if (r >= 0)
+		r = end_with_hull(err);
 	if (r < 0)
 		return error_wrap(
 			err, "an ordinary user's images take sub-ids (or hull image unpack, and "
@@ -438,6 +451,16 @@ static int become_root(struct bundle *b, struct error *err)
 		b->run.user_namespace = b->user_namespace_path;
 	}
 	return 0;
+}
+
+static bool is_known_option(const char *option)
+{
+	const char *name;
+
+	for (size_t i = 0; (name = mount_option_name(i)); i++)
+		if (!strcmp(name, option))
+			return true;
+	return mount_option_is_idmap(option);
 }
 
 static int make_bundle(struct bundle *b, struct arena *arena, struct error *err)
@@ -479,7 +502,7 @@ int run_bundle(int argc, char **argv)
 	_cleanup_arena_ struct arena arena;
 	_cleanup_close_ int log = -EBADF;
 	static const struct command command = { .name = "run", .ids = SUB_IDS_NEEDED };
-	struct bundle b = { .a.command = &command };
+	struct bundle b = { .a.command = &command, .run.known_option = is_known_option };
 	struct error err = { 0 };
 	int r;
 
@@ -487,7 +510,10 @@ int run_bundle(int argc, char **argv)
 	r = parse(&b, argc, argv, &arena, &err);
 	if (r >= 0 && configure_log(&b.a, &log) < 0)
 		return 1;
+	if (r >= 0)
+		r = end_with_hull(&err);
 	if (r >= 0) {
+		fcntl((int)b.reply, F_SETFD, FD_CLOEXEC);
 		/* Directories that layers only imply get 0755, whatever the shell's umask is. */
 		umask(022);
 		catch_signals();

@@ -14,6 +14,7 @@
 #include "base/bundle_reply.h"
 #include "base/libexec.h"
 #include "base/message.h"
+#include "base/path.h"
 #include "base/process.h"
 #include "cmd/hull/create.h"
 #include "sandbox/bundle.h"
@@ -188,14 +189,27 @@ static int make_name(char *name, struct error *err)
 	return 0;
 }
 
-/* Without -i a workload's input is at its end, as with podman: a script's input is the script's. */
+/*
+ * Without -i a workload's input is at its end, as with podman: a script's input is the script's. Nor may it be read by way of a
+ * terminal that is the output.
+ */
 static int close_input(struct error *err)
 {
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	return null < 0 || dup2(null, STDIN_FILENO) < 0
-		       ? error_errno(err, errno, "close the standard input")
-		       : 0;
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0)
+		return error_errno(err, errno, "close the standard input");
+	for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
+		_cleanup_close_ int again = -EBADF;
+
+		if (!isatty(fd))
+			continue;
+		again = open(path_of_fd(fd).s, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+		/* A terminal of somebody else's, of sudo's caller say, stays as it is. */
+		if (again >= 0 && dup2(again, fd) < 0)
+			return error_errno(err, errno, "open the terminal for writing");
+	}
+	return 0;
 }
 
 static bool is_passed(const struct run *run, const char *name, const char *value)
@@ -267,7 +281,7 @@ static int run_image(struct run *run, const struct store *store, int words, char
 		     struct error *err)
 {
 	struct made made = { .tree = -EBADF, .claim = -EBADF, .user_ns = -EBADF };
-	_cleanup_free_ char *state = NULL;
+	_cleanup_free_ char *state = NULL, *root = NULL;
 	int used = 0, r = check_image_options(run, err);
 
 	if (r >= 0 && !run->name && words)
@@ -283,7 +297,11 @@ static int run_image(struct run *run, const struct store *store, int words, char
 		r = error_set(err, EEXIST, "container `%s` exists already", run->name);
 	if (r < 0)
 		return r;
-	if (asprintf(&state, "%s/%s", store->path, run->name) < 0)
+	/* For hull-image, and for whoever asks later, from another directory. */
+	root = realpath(store->path, NULL);
+	if (!root)
+		return error_errno(err, errno, "state directory `%s`", store->path);
+	if (asprintf(&state, "%s/%s", root, run->name) < 0)
 		return error_errno(err, ENOMEM, "run");
 	/* A container of an ordinary user's joins the namespace that its files belong to; a machine has files without one. */
 	if (geteuid() != 0 && !is_microvm(run)) {
@@ -358,7 +376,7 @@ int cmd_run(struct context *ctx, int argc, char **argv, struct error *err)
 		PASS("security-opt", 0, "OPTION",
 		     "no-new-privileges, seccomp=unconfined or seccomp=FILE"),
 		PASS("userns", 0, "USERNS",
-		     "host (default), or auto: ids that no other container has"),
+		     "host (default), or auto: ids that no other of the store has"),
 		PASS("annotation", 0, "KEY=VALUE", "add an annotation"),
 		PASS("pull", 0, "WHEN", "missing (default), always or never"),
 		{ "plain-http", 0, OPTION_PASS_ON_FLAG, &run.passed, NULL,

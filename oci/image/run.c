@@ -226,6 +226,7 @@ static int set_process(struct running *c, struct error *err)
 /* ---- what it may do ------------------------------------------------------------------------- */
 
 #define CAPABILITY(number) (1ULL << (number))
+#define ALL_CAPABILITIES   (CAPABILITY(CAPABILITIES) - 1)
 
 /* What podman gives: enough to install packages, to change users and to serve low ports; not to reach the host. */
 static const uint64_t usual_capabilities =
@@ -241,7 +242,7 @@ static int parse_capability(const char *option, const char *text, uint64_t *set,
 	int number;
 
 	if (!strcasecmp(text, "ALL")) {
-		*set = CAPABILITY(CAPABILITIES) - 1;
+		*set = ALL_CAPABILITIES;
 		return 0;
 	}
 	snprintf(name, sizeof(name), "%s%s", strncasecmp(text, "CAP_", 4) ? "CAP_" : "", text);
@@ -257,12 +258,19 @@ static int sum_capabilities(const char *option, const struct oci_strings *list, 
 {
 	*sum = 0;
 	for (size_t i = 0; i < list->len; i++) {
-		uint64_t set;
-		int r = parse_capability(option, list->items[i], &set, err);
+		_cleanup_free_ char *copy = strdup(list->items[i]);
+		char *rest = copy, *word;
 
-		if (r < 0)
-			return r;
-		*sum |= set;
+		if (!copy)
+			return no_memory(err);
+		while ((word = strsep(&rest, ","))) {
+			uint64_t set;
+			int r = parse_capability(option, word, &set, err);
+
+			if (r < 0)
+				return r;
+			*sum |= set;
+		}
 	}
 	return 0;
 }
@@ -283,8 +291,6 @@ static int list_capabilities(struct running *c, uint64_t set, struct oci_strings
 static int set_capabilities(struct running *c, struct error *err)
 {
 	struct oci_capabilities *caps = c->out->process->capabilities;
-	const bool all_dropped =
-		c->run->cap_drop.len == 1 && !strcasecmp(c->run->cap_drop.items[0], "ALL");
 	bool root = !c->out->process->user->uid.v;
 	uint64_t add, drop, bounding, now;
 	int r = sum_capabilities("cap-add", &c->run->cap_add, &add, err);
@@ -293,8 +299,11 @@ static int set_capabilities(struct running *c, struct error *err)
 		r = sum_capabilities("cap-drop", &c->run->cap_drop, &drop, err);
 	if (r < 0)
 		return r;
+	if (add == ALL_CAPABILITIES && drop == ALL_CAPABILITIES)
+		return error_set(err, EINVAL,
+				 "options --cap-add and --cap-drop: both have all capabilities");
 	/* `--cap-drop ALL --cap-add X` leaves X; else what is dropped is dropped. */
-	bounding = all_dropped ? add : (usual_capabilities | add) & ~drop;
+	bounding = drop == ALL_CAPABILITIES ? add : (usual_capabilities | add) & ~drop;
 	now = root ? bounding : add & bounding;
 	*caps = (struct oci_capabilities){ .ambient = { NULL, 0 } };
 	r = list_capabilities(c, bounding, &caps->bounding, err);
@@ -306,6 +315,19 @@ static int set_capabilities(struct running *c, struct error *err)
 		caps->ambient = caps->permitted;
 	}
 	return r;
+}
+
+/* What tells of other containers' work by its timing or its power, beside what a bundle's configuration hides. */
+static int mask_more(struct running *c, struct error *err)
+{
+	static const char *const paths[] = { "/proc/interrupts", "/sys/devices/virtual/powercap" };
+	struct oci_strings *masked = &c->out->linux_->masked_paths;
+
+	if (!grow_strings(c->arena, masked, ARRAY_SIZE(paths)))
+		return no_memory(err);
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		masked->items[masked->len++] = paths[i];
+	return 0;
 }
 
 static int set_security(struct running *c, struct error *err)
@@ -331,6 +353,8 @@ static int set_security(struct running *c, struct error *err)
 					 "seccomp=unconfined or seccomp=FILE",
 					 o);
 	}
+	if (r >= 0)
+		r = mask_more(c, err);
 	if (r < 0 || unconfined || l->seccomp)
 		return r;
 	l->seccomp = image_run_seccomp(&c->out->process->capabilities->bounding, c->arena);
@@ -377,8 +401,14 @@ static bool split_options(struct running *c, const char *text, struct oci_string
 static int set_mount(struct running *c, const char *destination, const struct oci_mount *mount,
 		     const char *const *options, size_t count, const char *more, struct error *err)
 {
+	size_t len = strlen(destination);
 	struct oci_mount *m;
 
+	while (len > 1 && destination[len - 1] == '/')
+		len--;
+	destination = arena_printf(c->arena, "%.*s", (int)len, destination);
+	if (!destination)
+		return no_memory(err);
 	if (destination[0] != '/' || !destination[1])
 		return error_set(err, EINVAL,
 				 "`%s` is no place for a mount: give an absolute path other than /",
@@ -408,6 +438,10 @@ static int check_volume_options(struct running *c, const char *text, char **kept
 					 "use chown(1), or `idmap`");
 		if (!*word || !strcmp(word, "z") || !strcmp(word, "Z"))
 			continue;
+		if (c->run->known_option && !c->run->known_option(word))
+			return error_set(err, EINVAL,
+					 "option `%s` is unknown (an overlay, `O`, is an engine's)",
+					 word);
 		strbuf_addf(&out, "%s%s", out.len ? "," : "", word);
 	}
 	*kept = arena_strdup(c->arena, out.data ? out.data : "");
@@ -499,6 +533,28 @@ static int set_volumes(struct running *c, struct error *err)
 	return 0;
 }
 
+static size_t depth(const struct oci_mount *mount)
+{
+	size_t n = 0;
+
+	for (const char *p = mount->destination; *p; p++)
+		n += *p == '/' && p[1] && p[1] != '/';
+	return n;
+}
+
+/* What is above comes first, or it would hide what is below; else in the order in which they were given. */
+static void sort_mounts(struct oci_mounts *mounts)
+{
+	for (size_t i = 1; i < mounts->len; i++) {
+		struct oci_mount mount = mounts->items[i];
+		size_t k = i;
+
+		for (; k > 0 && depth(&mounts->items[k - 1]) > depth(&mount); k--)
+			mounts->items[k] = mounts->items[k - 1];
+		mounts->items[k] = mount;
+	}
+}
+
 static int set_mounts(struct running *c, struct error *err)
 {
 	const struct image_run *run = c->run;
@@ -513,6 +569,7 @@ static int set_mounts(struct running *c, struct error *err)
 	for (size_t i = 0; i < run->volumes.len && r >= 0; i++)
 		if ((r = add_volume(c, run->volumes.items[i], err)) < 0)
 			error_wrap(err, "option --volume `%s`", run->volumes.items[i]);
+	sort_mounts(&c->out->mounts);
 	return r;
 }
 
@@ -566,7 +623,7 @@ static int set_limits(struct running *c, struct error *err)
 	if (!resources)
 		return no_memory(err);
 	r = set_memory(c, resources, err);
-	if (r >= 0 && c->run->cpus) {
+	if (r >= 0 && c->run->cpus && strcmp(c->run->cpus, "0") != 0) {
 		resources->cpu = arena_new(c->arena, struct oci_cpu);
 		if (!resources->cpu)
 			return no_memory(err);

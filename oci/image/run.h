@@ -34,6 +34,9 @@ struct image_run {
 	const char *cpus;       /* "1.5" */
 	const char *pids_limit; /* -1: no limit */
 	const char *network;    /* "none" (the default) or "host" */
+	bool (*known_option)(
+		const char
+			*option); /* of mounts: what nobody knows is refused. NULL: all are taken */
 	bool tty, read_only;
 	bool rootless; /* as in image_config_convert() */
 	/* The mappings of a new user namespace, or NULL; rootless: or the path of one to join. */

@@ -46,6 +46,7 @@ static const struct refused refused[] = {
 	{ "mount_setattr", { "CAP_SYS_ADMIN" } },
 	{ "move_mount", { "CAP_SYS_ADMIN" } },
 	{ "open_tree", { "CAP_SYS_ADMIN" } },
+	{ "open_tree_attr", { "CAP_SYS_ADMIN" } },
 	{ "pivot_root", { "CAP_SYS_ADMIN" } },
 	{ "quotactl", { "CAP_SYS_ADMIN" } },
 	{ "quotactl_fd", { "CAP_SYS_ADMIN" } },
@@ -56,7 +57,6 @@ static const struct refused refused[] = {
 	{ "swapon", { "CAP_SYS_ADMIN" } },
 	{ "umount", { "CAP_SYS_ADMIN" } },
 	{ "umount2", { "CAP_SYS_ADMIN" } },
-	{ "unshare", { "CAP_SYS_ADMIN" } },
 	{ "open_by_handle_at", { "CAP_DAC_READ_SEARCH" } },
 	{ "create_module", { "CAP_SYS_MODULE" } },
 	{ "delete_module", { "CAP_SYS_MODULE" } },
@@ -78,19 +78,17 @@ static const struct refused refused[] = {
 	{ "move_pages", { "CAP_SYS_NICE" } },
 };
 
-/* clone(2) with any of these makes a namespace. clone3(2) has its flags in memory, where no filter sees them. */
-static const uint64_t clone_namespaces[] = {
-	0x00020000, /* CLONE_NEWNS */
-	0x02000000, /* CLONE_NEWCGROUP */
-	0x04000000, /* CLONE_NEWUTS */
-	0x08000000, /* CLONE_NEWIPC */
-	0x10000000, /* CLONE_NEWUSER */
-	0x20000000, /* CLONE_NEWPID */
-	0x40000000, /* CLONE_NEWNET */
+/* unshare(2) and clone(2) with any of these make a namespace. clone3(2) has its flags in memory, where no filter sees them. */
+#define NEW_TIME 0x00000080 /* CLONE_NEWTIME; in clone(2) that is a part of the signal's number */
+static const uint64_t namespaces[] = {
+	NEW_TIME,   0x00020000, /* CLONE_NEWNS */
+	0x02000000,             /* CLONE_NEWCGROUP */
+	0x04000000,             /* CLONE_NEWUTS */
+	0x08000000,             /* CLONE_NEWIPC */
+	0x10000000,             /* CLONE_NEWUSER */
+	0x20000000,             /* CLONE_NEWPID */
+	0x40000000,             /* CLONE_NEWNET */
 };
-
-/* Sockets to the kernel's ciphers, and to the hypervisor, which is nobody's in a network namespace. */
-static const uint64_t families[] = { 38 /* AF_ALG */, 40 /* AF_VSOCK */ };
 
 #if defined(__s390__)
 #define CLONE_FLAGS_ARGUMENT 1
@@ -159,16 +157,24 @@ static void add_refused(struct rules *rules, const struct oci_strings *capabilit
 			rule->names.items[rule->names.len++] = refused[i].name;
 }
 
-static void add_clone(struct rules *rules)
+static void refuse_flag(struct rules *rules, const char *name, uint32_t argument, uint64_t flag)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(clone_namespaces); i++)
-		add_name(rules, EPERM, "clone",
-			 &(struct oci_seccomp_arg){
-				 .index = CLONE_FLAGS_ARGUMENT,
-				 .value = clone_namespaces[i],
-				 .value_two = { true, clone_namespaces[i] },
-				 .op = "SCMP_CMP_MASKED_EQ",
-			 });
+	add_name(rules, EPERM, name,
+		 &(struct oci_seccomp_arg){
+			 .index = argument,
+			 .value = flag,
+			 .value_two = { true, flag },
+			 .op = "SCMP_CMP_MASKED_EQ",
+		 });
+}
+
+static void refuse_namespaces(struct rules *rules)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++) {
+		refuse_flag(rules, "unshare", 0, namespaces[i]);
+		if (namespaces[i] != NEW_TIME)
+			refuse_flag(rules, "clone", CLONE_FLAGS_ARGUMENT, namespaces[i]);
+	}
 	/* C libraries take clone(2) then. */
 	add_name(rules, ENOSYS, "clone3", NULL);
 }
@@ -179,8 +185,7 @@ struct oci_seccomp *image_run_seccomp(const struct oci_strings *capabilities, st
 	struct rules rules = { .arena = arena };
 
 	rules.list.items =
-		arena_array(arena, 2 + ARRAY_SIZE(clone_namespaces) + ARRAY_SIZE(families),
-			    sizeof(*rules.list.items));
+		arena_array(arena, 2 + 2 * ARRAY_SIZE(namespaces), sizeof(*rules.list.items));
 	if (!seccomp || !rules.list.items)
 		return NULL;
 	seccomp->default_action = "SCMP_ACT_ALLOW";
@@ -192,11 +197,7 @@ struct oci_seccomp *image_run_seccomp(const struct oci_strings *capabilities, st
 	}
 	add_refused(&rules, capabilities);
 	if (!has(capabilities, "CAP_SYS_ADMIN"))
-		add_clone(&rules);
-	for (size_t i = 0; i < ARRAY_SIZE(families); i++)
-		add_name(&rules, EAFNOSUPPORT, "socket",
-			 &(struct oci_seccomp_arg){
-				 .index = 0, .value = families[i], .op = "SCMP_CMP_EQ" });
+		refuse_namespaces(&rules);
 	seccomp->syscalls = rules.list;
 	return rules.failed ? NULL : seccomp;
 }

@@ -428,9 +428,9 @@ int image_store_map_workload(struct image_store *store, const struct image_refer
 void image_store_abandon(struct image_store *store, struct image_store_workload *workload)
 {
 	close_fd(&workload->tree);
-	close_fd(&workload->bundle);
 	if (workload->id[0])
 		path_remove_tree(store->uses, workload->id, NULL);
+	close_fd(&workload->bundle);
 }
 
 /* ---- trees -------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 
 #include "base/path.h"
@@ -77,13 +78,13 @@ static int enter_hidden(struct error *err)
 }
 
 /*
- * An image may hold set-user-id programs and devices, which nobody on the host has any business with; only a mount that no
- * namespace of the host ever has is for the workload, and without these flags.
+ * An image may hold set-user-id programs, which nobody on the host has any business with: only a mount that no namespace of the host ever
+ * has is without nosuid. Devices are nobody's: those that a workload may have are in its /dev.
  */
 static int mount_it(const struct mounting *m, const struct store_overlay *overlay, int target,
 		    struct error *err)
 {
-	unsigned long flags = (m->form == FORM_DETACHED ? 0 : MS_NOSUID | MS_NODEV) |
+	unsigned long flags = MS_NODEV | (m->form == FORM_DETACHED ? 0 : MS_NOSUID) |
 			      (overlay->upper < 0 ? MS_RDONLY : 0);
 	char name[16], options[OPTIONS_MAX];
 	int r = make_options(overlay, options, err);
@@ -144,6 +145,14 @@ static int become_mapped(const struct store_overlay *overlay, struct error *err)
 	return 0;
 }
 
+/* Where overlayfs cannot make what it needs in the directory of changes it does that, and succeeds. */
+static bool overlay_is_read_only(const struct mounting *m)
+{
+	struct statvfs st;
+
+	return m->overlay->upper >= 0 && fstatvfs(m->merged, &st) == 0 && (st.f_flag & ST_RDONLY);
+}
+
 static int detach(int *merged, struct error *err)
 {
 	int tree = open_tree(*merged, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
@@ -198,6 +207,10 @@ static int mount_hidden(struct mounting *m, struct error *err)
 	/* By the name once more: the descriptor is of what lies beneath the mount. */
 	if (r >= 0)
 		r = m->merged = reopen(target, O_RDONLY, err);
+	if (r >= 0 && overlay_is_read_only(m))
+		r = error_set(
+			err, EROFS,
+			"the kernel mounted an overlay read-only (see dmesg): is the disk full?");
 	if (r >= 0 && m->form == FORM_DETACHED)
 		r = detach(&m->merged, err);
 	store_close_lower(lower, opened);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/number.h"
 #include "base/process.h"
 #include "base/remove.h"
@@ -150,18 +151,27 @@ static int load_record(struct image_store *store, const char *id, struct arena *
 	return 0;
 }
 
-/* A workload lasts as long as its state directory, or as long as somebody who makes it holds the lock of the use. */
-static bool is_alive(struct image_store *store, const char *id, const struct json_value *record)
+static bool state_exists(const struct json_value *record)
 {
 	const char *state = json_get_string(record, "state");
+
+	return state && (access(state, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR));
+}
+
+/*
+ * A workload lasts as long as its state directory, or as long as somebody who makes it holds the lock of the use. That is given up
+ * when the directory is there, so it is asked for first.
+ */
+static bool is_alive(struct image_store *store, const char *id, const struct json_value *record)
+{
 	_cleanup_close_ int dir = -EBADF;
 
-	if (!state)
+	if (!json_get_string(record, "state"))
 		return false;
-	if (access(state, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
-		return true;
 	dir = openat(store->uses, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return dir >= 0 && flock(dir, LOCK_EX | LOCK_NB) < 0;
+	if (dir >= 0 && flock(dir, LOCK_EX | LOCK_NB) < 0)
+		return true;
+	return state_exists(record);
 }
 
 int store_read_use(struct image_store *store, const char *id, const char *mounts,
@@ -219,15 +229,24 @@ static int find_dead(void *data, const char *id, struct error *err)
 	return 0;
 }
 
-static int remove_dead(struct image_store *store, const char *id, const char *mounts,
-		       struct error *err)
+/* What cannot be removed (a file that was made immutable) is in nobody's way. */
+static void remove_dead(struct image_store *store, const char *id, const char *mounts)
 {
+	_cleanup_arena_ struct arena arena;
+	struct json_value *object;
+	struct error err = { 0 };
 	_cleanup_close_ int dir =
 		openat(store->uses, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (dir < 0 || is_mounted(mounts, id) || flock(dir, LOCK_EX | LOCK_NB) < 0)
-		return 0;
-	return path_remove_tree(store->uses, id, err);
+		return;
+	arena_init(&arena, (size_t)1 << 20);
+	/* Once more, with the lock. */
+	if (load_record(store, id, &arena, &object, NULL) < 0 || state_exists(object))
+		return;
+	if (path_remove_tree(store->uses, id, &err) < 0)
+		log_warning("image store: `uses/%s` is left from a dead container: %s", id,
+			    err.text);
 }
 
 int store_sweep_uses(struct image_store *store, struct error *err)
@@ -239,7 +258,7 @@ int store_sweep_uses(struct image_store *store, struct error *err)
 	if (r >= 0 && dead.count)
 		r = store_mounted_ids(store, &mounts, err);
 	for (size_t i = 0; i < dead.count && r >= 0; i++)
-		r = remove_dead(store, dead.ids[i], mounts.data, err);
+		remove_dead(store, dead.ids[i], mounts.data);
 	free(dead.ids);
 	return r;
 }

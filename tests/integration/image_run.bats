@@ -138,6 +138,10 @@ expect_store_empty()
 	expect_match "^CapEff:	0000000000002000"
 	run h_run -u 0 --cap-drop ALL --cap-add CHOWN "$ID" grep Cap /proc/self/status
 	expect_match "^CapBnd:	0000000000000001"
+	run h_run -u 0 --cap-drop ALL --cap-drop NET_RAW --cap-add CHOWN,KILL "$ID" grep CapBnd /proc/self/status
+	expect_match "^CapBnd:	0000000000000021"
+	run h_run --cap-add ALL --cap-drop ALL "$ID"
+	expect_error "both have all capabilities"
 	run h_run -u nobody "$ID"
 	expect_error "option --user: user .nobody. is not in /etc/passwd of the image"
 	run h_run --cap-add nonsense "$ID"
@@ -180,6 +184,14 @@ expect_store_empty()
 	expect_error "option --volume .nothing:/mnt.: there are no volumes with names"
 	run h_run -v "$TEST_DIR/absent:/mnt" "$ID"
 	expect_error "find .*absent"
+	for option in readonly RO O; do
+		run h_run -v "$TEST_DIR/host:/mnt:$option" "$ID"
+		expect_error "option .$option. is unknown"
+	done
+	mkdir "$TEST_DIR/host/sub"
+	run h_run -v "$TEST_DIR/host/sub:/mnt/sub/" -v "$TEST_DIR/host:/mnt/" "$ID" sh -c 'touch /mnt/sub/below; ls /mnt'
+	expect_match '^file$'
+	[ -e "$TEST_DIR/host/sub/below" ]
 	run h_run -v "$TEST_DIR/host:mnt" "$ID"
 	expect_error "no place for a mount"
 	expect_store_empty
@@ -358,6 +370,49 @@ with_ranges()
 	expect_error "does not say what to run"
 	expect_store_empty
 	expect_nothing_left
+}
+
+# bats test_tags=quick
+@test "device nodes of an image are no devices, whoever looks after the others" {
+	mknod -m 666 "$TEST_DIR/tree/null" c 1 3
+	pack
+	run h --cgroup-manager disabled run "${sandbox[@]}" --store "$STORE" -q --image "oci:$IMAGE" "$ID" sh -c 'echo x >/null; echo y >/dev/null && echo fine'
+	expect_match "/null: Permission denied"
+	expect_match "^fine$"
+}
+
+# bats test_tags=quick
+@test "a state directory that was named from elsewhere: prune knows that the container is there" {
+	pack
+	cd "$TEST_DIR"
+	mkdir elsewhere
+	without_bats "$HULL" --root state run "${sandbox[@]}" -d --store "$STORE" -q --image "oci:$IMAGE" "$ID" true </dev/null >"$OUT" 2>&1
+	wait_stopped
+	cd elsewhere
+	"$HULL" image remove --store "$STORE" image
+	"$HULL" image prune --store "$STORE"
+	[ -n "$(ls "$STORE/uses")" ]
+	h delete "$ID"
+	expect_store_empty
+}
+
+# bats test_tags=quick
+@test "what a dead container leaves and nobody can remove stops no other" {
+	local dead
+
+	pack
+	run h_run "$ID" true
+	dead=$STORE/uses/0123456789abcdef
+	mkdir -p "$dead/upper"
+	jq -n '{image: "x:latest", state: "/no/such/directory", manifest: {mediaType: "x", digest: ("sha256:" + "0" * 64), size: 1}}' >"$dead/record"
+	touch "$dead/upper/file"
+	chattr +i "$dead/upper/file" || skip "no immutable files here"
+	run h run "${sandbox[@]}" --store "$STORE" --image "oci:$IMAGE" "$ID" echo fine
+	chattr -i "$dead/upper/file"
+	expect_match "^fine$"
+	expect_match "is left from a dead container"
+	run h_run "$ID" true
+	expect_store_empty
 }
 
 # bats test_tags=quick

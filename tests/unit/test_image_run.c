@@ -133,8 +133,8 @@ static void limits(void **state)
 		{ "1", 100000 },       { "0.5", 50000 }, { ".25", 25000 },
 		{ "1.99999", 199999 }, { "2.", 200000 }, { "0.0123456789", 1234 },
 	};
-	static const char *const wrong[] = { "",   ".",     "x", "1x",    "1.x",
-					     "-1", "1.5.5", "0", "0.001", "65537" };
+	static const char *const wrong[] = { "",   ".",     "x",  "1x",    "1.x",
+					     "-1", "1.5.5", "00", "0.001", "65537" };
 	struct oci_config *c = RUN(.memory = "64m", .pids_limit = "-1");
 
 	assert_int_equal(c->linux_->resources->memory->limit.v, 64 << 20);
@@ -183,6 +183,10 @@ static void capabilities(void **state)
 	assert_int_equal(caps->bounding.len, 12);
 	assert_int_equal(caps->effective.len, 1);
 	assert_string_equal(caps->ambient.items[0], "CAP_NET_RAW");
+	caps = RUN(.cap_add = STRINGS("kill,CHOWN"), .cap_drop = STRINGS("net_raw", "all"))
+		       ->process->capabilities;
+	assert_int_equal(caps->bounding.len, 2);
+	REFUSE("both have all", .cap_add = STRINGS("ALL"), .cap_drop = STRINGS("all"));
 	REFUSE("--cap-drop", .cap_drop = STRINGS("CAP_"));
 }
 
