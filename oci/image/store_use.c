@@ -232,7 +232,7 @@ static int find_dead(void *data, const char *id, struct error *err)
 /* What cannot be removed (a file that was made immutable) is in nobody's way. */
 static void remove_dead(struct image_store *store, const char *id, const char *mounts)
 {
-	_cleanup_arena_ struct arena arena;
+	_cleanup_arena_ struct arena arena = { .limit = (size_t)1 << 20 };
 	struct json_value *object;
 	struct error err = { 0 };
 	_cleanup_close_ int dir =
@@ -240,7 +240,6 @@ static void remove_dead(struct image_store *store, const char *id, const char *m
 
 	if (dir < 0 || is_mounted(mounts, id) || flock(dir, LOCK_EX | LOCK_NB) < 0)
 		return;
-	arena_init(&arena, (size_t)1 << 20);
 	/* Once more, with the lock. */
 	if (load_record(store, id, &arena, &object, NULL) < 0 || state_exists(object))
 		return;
@@ -407,14 +406,13 @@ struct upper_search {
 static int compare_upper(void *data, const char *id, struct error *err)
 {
 	const struct upper_search *search = data;
-	_cleanup_arena_ struct arena arena;
+	_cleanup_arena_ struct arena arena = { .limit = (size_t)1 << 20 };
 	struct json_value *object;
 	const char *upper;
 	int r;
 
 	if (!is_mounted(search->mounts, id))
 		return 0;
-	arena_init(&arena, (size_t)1 << 20);
 	r = load_record(search->store, id, &arena, &object, err);
 	if (r < 0)
 		return r;
