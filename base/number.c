@@ -3,6 +3,7 @@
 #include "base/number.h"
 
 #include <string.h>
+#include <sys/random.h>
 
 bool parse_u64_n(const char *s, unsigned long len, uint64_t max, uint64_t *value)
 {
@@ -87,4 +88,16 @@ bool parse_size(const char *s, uint64_t max, uint64_t *bytes)
 		return false;
 	*bytes <<= shift;
 	return true;
+}
+
+int random_hex(char *hex, size_t digits, struct error *err)
+{
+	unsigned char bytes[32];
+	size_t len = digits / 2;
+
+	if (len > sizeof(bytes) || getrandom(bytes, len, 0) != (ssize_t)len)
+		return error_errno(err, EIO, "get random bytes");
+	for (size_t i = 0; i < len; i++)
+		snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+	return 0;
 }

@@ -16,10 +16,12 @@
 #include "base/log.h"
 #include "base/message.h"
 #include "base/number.h"
+#include "base/path.h"
 #include "cmd/hull-image/command.h"
 #include "namespaces/mount_options.h"
 #include "namespaces/plan.h"
 #include "namespaces/sub_ids.h"
+#include "oci/image/config_image.h"
 #include "oci/image/run.h"
 
 enum pull { PULL_MISSING, PULL_ALWAYS, PULL_NEVER };
@@ -288,49 +290,37 @@ static int find_image(struct bundle *b, struct image_store *store,
 	return pull(b, store, name.s, reference, err);
 }
 
-static int write_config(const struct oci_config *config, int bundle, struct error *err)
+static int configure(struct bundle *b, const struct image_manifest *manifest,
+		     const struct image_store_workload *workload, struct arena *arena,
+		     struct error *err)
 {
-	_cleanup_strbuf_ struct strbuf text = { 0 };
-	int r = oci_config_print(config, &text, err);
-
-	strbuf_addc(&text, '\n');
-	if (r >= 0 && strbuf_failed(&text))
-		r = error_errno(err, ENOMEM, "write `config.json`");
-	return r < 0 ? r : file_replace(bundle, "config.json", text.data, text.len, 0600, err);
-}
-
-static int configure(struct bundle *b, struct image_store *store,
-		     const struct image_reference *reference, struct image_store_workload *workload,
-		     struct arena *arena, struct error *err)
-{
-	struct image_manifest manifest;
 	struct oci_config *config = NULL;
-	int r = image_store_load(store, reference, arena, &manifest, err);
+	int r;
 
-	if (r >= 0 && workload->first_id) {
+	if (workload->first_id) {
 		b->own =
 			(struct oci_id_mapping){ .host_id = workload->first_id, .size = STORE_IDS };
 		b->owns = (struct oci_id_mappings){ &b->own, 1 };
 		b->run.uids = b->run.gids = &b->owns;
 	}
+	r = image_run_config(&b->run, manifest->config, workload->tree, arena, &config, err);
 	if (r >= 0)
-		r = image_run_config(&b->run, manifest.config, workload->tree, arena, &config, err);
-	if (r >= 0)
-		r = image_run_fill_tree(&b->run, manifest.config, config, workload->tree, err);
-	return r < 0 ? r : write_config(config, workload->bundle, err);
+		r = image_run_fill_tree(&b->run, manifest->config, config, workload->tree, err);
+	return r < 0 ? r : image_config_write(config, workload->bundle, 0600, err);
 }
 
 /* The tree as the container's own ids see it. */
 static int map_tree(struct bundle *b, struct image_store *store,
-		    const struct image_reference *reference, struct image_store_workload *workload,
-		    struct error *err)
+		    const struct image_reference *reference, const struct image_manifest *manifest,
+		    struct image_store_workload *workload, struct error *err)
 {
 	_cleanup_close_ int ns = -EBADF;
 
 	if (!workload->first_id)
 		return 0;
 	ns = ns_open_user_namespace(&b->owns, &b->owns, err);
-	return ns < 0 ? ns : image_store_map_workload(store, reference, ns, workload, err);
+	return ns < 0 ? ns
+		      : image_store_map_workload(store, reference, manifest, ns, workload, err);
 }
 
 /* ---- ids of its own ---------------------------------------------------------------------------- */
@@ -404,7 +394,7 @@ static int hand_over(const struct bundle *b, const struct image_store_workload *
 		     struct error *err)
 {
 	_cleanup_close_ int user_ns = -EBADF;
-	char link[64], path[PATH_MAX];
+	char path[PATH_MAX];
 	int fds[3] = { workload->tree, workload->bundle };
 	unsigned count = 2;
 	ssize_t len;
@@ -414,9 +404,7 @@ static int hand_over(const struct bundle *b, const struct image_store_workload *
 		if (user_ns < 0)
 			return error_errno(err, errno, "open the user namespace");
 	}
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", workload->bundle);
-	len = readlink(link, path, sizeof(path));
+	len = readlink(path_of_fd(workload->bundle).s, path, sizeof(path));
 	if (len < 0 || (size_t)len >= sizeof(path))
 		return error_errno(err, len < 0 ? errno : ENAMETOOLONG, "find the bundle");
 	return message_send((int)b->reply, BUNDLE_READY, path, (size_t)len, fds, count, err);
@@ -468,6 +456,7 @@ static int make_bundle(struct bundle *b, struct arena *arena, struct error *err)
 	_cleanup_image_store_ struct image_store *store = NULL;
 	struct image_store_workload workload;
 	struct image_reference reference;
+	struct image_manifest manifest;
 	int r;
 
 	r = become_root(b, err);
@@ -479,13 +468,15 @@ static int make_bundle(struct bundle *b, struct arena *arena, struct error *err)
 	if (r >= 0)
 		r = find_image(b, store, &reference, err);
 	if (r >= 0)
-		r = image_store_workload(store, &reference, b->state,
+		r = image_store_load(store, &reference, arena, &manifest, err);
+	if (r >= 0)
+		r = image_store_workload(store, &reference, &manifest, b->state,
 					 b->pool.uids.items ? &b->pool.uids : NULL, &workload, err);
 	if (r < 0)
 		return r;
-	r = configure(b, store, &reference, &workload, arena, err);
+	r = configure(b, &manifest, &workload, arena, err);
 	if (r >= 0)
-		r = map_tree(b, store, &reference, &workload, err);
+		r = map_tree(b, store, &reference, &manifest, &workload, err);
 	if (r >= 0)
 		r = hand_over(b, &workload, err);
 	if (r < 0) {

@@ -9,11 +9,11 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/bundle_reply.h"
 #include "base/libexec.h"
 #include "base/message.h"
+#include "base/number.h"
 #include "base/path.h"
 #include "base/process.h"
 #include "cmd/hull/create.h"
@@ -178,17 +178,6 @@ static int make_bundle(const struct run *run, const char *state, char **command,
 
 /* ---- running ---------------------------------------------------------------------------------- */
 
-static int make_name(char *name, struct error *err)
-{
-	unsigned char bytes[ID_DIGITS / 2];
-
-	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-		return error_errno(err, EIO, "get random bytes");
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		snprintf(name + 2 * i, 3, "%02x", bytes[i]);
-	return 0;
-}
-
 /*
  * Without -i a workload's input is at its end, as with podman: a script's input is the script's. Nor may it be read by way of a
  * terminal that is the output.
@@ -287,7 +276,7 @@ static int run_image(struct run *run, const struct store *store, int words, char
 	if (r >= 0 && !run->name && words)
 		run->name = argv[used++];
 	if (r >= 0 && !run->name) {
-		r = make_name(run->random_name, err);
+		r = random_hex(run->random_name, ID_DIGITS, err);
 		run->name = run->random_name;
 	}
 	if (r >= 0)

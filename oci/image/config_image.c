@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "oci/image/user.h"
@@ -375,4 +376,17 @@ int image_config_convert(const struct json_value *image, int rootfs, bool rootle
 		return -err->code;
 	*config = c.out;
 	return 0;
+}
+
+int image_config_write(const struct oci_config *config, int dir, mode_t mode, struct error *err)
+{
+	_cleanup_strbuf_ struct strbuf text = { 0 };
+	int r = oci_config_print(config, &text, err);
+
+	if (r < 0)
+		return r;
+	strbuf_addc(&text, '\n');
+	if (strbuf_failed(&text))
+		return error_errno(err, ENOMEM, "write `config.json`");
+	return file_replace(dir, "config.json", text.data, text.len, mode, err);
 }

@@ -6,6 +6,8 @@
 #ifndef HULL_OCI_IMAGE_CONFIG_IMAGE_H
 #define HULL_OCI_IMAGE_CONFIG_IMAGE_H
 
+#include <sys/types.h>
+
 #include "oci/config.h"
 #include "oci/json.h"
 
@@ -17,5 +19,8 @@
  */
 int image_config_convert(const struct json_value *image, int rootfs, bool rootless,
 			 struct arena *arena, struct oci_config **config, struct error *err);
+
+/* Writes config.json, with that mode, into the bundle whose directory is open as dir. */
+int image_config_write(const struct oci_config *config, int dir, mode_t mode, struct error *err);
 
 #endif

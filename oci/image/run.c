@@ -685,19 +685,11 @@ static int set_network(struct running *c, struct error *err)
 	return image_run_on_host_network(c->run) ? host_sysfs(c, err) : own_sysfs(c, err);
 }
 
-static struct oci_namespace *find_user_namespace(struct oci_linux *l)
-{
-	for (size_t i = 0; i < l->namespaces.len; i++)
-		if (l->namespaces.items[i].type == OCI_NS_USER)
-			return &l->namespaces.items[i];
-	return NULL;
-}
-
 /* The one that the image's files belong to, as they are mapped for the caller. set_network() has left room for it. */
 static int set_user_namespace(struct running *c, struct error *err _unused_)
 {
 	struct oci_linux *l = c->out->linux_;
-	struct oci_namespace *ns = find_user_namespace(l);
+	const struct oci_namespace *ns = oci_namespace_find(c->out, OCI_NS_USER);
 
 	if (c->run->uids) {
 		if (!ns)
@@ -707,7 +699,7 @@ static int set_user_namespace(struct running *c, struct error *err _unused_)
 		l->gid_mappings = *c->run->gids;
 	}
 	if (ns && c->run->user_namespace) {
-		ns->path = c->run->user_namespace;
+		l->namespaces.items[ns - l->namespaces.items].path = c->run->user_namespace;
 		l->uid_mappings.len = l->gid_mappings.len = 0;
 	}
 	return 0;

@@ -179,7 +179,7 @@ struct image_store_workload {
 };
 
 /*
- * Makes a root file system of an image for one workload: an overlay of its layers, which are unpacked where they are not yet, and of
+ * Makes a root file system of an image, whose manifest image_store_load() gave, for one workload: an overlay of its layers, which are unpacked where they are not yet, and of
  * a directory for its changes; and a bundle without a config.json, with an empty directory `rootfs`. The use is recorded, and lasts as
  * long as a mount of it, the directory `state`, or the lock of workload->bundle. Whoever ends the workload removes the
  * bundle. The descriptors are the caller's. Needs CAP_SYS_ADMIN.
@@ -188,15 +188,17 @@ struct image_store_workload {
  * them image_store_map_workload() has to follow.
  */
 int image_store_workload(struct image_store *store, const struct image_reference *reference,
-			 const char *state, const struct oci_id_mappings *pool,
-			 struct image_store_workload *workload, struct error *err);
+			 const struct image_manifest *manifest, const char *state,
+			 const struct oci_id_mappings *pool, struct image_store_workload *workload,
+			 struct error *err);
 
 /*
  * Once nothing more is written to the tree by us: replaces it by one with the ids that the user namespace gives to those of the image
  * (an idmapped mount of the store beneath the overlay). What is stored stays as the image has it.
  */
 int image_store_map_workload(struct image_store *store, const struct image_reference *reference,
-			     int user_ns, struct image_store_workload *workload, struct error *err);
+			     const struct image_manifest *manifest, int user_ns,
+			     struct image_store_workload *workload, struct error *err);
 
 /* Removes a workload that nobody has seen yet, and closes its descriptors. */
 void image_store_abandon(struct image_store *store, struct image_store_workload *workload);

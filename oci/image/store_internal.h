@@ -237,7 +237,6 @@ int store_parse_manifest(const struct json_value *object, struct image_reference
 struct store_use_id {
 	char s[STORE_USE_ID + 1];
 };
-int store_make_use_id(struct store_use_id *id, struct error *err);
 
 /* What is recorded of a use. */
 struct store_use {

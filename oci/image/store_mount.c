@@ -193,7 +193,7 @@ static int make_use(struct mount *m, struct error *err)
 {
 	_cleanup_close_ int dir = -EBADF;
 	bool made = false;
-	int r = store_make_use_id(&m->id, err);
+	int r = random_hex(m->id.s, STORE_USE_ID, err);
 
 	if (r < 0)
 		return r;
@@ -203,8 +203,7 @@ static int make_use(struct mount *m, struct error *err)
 	m->top = open_sub(dir, "top", 0755, &made, err);
 	if (m->top < 0)
 		return m->top;
-	r = set_root(m->store, &m->manifest, m->chain, m->top, err);
-	return r;
+	return set_root(m->store, &m->manifest, m->chain, m->top, err);
 }
 
 static int record_mount(struct mount *m, struct error *err)
@@ -261,17 +260,19 @@ static int check_layer_count(const struct image_manifest *manifest, struct error
 			 manifest->layer_count, STORE_LAYERS_MAX);
 }
 
-/* The image, with all its layers unpacked. */
-static int load_image(struct mount *m, struct arena *arena, struct error *err)
+/* What there is to know of the image for an overlay of its layers. */
+static int identify_layers(struct mount *m, struct arena *arena, struct error *err)
 {
-	int r = image_store_load(m->store, m->reference, arena, &m->manifest, err);
+	int r = check_layer_count(&m->manifest, err);
 
-	if (r < 0)
-		return r;
-	r = check_layer_count(&m->manifest, err);
-	if (r < 0)
-		return r;
-	r = store_chain_ids(&m->manifest, arena, &m->chain, err);
+	return r < 0 ? r : store_chain_ids(&m->manifest, arena, &m->chain, err);
+}
+
+/* All its layers, unpacked. */
+static int make_layers(struct mount *m, struct arena *arena, struct error *err)
+{
+	int r = identify_layers(m, arena, err);
+
 	return r < 0 ? r : store_make_layers(m->store, &m->manifest, NULL, NULL, err);
 }
 
@@ -283,7 +284,9 @@ static int mount_image(struct mount *m, const char *dir, const char *upper, stru
 	arena_init(&arena, IMAGE_ARENA_MAX);
 	r = m->target = open_outside(m->store, dir, err);
 	if (r >= 0)
-		r = load_image(m, &arena, err);
+		r = image_store_load(m->store, m->reference, &arena, &m->manifest, err);
+	if (r >= 0)
+		r = make_layers(m, &arena, err);
 	if (r >= 0 && upper)
 		r = open_upper(m, upper, err);
 	if (r < 0)
@@ -357,7 +360,7 @@ static int make_bundle(struct mount *m, const char *state, const struct oci_id_m
 	if (r >= 0)
 		r = open_bundle(m, dir, err);
 	if (r >= 0)
-		r = set_root(m->store, &m->manifest, m->chain, m->upper, err);
+		r = copy_root(m->top, m->upper, err);
 	if (r >= 0)
 		workload->bundle = take_fd(&dir);
 	return r;
@@ -381,8 +384,9 @@ static int make_workload(struct mount *m, const char *state, const struct oci_id
 }
 
 int image_store_workload(struct image_store *store, const struct image_reference *reference,
-			 const char *state, const struct oci_id_mappings *pool,
-			 struct image_store_workload *workload, struct error *err)
+			 const struct image_manifest *manifest, const char *state,
+			 const struct oci_id_mappings *pool, struct image_store_workload *workload,
+			 struct error *err)
 {
 	_cleanup_arena_ struct arena arena;
 	struct mount m = begin(store, reference);
@@ -390,8 +394,9 @@ int image_store_workload(struct image_store *store, const struct image_reference
 
 	*workload = (struct image_store_workload){ .bundle = -EBADF, .tree = -EBADF };
 	arena_init(&arena, IMAGE_ARENA_MAX);
+	m.manifest = *manifest;
 	if (r >= 0)
-		r = load_image(&m, &arena, err);
+		r = make_layers(&m, &arena, err);
 	if (r >= 0)
 		r = make_workload(&m, state, pool, workload, err);
 	mount_close(&m);
@@ -401,7 +406,8 @@ int image_store_workload(struct image_store *store, const struct image_reference
 }
 
 int image_store_map_workload(struct image_store *store, const struct image_reference *reference,
-			     int user_ns, struct image_store_workload *workload, struct error *err)
+			     const struct image_manifest *manifest, int user_ns,
+			     struct image_store_workload *workload, struct error *err)
 {
 	_cleanup_arena_ struct arena arena;
 	struct mount m = begin(store, reference);
@@ -411,9 +417,10 @@ int image_store_map_workload(struct image_store *store, const struct image_refer
 	close_fd(&workload->tree);
 	arena_init(&arena, IMAGE_ARENA_MAX);
 	snprintf(m.id.s, sizeof(m.id.s), "%.*s", STORE_USE_ID, workload->id);
+	m.manifest = *manifest;
 	m.first_id = workload->first_id;
 	m.is_volatile = true;
-	r = load_image(&m, &arena, err);
+	r = identify_layers(&m, &arena, err);
 	if (r >= 0) {
 		m.top = openat(workload->bundle, "top", OPEN_DIR);
 		r = m.top < 0 ? error_errno(err, errno, "open `uses/%s/top`", m.id.s)
@@ -442,9 +449,7 @@ static int make_tree(struct mount *m, struct image_store_tree *tree, struct erro
 	int r;
 
 	arena_init(&arena, IMAGE_ARENA_MAX);
-	r = check_layer_count(&m->manifest, err);
-	if (r >= 0)
-		r = store_chain_ids(&m->manifest, &arena, &m->chain, err);
+	r = identify_layers(m, &arena, err);
 	if (r >= 0)
 		r = tree->claim = store_claim(m->store, tree->name, true, err);
 	if (r >= 0)
@@ -461,16 +466,10 @@ static int make_tree(struct mount *m, struct image_store_tree *tree, struct erro
 int image_store_open_tree(struct image_store *store, const struct image_manifest *manifest,
 			  struct image_store_tree *tree, struct error *err)
 {
-	struct mount m = {
-		.store = store,
-		.manifest = *manifest,
-		.target = -EBADF,
-		.upper = -EBADF,
-		.work = -EBADF,
-		.top = -EBADF,
-	};
+	struct mount m = begin(store, NULL);
 	int r;
 
+	m.manifest = *manifest;
 	tree->tree = tree->claim = -EBADF;
 	snprintf(tree->name, sizeof(tree->name), "tree-%ld", (long)getpid());
 	r = make_tree(&m, tree, err);

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
@@ -311,17 +310,6 @@ int store_write_use(struct image_store *store, const struct store_use_id *id,
 	if (use->state)
 		return file_replace(dir, "record", text.data, text.len, 0600, err);
 	return store_write_file(store, dir, "record", text.data, text.len, err);
-}
-
-int store_make_use_id(struct store_use_id *id, struct error *err)
-{
-	unsigned char bytes[STORE_USE_ID / 2];
-
-	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-		return error_errno(err, EIO, "get random bytes");
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		snprintf(id->s + 2 * i, 3, "%02x", bytes[i]);
-	return 0;
 }
 
 /* ---- ids ------------------------------------------------------------------------------------ */

@@ -201,7 +201,6 @@ static int write_config(const struct image_unpack_options *options,
 			const struct image_manifest *manifest, const struct bundle *b,
 			struct arena *arena, struct error *err)
 {
-	_cleanup_strbuf_ struct strbuf text = { 0 };
 	struct oci_config *config;
 	int r = image_config_convert(manifest->config, b->rootfs,
 				     options->rootless || options->uids, arena, &config, err);
@@ -212,13 +211,7 @@ static int write_config(const struct image_unpack_options *options,
 		config->linux_->uid_mappings = *options->uids;
 		config->linux_->gid_mappings = *options->gids;
 	}
-	r = oci_config_print(config, &text, err);
-	if (r < 0)
-		return r;
-	strbuf_addc(&text, '\n');
-	if (strbuf_failed(&text))
-		return error_errno(err, ENOMEM, "write `config.json`");
-	return file_replace(b->dir, "config.json", text.data, text.len, 0644, err);
+	return image_config_write(config, b->dir, 0644, err);
 }
 
 static int fill_bundle(const struct image_unpack_options *options, struct image_source *source,
