@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -42,148 +43,43 @@ struct bundle {
 
 /* ---- the command line, which hull has made ---------------------------------------------------- */
 
-enum {
-	OPTION_REPLY = 256,
-	OPTION_USER_NAMESPACE,
-	OPTION_STATE,
-	OPTION_STORE,
-	OPTION_PULL,
-	OPTION_PLAIN_HTTP,
-	OPTION_QUIET,
-	OPTION_LOG,
-	OPTION_LOG_FORMAT,
-	OPTION_DEBUG,
-	OPTION_NAME,
-	OPTION_ENTRYPOINT,
-	OPTION_USER,
-	OPTION_WORKDIR,
-	OPTION_HOSTNAME,
-	OPTION_MEMORY,
-	OPTION_CPUS,
-	OPTION_PIDS_LIMIT,
-	OPTION_NETWORK,
-	OPTION_TTY,
-	OPTION_READ_ONLY,
-	OPTION_ENV,
-	OPTION_ENV_FILE,
-	OPTION_VOLUME,
-	OPTION_TMPFS,
-	OPTION_CAP_ADD,
-	OPTION_CAP_DROP,
-	OPTION_ANNOTATION,
-	OPTION_SECURITY_OPT,
-	OPTION_USERNS,
+/* What an option's value becomes, and of which member. */
+static const struct item {
+	const char *name;
+	enum { STRING, FLAG, LIST, NUMBER, PULL, LOG_FORMAT } kind;
+	size_t member;
+} items[] = {
+	{ "reply", NUMBER, offsetof(struct bundle, reply) },
+	{ "user-namespace", NUMBER, offsetof(struct bundle, user_namespace) },
+	{ "state", STRING, offsetof(struct bundle, state) },
+	{ "store", STRING, offsetof(struct bundle, a.store) },
+	{ "pull", PULL, offsetof(struct bundle, pull) },
+	{ "plain-http", FLAG, offsetof(struct bundle, a.plain_http) },
+	{ "quiet", FLAG, offsetof(struct bundle, a.quiet) },
+	{ "log", STRING, offsetof(struct bundle, a.log) },
+	{ "log-format", LOG_FORMAT, offsetof(struct bundle, a.log_json) },
+	{ "debug", FLAG, offsetof(struct bundle, a.debug) },
+	{ "name", STRING, offsetof(struct bundle, run.name) },
+	{ "entrypoint", STRING, offsetof(struct bundle, run.entrypoint) },
+	{ "user", STRING, offsetof(struct bundle, run.user) },
+	{ "workdir", STRING, offsetof(struct bundle, run.workdir) },
+	{ "hostname", STRING, offsetof(struct bundle, run.hostname) },
+	{ "memory", STRING, offsetof(struct bundle, run.memory) },
+	{ "cpus", STRING, offsetof(struct bundle, run.cpus) },
+	{ "pids-limit", STRING, offsetof(struct bundle, run.pids_limit) },
+	{ "network", STRING, offsetof(struct bundle, run.network) },
+	{ "tty", FLAG, offsetof(struct bundle, run.tty) },
+	{ "read-only", FLAG, offsetof(struct bundle, run.read_only) },
+	{ "env", LIST, offsetof(struct bundle, run.env) },
+	{ "env-file", LIST, offsetof(struct bundle, run.env_files) },
+	{ "volume", LIST, offsetof(struct bundle, run.volumes) },
+	{ "tmpfs", LIST, offsetof(struct bundle, run.tmpfs) },
+	{ "cap-add", LIST, offsetof(struct bundle, run.cap_add) },
+	{ "cap-drop", LIST, offsetof(struct bundle, run.cap_drop) },
+	{ "annotation", LIST, offsetof(struct bundle, run.annotations) },
+	{ "security-opt", LIST, offsetof(struct bundle, run.security) },
+	{ "userns", STRING, offsetof(struct bundle, userns) },
 };
-
-static const struct option options[] = {
-	{ "reply", required_argument, NULL, OPTION_REPLY },
-	{ "user-namespace", required_argument, NULL, OPTION_USER_NAMESPACE },
-	{ "state", required_argument, NULL, OPTION_STATE },
-	{ "store", required_argument, NULL, OPTION_STORE },
-	{ "pull", required_argument, NULL, OPTION_PULL },
-	{ "plain-http", no_argument, NULL, OPTION_PLAIN_HTTP },
-	{ "quiet", no_argument, NULL, OPTION_QUIET },
-	{ "log", required_argument, NULL, OPTION_LOG },
-	{ "log-format", required_argument, NULL, OPTION_LOG_FORMAT },
-	{ "debug", no_argument, NULL, OPTION_DEBUG },
-	{ "name", required_argument, NULL, OPTION_NAME },
-	{ "entrypoint", required_argument, NULL, OPTION_ENTRYPOINT },
-	{ "user", required_argument, NULL, OPTION_USER },
-	{ "workdir", required_argument, NULL, OPTION_WORKDIR },
-	{ "hostname", required_argument, NULL, OPTION_HOSTNAME },
-	{ "memory", required_argument, NULL, OPTION_MEMORY },
-	{ "cpus", required_argument, NULL, OPTION_CPUS },
-	{ "pids-limit", required_argument, NULL, OPTION_PIDS_LIMIT },
-	{ "network", required_argument, NULL, OPTION_NETWORK },
-	{ "tty", no_argument, NULL, OPTION_TTY },
-	{ "read-only", no_argument, NULL, OPTION_READ_ONLY },
-	{ "env", required_argument, NULL, OPTION_ENV },
-	{ "env-file", required_argument, NULL, OPTION_ENV_FILE },
-	{ "volume", required_argument, NULL, OPTION_VOLUME },
-	{ "tmpfs", required_argument, NULL, OPTION_TMPFS },
-	{ "cap-add", required_argument, NULL, OPTION_CAP_ADD },
-	{ "cap-drop", required_argument, NULL, OPTION_CAP_DROP },
-	{ "annotation", required_argument, NULL, OPTION_ANNOTATION },
-	{ "security-opt", required_argument, NULL, OPTION_SECURITY_OPT },
-	{ "userns", required_argument, NULL, OPTION_USERNS },
-	{ NULL, 0, NULL, 0 },
-};
-
-static const char **string_of(struct bundle *b, int option)
-{
-	switch (option) {
-	case OPTION_STATE:
-		return &b->state;
-	case OPTION_USERNS:
-		return &b->userns;
-	case OPTION_STORE:
-		return &b->a.store;
-	case OPTION_LOG:
-		return &b->a.log;
-	case OPTION_NAME:
-		return &b->run.name;
-	case OPTION_ENTRYPOINT:
-		return &b->run.entrypoint;
-	case OPTION_USER:
-		return &b->run.user;
-	case OPTION_WORKDIR:
-		return &b->run.workdir;
-	case OPTION_HOSTNAME:
-		return &b->run.hostname;
-	case OPTION_MEMORY:
-		return &b->run.memory;
-	case OPTION_CPUS:
-		return &b->run.cpus;
-	case OPTION_PIDS_LIMIT:
-		return &b->run.pids_limit;
-	case OPTION_NETWORK:
-		return &b->run.network;
-	default:
-		return NULL;
-	}
-}
-
-static bool *flag_of(struct bundle *b, int option)
-{
-	switch (option) {
-	case OPTION_PLAIN_HTTP:
-		return &b->a.plain_http;
-	case OPTION_QUIET:
-		return &b->a.quiet;
-	case OPTION_DEBUG:
-		return &b->a.debug;
-	case OPTION_TTY:
-		return &b->run.tty;
-	case OPTION_READ_ONLY:
-		return &b->run.read_only;
-	default:
-		return NULL;
-	}
-}
-
-static struct oci_strings *list_of(struct bundle *b, int option)
-{
-	switch (option) {
-	case OPTION_ENV:
-		return &b->run.env;
-	case OPTION_ENV_FILE:
-		return &b->run.env_files;
-	case OPTION_VOLUME:
-		return &b->run.volumes;
-	case OPTION_TMPFS:
-		return &b->run.tmpfs;
-	case OPTION_CAP_ADD:
-		return &b->run.cap_add;
-	case OPTION_CAP_DROP:
-		return &b->run.cap_drop;
-	case OPTION_ANNOTATION:
-		return &b->run.annotations;
-	case OPTION_SECURITY_OPT:
-		return &b->run.security;
-	default:
-		return NULL;
-	}
-}
 
 static int parse_pull(const char *text, enum pull *pull, struct error *err)
 {
@@ -197,44 +93,57 @@ static int parse_pull(const char *text, enum pull *pull, struct error *err)
 	return error_set(err, EINVAL, "option --pull: `%s`: give missing, always or never", text);
 }
 
-static int take_option(struct bundle *b, int option, int argc, struct arena *arena,
+static const char called_wrongly[] = "hull-image bundle is called by hull, and not so";
+
+static int take_option(struct bundle *b, const struct item *item, int argc, struct arena *arena,
 		       struct error *err)
 {
-	const char **string = string_of(b, option);
-	struct oci_strings *list = list_of(b, option);
-	bool *flag = flag_of(b, option);
+	void *member = (char *)b + item->member;
+	struct oci_strings *list = member;
 
-	if (string) {
-		*string = optarg;
-	} else if (flag) {
-		*flag = true;
-	} else if (list) {
+	switch (item->kind) {
+	case STRING:
+		*(const char **)member = optarg;
+		return 0;
+	case FLAG:
+		*(bool *)member = true;
+		return 0;
+	case LIST:
 		if (!list->items)
 			list->items = arena_array(arena, (size_t)argc, sizeof(*list->items));
 		if (!list->items)
 			return error_errno(err, ENOMEM, "read the options");
 		list->items[list->len++] = optarg;
-	} else if (option == OPTION_PULL) {
-		return parse_pull(optarg, &b->pull, err);
-	} else if (option == OPTION_LOG_FORMAT) {
-		b->a.log_json = !strcmp(optarg, "json");
-	} else if ((option != OPTION_REPLY && option != OPTION_USER_NAMESPACE) ||
-		   !parse_u64(optarg, INT_MAX,
-			      option == OPTION_REPLY ? &b->reply : &b->user_namespace)) {
-		return error_set(err, EINVAL, "hull-image bundle is called by hull, and not so");
+		return 0;
+	case NUMBER:
+		return parse_u64(optarg, INT_MAX, member)
+			       ? 0
+			       : error_set(err, EINVAL, "%s", called_wrongly);
+	case PULL:
+		return parse_pull(optarg, member, err);
+	case LOG_FORMAT:
+		*(bool *)member = !strcmp(optarg, "json");
+		return 0;
 	}
 	return 0;
 }
 
 static int parse(struct bundle *b, int argc, char **argv, struct arena *arena, struct error *err)
 {
-	int option, r = 0;
+	struct option options[ARRAY_SIZE(items) + 1] = { { .name = NULL } };
+	int option, found = -1, r = 0;
 
+	for (size_t i = 0; i < ARRAY_SIZE(items); i++)
+		options[i] = (struct option){
+			.name = items[i].name,
+			.has_arg = items[i].kind == FLAG ? no_argument : required_argument,
+		};
 	opterr = 0;
-	while (r >= 0 && (option = getopt_long(argc, argv, "+", options, NULL)) != -1)
-		r = take_option(b, option, argc, arena, err);
+	while (r >= 0 && (option = getopt_long(argc, argv, "+", options, &found)) != -1)
+		r = option ? error_set(err, EINVAL, "%s", called_wrongly)
+			   : take_option(b, &items[found], argc, arena, err);
 	if (r >= 0 && (optind == argc || !b->state || !b->reply || !b->run.name))
-		r = error_set(err, EINVAL, "hull-image bundle is called by hull, and not so");
+		r = error_set(err, EINVAL, "%s", called_wrongly);
 	if (r < 0)
 		return r;
 	b->image = argv[optind++];
