@@ -150,7 +150,8 @@ static int open_target(const char *path, struct target *t, struct error *err)
 		r = clear(t, err);
 	if (r < 0)
 		return r;
-	if (mkdirat(t->place, t->temporary, 0700) < 0)
+	/* Not to be listed or read by others; but CRIU, as root of a user namespace, must be able to open what it made in there. */
+	if (mkdirat(t->place, t->temporary, 0711) < 0)
 		return error_errno(err, errno, "make the directory of the checkpoint `%s`", path);
 	t->images = openat(t->place, t->temporary, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (t->images < 0 || flock(t->images, LOCK_EX | LOCK_NB) < 0)

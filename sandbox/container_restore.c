@@ -4,7 +4,7 @@
  * is different is who assembles it: CRIU makes the namespaces, mounts and processes.
  *
  * CRIU takes paths for what is the host's. So hull-criu, and CRIU with it, runs in a mount namespace of its own, in which all
- * that was opened is attached below the state directory: under numbers, on a tmpfs that nobody else sees and that ends with
+ * that was opened is attached below one directory: under numbers, on a tmpfs that nobody else sees and that ends with
  * CRIU. No path from the configuration or the checkpoint is looked up by CRIU.
  */
 #include <fcntl.h>
@@ -24,7 +24,7 @@ struct restore {
 	const struct sandbox_restore *request;
 	struct criu_call call;
 	struct arena arena;
-	char stage[PATH_MAX]; /* the state directory */
+	char stage[PATH_MAX]; /* the directory below which all is attached */
 	bool ran_hooks, recorded;
 };
 
@@ -85,7 +85,7 @@ static int enter_stage(void *data, struct error *err)
 	r = reopen_work(s->request->common.work, err);
 	if (r < 0)
 		return r;
-	if (mount("hull", s->stage, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700") < 0)
+	if (mount("hull", s->stage, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0711") < 0)
 		return error_errno(err, errno, "mount a tmpfs for CRIU on `%s`", s->stage);
 	r = stage(s, rootfs->tree, "root", err);
 	for (size_t i = 0; r == 0 && i < rootfs->config->mounts.len; i++) {
@@ -94,6 +94,44 @@ static int enter_stage(void *data, struct error *err)
 			r = stage(s, rootfs->sources[i], name, err);
 	}
 	return r;
+}
+
+/* ---- mount points --------------------------------------------------------------------------------------- */
+
+/* Whether it is in a file system that is mounted, too, and restored with what is in it. */
+static bool is_below_mount(const struct oci_mounts *mounts, const char *destination)
+{
+	for (size_t i = 0; i < mounts->len; i++) {
+		const char *above = mounts->items[i].destination;
+		size_t len = strlen(above);
+
+		if (len > 1 && strncmp(destination, above, len) == 0 && destination[len] == '/')
+			return true;
+	}
+	return false;
+}
+
+/* The root may be another than that which the container was in: CRIU takes it that places to mount on are there. */
+static int make_mount_points(const struct rootfs *rootfs, struct error *err)
+{
+	const struct oci_mounts *mounts = &rootfs->config->mounts;
+
+	for (size_t i = 0; i < mounts->len; i++) {
+		const char *destination = mounts->items[i].destination;
+		_cleanup_close_ int place = -EBADF;
+		struct stat st = { .st_mode = S_IFDIR };
+
+		if (is_below_mount(mounts, destination))
+			continue;
+		if (rootfs->sources[i] >= 0 && fstat(rootfs->sources[i], &st) < 0)
+			return error_errno(err, errno, "/mounts/%zu/source", i);
+		place = S_ISDIR(st.st_mode)
+				? path_make_dir_in_root(rootfs->tree, destination, 0755, err)
+				: path_make_file_in_root(rootfs->tree, destination, 0644, err);
+		if (place < 0)
+			return error_wrap(err, "/mounts/%zu/destination", i);
+	}
+	return 0;
 }
 
 /* ---- what CRIU is told ------------------------------------------------------------------------------ */
@@ -202,6 +240,11 @@ static int add_all(struct restore *s, struct error *err)
 	criu_add_options(&s->call, &q->common, sb->config);
 	criu_add_flag(&s->call, "restore_sibling", true);
 	criu_add_flag(&s->call, "tcp_close", q->tcp_close);
+	/*
+	 * CRIU's newer way to restore mounts makes slaves of the host's again by copying the propagation of a source, whose
+	 * root must be wider than that of all mounts which it is copied to: a directory that is mounted on its own is not.
+	 */
+	criu_add_flag(&s->call, "old_mount_engine", true);
 	snprintf(root, sizeof(root), "%s/root", s->stage);
 	criu_add(&s->call, "root", root);
 	if (container_has_cgroup(sb) && q->common.cgroup_mode != CGROUP_MODE_IGNORE)
@@ -289,11 +332,32 @@ static int notified(void *data, const struct criu_notice *notice, int *fd, struc
 	return 0;
 }
 
+/*
+ * The state directory, which nobody else enters. Root of a user namespace, which CRIU is while it mounts, does not either: then it is
+ * one of those that all may enter, and in which nothing is that CRIU needs.
+ */
+static int choose_stage(struct restore *s, struct error *err)
+{
+	static const char *const open_to_all[] = { "/mnt", "/media", "/srv" };
+	ssize_t n;
+
+	for (size_t i = 0; s->plan.rootfs.user_namespace && i < ARRAY_SIZE(open_to_all); i++) {
+		struct stat st;
+
+		if (lstat(open_to_all[i], &st) == 0 && S_ISDIR(st.st_mode)) {
+			snprintf(s->stage, sizeof(s->stage), "%s", open_to_all[i]);
+			return 0;
+		}
+	}
+	n = readlink(path_of_fd(s->plan.sb->state_dir).s, s->stage, sizeof(s->stage) - 1);
+	if (n < 0)
+		return error_errno(err, errno, "find the state directory");
+	s->stage[n] = '\0';
+	return 0;
+}
+
 static int restore(struct restore *s, struct error *err)
 {
-	struct sandbox *sb = s->plan.sb;
-	char link[64];
-	ssize_t n;
 	int r = container_plan_open(&s->plan, false, err);
 
 	if (r < 0)
@@ -302,11 +366,11 @@ static int restore(struct restore *s, struct error *err)
 		return error_set(err, ENOTSUP,
 				 "a container can be restored only by root, and into a mount "
 				 "namespace of its own");
-	snprintf(link, sizeof(link), "%s", path_of_fd(sb->state_dir).s);
-	n = readlink(link, s->stage, sizeof(s->stage) - 1);
-	if (n < 0)
-		return error_errno(err, errno, "find the state directory");
-	s->stage[n] = '\0';
+	r = choose_stage(s, err);
+	if (r == 0)
+		r = make_mount_points(&s->plan.rootfs, err);
+	if (r < 0)
+		return r;
 	s->call = (struct criu_call){
 		.data = s, .enter = enter_stage, .place = place_helper, .notify = notified
 	};

@@ -67,6 +67,7 @@ static void set_flags(const struct request *q, Rpc__Options *o)
 	o->has_link_remap = o->link_remap = request_flag(q, "link_remap");
 	o->has_track_memory = o->track_memory = request_flag(q, "track_memory");
 	o->has_external_masters = o->external_masters = request_flag(q, "external_masters");
+	o->has_old_mount_engine = o->old_mount_engine = request_flag(q, "old_mount_engine");
 	o->has_orphan_pts_master = o->orphan_pts_master = request_flag(q, "orphan_pts_master");
 	o->has_restore_sibling = o->restore_sibling = request_flag(q, "restore_sibling");
 }
