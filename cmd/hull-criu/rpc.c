@@ -186,10 +186,14 @@ struct rpc {
 	pid_t criu;
 };
 
-static void __attribute__((noreturn)) run_criu(int sock)
+/* What it prints is in its log, too. Of a restored workload, our streams may become its own. */
+static void __attribute__((noreturn)) run_criu(int sock, bool restore)
 {
+	int null = restore ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC);
 	char number[16];
 
+	for (int fd = 0; null >= 0 && fd <= STDERR_FILENO; fd++)
+		dup2(null, fd);
 	signal(SIGPIPE, SIG_DFL);
 	fcntl(sock, F_SETFD, 0);
 	snprintf(number, sizeof(number), "%d", sock);
@@ -205,7 +209,7 @@ static int start_criu(struct rpc *rpc, struct error *err)
 		return error_errno(err, errno, "socketpair");
 	rpc->criu = fork();
 	if (rpc->criu == 0)
-		run_criu(ends[1]);
+		run_criu(ends[1], !strcmp(request_get(rpc->q, "op"), "restore"));
 	close(ends[1]);
 	rpc->sock = ends[0];
 	return rpc->criu < 0 ? error_errno(err, errno, "fork for CRIU") : 0;
