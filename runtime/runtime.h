@@ -86,7 +86,7 @@ struct runtime_restore {
 };
 
 /* Makes a container of such a directory, which stays as it is. In the foreground it waits, and deletes, as run does. */
-int runtime_restore(const struct store *store, const char *id, struct runtime_restore *restore,
+int runtime_restore(const struct store *store, const char *id, struct runtime_restore *o,
 		    struct error *err);
 
 /* ---- looking --------------------------------------------------------------------------------------- */

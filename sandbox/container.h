@@ -179,7 +179,7 @@ void container_notify_agent(const struct sandbox *sb, pid_t pid, enum oci_status
 int container_checkpoint(struct sandbox *sb, const struct sandbox_checkpoint *checkpoint,
 			 struct error *err);
 int container_restore(struct sandbox *sb, const struct sandbox_hooks *hooks,
-		      const struct sandbox_io *io, const struct sandbox_restore *restore,
+		      const struct sandbox_io *io, const struct sandbox_restore *request,
 		      struct error *err);
 
 /* A mount of a running container whose content is the host's, and so not in a checkpoint. */

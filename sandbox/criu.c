@@ -170,8 +170,9 @@ int criu_call(struct criu_call *call, struct error *err)
 	if (strbuf_failed(&call->request))
 		return error_errno(err, ENOMEM, "ask hull-criu");
 	r = libexec_path("hull-criu", path, sizeof(path), err);
-	if (r == 0)
-		r = message_pair(pair, err);
+	if (r < 0)
+		return r;
+	r = message_pair(pair, err);
 	if (r < 0)
 		return r;
 	mine = pair[0];
