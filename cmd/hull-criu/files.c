@@ -219,8 +219,8 @@ void files_discard(const struct request *q)
 
 static int verify_file(int dir, const struct manifest_file *f, struct error *err)
 {
-	char hex[MANIFEST_SHA256 + 1];
-	uint64_t size;
+	char hex[MANIFEST_SHA256 + 1] = "";
+	uint64_t size = 0;
 	int r = digest(dir, f->name, hex, &size, err);
 
 	if (r < 0)
@@ -250,7 +250,7 @@ static int verify_names(int dir, const struct manifest *m, struct arena *arena, 
 static int open_parent(int dir, const struct manifest *m, struct error *err)
 {
 	_cleanup_close_ int parent = -EBADF;
-	char target[4096], hex[MANIFEST_SHA256 + 1];
+	char target[4096], hex[MANIFEST_SHA256 + 1] = "";
 	ssize_t n = readlinkat(dir, PARENT_LINK, target, sizeof(target) - 1);
 	uint64_t size;
 	int r;

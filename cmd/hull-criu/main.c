@@ -59,7 +59,7 @@ struct session {
 /* hull's answer to a notification. */
 static int ask(struct session *s, const struct criu_notice *notice, int fd, struct error *err)
 {
-	struct message m;
+	struct message m = { .fd_count = 0 };
 	int r = message_send(s->hull, CRIU_NOTIFY, notice, sizeof(*notice), &fd, fd >= 0, err);
 
 	if (r == 0)

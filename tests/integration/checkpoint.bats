@@ -22,7 +22,7 @@ setup()
 # What a container prints to a file of the host's cannot be checkpointed.
 start_quiet()
 {
-	h create --bundle "$BUNDLE" "$@" "$ID" >/dev/null 2>&1 </dev/null
+	h create --bundle "$BUNDLE" "$ID" >/dev/null 2>&1 </dev/null
 	h start "$ID"
 }
 
@@ -30,7 +30,7 @@ start_quiet()
 start_counter()
 {
 	set_args sh -c 'exec 3>>/tmp/count; i=0; while :; do i=$((i + 1)); echo $i >&3; echo $i >/tmp/last; sleep 0.05; done'
-	start_quiet "$@"
+	start_quiet
 	wait_until 10 "[ \$(cat $BUNDLE/rootfs/tmp/last) -gt 3 ]"
 }
 
@@ -68,7 +68,7 @@ start_workload()
 	mkdir -p "$BUNDLE/rootfs/watch" "$BUNDLE/rootfs/scratch"
 	update_config '.mounts += [{destination: "/scratch", type: "tmpfs", source: "tmpfs"}]'
 	set_args workload "${MIB:-20}"
-	start_quiet "$@"
+	start_quiet
 	wait_until 20 '[ "$(number)" -gt 2 ]'
 }
 
@@ -133,12 +133,12 @@ saved_number()
 	digest=$(sha256sum <"$IMAGE/manifest.json")
 	checkpoint --tcp-established --leave-running
 	[ "$digest" != "$(sha256sum <"$IMAGE/manifest.json")" ]
-	[ "$(ls -A "$TEST_DIR" | grep -c checkpoint)" = 1 ]
+	[ "$(find "$TEST_DIR" -maxdepth 1 -name '*checkpoint*')" = "$IMAGE" ]
 	h delete --force "$ID"
 	restore --tcp-established
 	before=$(number)
 	wait_until 10 "[ \$(number) -ne $before ]"
-	! grep broken "$BUNDLE/rootfs/tmp/status"
+	run ! grep broken "$BUNDLE/rootfs/tmp/status"
 }
 
 @test "a paused container stays paused, and can be checkpointed" {
@@ -263,7 +263,7 @@ saved_number()
 	before=$(last)
 	wait_until 10 "[ \$(last) -gt $before ]"
 	grep -q '^Uid:.1000' "/proc/$(container_pid)/status"
-	! h exec "$ID" touch /file
+	run ! h exec "$ID" touch /file
 	h delete --force "$ID"
 	rm -rf "$TEST_DIR/saved" "$BUNDLE"/rootfs/tmp/*
 	update_config '.linux.namespaces += [{type: "user"}] | .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
