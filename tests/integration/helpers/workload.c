@@ -148,7 +148,7 @@ static unsigned read_events(int fd)
 
 int main(int argc, char **argv)
 {
-	size_t size = argc > 1 ? (size_t)atoi(argv[1]) : 1;
+	size_t size = argc > 1 ? (size_t)strtoul(argv[1], NULL, 10) : 1;
 	unsigned char *memory = malloc(size * MIB);
 	int count = open("/tmp/count", O_WRONLY | O_CREAT | O_APPEND, 0644);
 	int watch = inotify_init1(IN_NONBLOCK), tcp, pipes[2];
