@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * manifest.json: what a checkpoint directory holds. It is written last, so a directory without it is incomplete; and it
- * has the digest of every other file, so a directory that was altered is found out.
+ * has the digest of every other file, and MANIFEST_SUM has its own, so a directory that was altered is found out.
  */
 #ifndef HULL_SANDBOX_MANIFEST_H
 #define HULL_SANDBOX_MANIFEST_H
@@ -14,9 +14,10 @@
 #include "oci/config.h"
 
 #define MANIFEST_NAME   "manifest.json"
-#define MANIFEST_CONFIG "config.json" /* beside it: the workload's configuration */
-#define MANIFEST_FORMAT 1             /* a newer one is refused */
-#define MANIFEST_SHA256 64            /* hexadecimal digits */
+#define MANIFEST_CONFIG "config.json"     /* beside it: the workload's configuration */
+#define MANIFEST_SUM    "manifest.sha256" /* and its own digest, in hexadecimal digits and a newline */
+#define MANIFEST_FORMAT 1                 /* a newer one is refused */
+#define MANIFEST_SHA256 64                /* hexadecimal digits */
 
 /* Where it was made. */
 struct manifest_host {

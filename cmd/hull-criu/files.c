@@ -69,7 +69,8 @@ static int digest(int dir, const char *name, char hex[MANIFEST_SHA256 + 1], uint
 static bool is_by_the_way(const char *name)
 {
 	static const char *const names[] = { "dump.log",      "restore.log", "stats-dump",
-					     "stats-restore", MANIFEST_NAME, PARENT_LINK };
+					     "stats-restore", MANIFEST_NAME, MANIFEST_SUM,
+					     PARENT_LINK };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (!strcmp(name, names[i]))
@@ -152,6 +153,16 @@ static int add_files(int dir, struct arena *arena, struct manifest *m, struct er
 	return r;
 }
 
+static int write_sum(int dir, struct error *err)
+{
+	char line[MANIFEST_SHA256 + 2] = "";
+	uint64_t size;
+	int r = digest(dir, MANIFEST_NAME, line, &size, err);
+
+	line[MANIFEST_SHA256] = '\n';
+	return r < 0 ? r : file_replace(dir, MANIFEST_SUM, line, MANIFEST_SHA256 + 1, 0600, err);
+}
+
 static int complete(int dir, const char *text, struct error *err)
 {
 	_cleanup_arena_ struct arena arena = { 0 };
@@ -169,6 +180,8 @@ static int complete(int dir, const char *text, struct error *err)
 	if (strbuf_failed(&out))
 		return error_errno(err, ENOMEM, "write `" MANIFEST_NAME "`");
 	r = file_replace(dir, MANIFEST_NAME, out.data, out.len, 0600, err);
+	if (r == 0)
+		r = write_sum(dir, err);
 	if (r == 0 && syncfs(dir) < 0)
 		r = error_errno(err, errno, "write the checkpoint to the disk");
 	return r;
@@ -270,12 +283,27 @@ static int open_parent(int dir, const struct manifest *m, struct error *err)
 	return r < 0 ? r : take_fd(&parent);
 }
 
+/* Its words for people, too: whoever reads when and where it was made relies on them. */
+static int verify_manifest(int dir, struct error *err)
+{
+	char hex[MANIFEST_SHA256 + 1] = "", sum[MANIFEST_SHA256 + 8];
+	uint64_t size;
+	ssize_t len = file_read_small(dir, MANIFEST_SUM, sum, sizeof(sum), err);
+	int r = len < 0 ? (int)len : digest(dir, MANIFEST_NAME, hex, &size, err);
+
+	if (r < 0)
+		return r;
+	return strcmp(hex, sum) ? error_set(err, EBADMSG, "`" MANIFEST_NAME "` was altered") : 0;
+}
+
 static int verify_one(int dir, int *parent, struct error *err)
 {
 	_cleanup_arena_ struct arena arena = { 0 };
 	struct manifest m;
 	int r = manifest_load(dir, &arena, &m, err);
 
+	if (r == 0)
+		r = verify_manifest(dir, err);
 	for (size_t i = 0; r == 0 && i < m.files.len; i++)
 		r = verify_file(dir, &m.files.items[i], err);
 	if (r == 0)

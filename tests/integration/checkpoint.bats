@@ -355,11 +355,9 @@ saved_number()
 		at=$((RANDOM * 32768 + RANDOM)) at=$((at % size))
 		byte=$(od -An -tu1 -j "$at" -N 1 "$IMAGE/$file" | tr -d ' ')
 		printf "\\x$(printf %02x $(((byte + 1) % 256)))" | dd of="$IMAGE/$file" bs=1 seek="$at" conv=notrunc status=none
-		# A byte of the manifest that means nothing: then all is as it was.
-		if [ "$file" = manifest.json ] && [ "$(jq -cS . "$IMAGE/$file" 2>/dev/null)" = "$(jq -cS . "$TEST_DIR/whole/$file")" ]; then continue; fi
 		run h restore --detach --bundle "$BUNDLE" --image-path "$IMAGE" "$ID"
 		[ "$status" -ne 0 ] || fail "$file at $at: not found"
-		[ "$file" = manifest.json ] || expect_error "$file. was altered"
+		[[ $file = manifest.* ]] || expect_error "$file. was altered"
 		cp -a "$TEST_DIR/whole/$file" "$IMAGE/$file"
 	done
 	file=$(cd "$IMAGE" && ls core-*.img | head -n 1)
