@@ -63,6 +63,7 @@ CPPFLAGS_ALL := -D_GNU_SOURCE -I. -DHULL_VERSION='"$(VERSION)"' -DHULL_LIBEXECDI
 CFLAGS_ALL := -std=gnu17 $(WARNINGS) $(HARDENING) -ffunction-sections -fdata-sections $(MODE_CFLAGS) $(CFLAGS)
 
 HULL_LIBS = $(shell $(PKG_CONFIG) --libs $(STATIC_FLAG) libseccomp) $(YAJL_LIBS)
+CRIU_LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c libcrypto) -lyajl
 SYSTEMD_LIBS = $(shell $(PKG_CONFIG) --libs libsystemd)
 IMAGE_LIBS = $(shell $(PKG_CONFIG) --libs libarchive libcrypto) $(ISAL_LIBS) -ldl -lyajl -pthread
 TEST_LIBS = $(shell $(PKG_CONFIG) --libs cmocka libseccomp libarchive libcrypto) $(ISAL_LIBS) -ldl -lyajl -pthread
@@ -75,6 +76,7 @@ IMAGE_SRCS := $(wildcard oci/image/*.c)
 HULL_SRCS := $(wildcard cmd/hull/*.c)
 HULL_IMAGE_SRCS := $(wildcard cmd/hull-image/*.c)
 HULL_SYSTEMD_SRCS := $(wildcard cmd/hull-systemd/*.c)
+HULL_CRIU_SRCS := $(wildcard cmd/hull-criu/*.c)
 HULL_GUEST_SRCS := $(wildcard cmd/hull-guest/*.c)
 HULL_VMM_SRCS := $(wildcard cmd/hull-vmm/*.c)
 UNIT_SRCS := $(wildcard tests/unit/test_*.c)
@@ -93,6 +95,7 @@ IMAGE_LIB := $(BUILD)/libimage.a
 HULL := $(BUILD)/bin/hull
 HULL_IMAGE := $(BUILD)/libexec/hull/hull-image
 HULL_SYSTEMD := $(BUILD)/libexec/hull/hull-systemd
+HULL_CRIU := $(BUILD)/libexec/hull/hull-criu
 HULL_GUEST := $(BUILD)/guest/hull-guest
 INITRAMFS := $(BUILD)/libexec/hull/guest.cpio.gz
 HULL_VMM := $(BUILD)/libexec/hull/hull-vmm
@@ -103,7 +106,11 @@ HELPERS := $(patsubst tests/integration/helpers/%.c,$(BUILD)/helpers/%,$(HELPER_
 GUESTS := $(BUILD)/guests/guest-pvh $(BUILD)/guests/guest-linux
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRCS))
 
-PROGRAMS := $(HULL) $(if $(HULL_IMAGE_SRCS),$(HULL_IMAGE)) $(HULL_SYSTEMD) $(HULL_VMM) $(HULL_GUEST)
+# hull-criu needs protobuf-c and its compiler. Where they are missing it is not built, and hull checkpoint says so.
+PROTOC_C ?= protoc-c
+CRIU ?= $(shell command -v $(PROTOC_C) >/dev/null && $(PKG_CONFIG) --exists libprotobuf-c && echo 1)
+
+PROGRAMS := $(HULL) $(if $(HULL_IMAGE_SRCS),$(HULL_IMAGE)) $(HULL_SYSTEMD) $(if $(filter 1,$(CRIU)),$(HULL_CRIU)) $(HULL_VMM) $(HULL_GUEST)
 
 # ---- building ---------------------------------------------------------------------------------
 
@@ -149,6 +156,25 @@ $(HULL_IMAGE): $(call obj,$(HULL_IMAGE_SRCS)) $(IMAGE_LIB) $(LIB)
 $(HULL_SYSTEMD): $(call obj,$(HULL_SYSTEMD_SRCS)) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(MODE_LDFLAGS) $(LDHARDENING) $(LDFLAGS) $^ $(SYSTEMD_LIBS) -o $@
+
+# What CRIU is told and what it says, generated from its description; not our code, so not under our warnings.
+GENERATED := $(BUILD)/generated
+RPC := $(GENERATED)/cmd/hull-criu/rpc.pb-c
+$(RPC).c: cmd/hull-criu/rpc.proto
+	@mkdir -p $(GENERATED)
+	$(call say,PROTO,$<)$(PROTOC_C) --c_out=$(GENERATED) $<
+
+$(RPC).h: $(RPC).c ;
+
+$(RPC).o: $(RPC).c
+	$(call say,CC,$<)$(CC) $(CPPFLAGS_ALL) -I$(GENERATED) $(CFLAGS_ALL) -w -c $< -o $@
+
+$(call obj,$(HULL_CRIU_SRCS)): $(RPC).h
+$(call obj,$(HULL_CRIU_SRCS)): CPPFLAGS_ALL += -I$(GENERATED)
+
+$(HULL_CRIU): $(call obj,$(HULL_CRIU_SRCS)) $(RPC).o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(MODE_LDFLAGS) $(LDHARDENING) $(LDFLAGS) $^ $(CRIU_LIBS) -o $@
 
 # Needs no library but the C library: what the guest could reach through it is as small as can be.
 $(HULL_VMM): $(call obj,$(HULL_VMM_SRCS)) $(LIB)
@@ -288,14 +314,14 @@ lint-format:
 	$(call say,LINT,format)clang-format --dry-run -Werror $(C_FILES)
 
 # A file is checked again only after its object was made again, that is, when it or a header of its changed.
-TIDY_SRCS := $(LIB_SRCS) $(IMAGE_SRCS) $(HULL_SRCS) $(HULL_IMAGE_SRCS) $(HULL_SYSTEMD_SRCS) $(HULL_VMM_SRCS) $(HULL_GUEST_SRCS) $(UNIT_SRCS) $(UNIT_LIB_SRCS) \
+TIDY_SRCS := $(LIB_SRCS) $(IMAGE_SRCS) $(HULL_SRCS) $(HULL_IMAGE_SRCS) $(HULL_SYSTEMD_SRCS) $(if $(filter 1,$(CRIU)),$(HULL_CRIU_SRCS)) $(HULL_VMM_SRCS) $(HULL_GUEST_SRCS) $(UNIT_SRCS) $(UNIT_LIB_SRCS) \
 	$(FUZZ_SRCS) $(BENCH_SRCS) $(HELPER_SRCS) $(GUEST_SRCS) $(VERDICT_SRC)
 lint-tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(TIDY_SRCS))
 
 # clang's own chatter ("N warnings generated") goes to standard error and is dropped, unless it failed.
 $(BUILD)/tidy/%.ok: %.c $(BUILD)/obj/%.o .clang-tidy tests/unit/.clang-tidy
 	@mkdir -p $(@D)
-	$(call say,TIDY,$<)clang-tidy --quiet $< -- $(CPPFLAGS_ALL) -std=gnu17 $(WARNINGS) 2>$@.log || { cat $@.log; exit 1; }
+	$(call say,TIDY,$<)clang-tidy --quiet $< -- $(CPPFLAGS_ALL) -I$(GENERATED) -std=gnu17 $(WARNINGS) 2>$@.log || { cat $@.log; exit 1; }
 	@touch $@
 
 lint-cppcheck:
@@ -325,7 +351,7 @@ format: ## apply .clang-format to every C file
 
 # ---- installing -------------------------------------------------------------------------------
 
-INSTALLED = $(BINDIR)/hull $(BINDIR)/hull-vm $(LIBEXECDIR)/hull-image $(LIBEXECDIR)/hull-systemd $(LIBEXECDIR)/hull-vmm $(LIBEXECDIR)/guest.cpio.gz $(LIBEXECDIR)/vmlinux $(COMPLETIONDIR)/hull \
+INSTALLED = $(BINDIR)/hull $(BINDIR)/hull-vm $(LIBEXECDIR)/hull-image $(LIBEXECDIR)/hull-systemd $(LIBEXECDIR)/hull-criu $(LIBEXECDIR)/hull-vmm $(LIBEXECDIR)/guest.cpio.gz $(LIBEXECDIR)/vmlinux $(COMPLETIONDIR)/hull \
 	$(foreach p,$(MAN_PAGES),$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)))
 
 .PHONY: install
@@ -338,6 +364,7 @@ install-files:
 	ln -sf hull $(DESTDIR)$(BINDIR)/hull-vm
 	install -Dm755 $(HULL_IMAGE) $(DESTDIR)$(LIBEXECDIR)/hull-image
 	install -Dm755 $(HULL_SYSTEMD) $(DESTDIR)$(LIBEXECDIR)/hull-systemd
+	$(if $(wildcard $(HULL_CRIU)),install -Dm755 $(HULL_CRIU) $(DESTDIR)$(LIBEXECDIR)/hull-criu)
 	install -Dm755 $(HULL_VMM) $(DESTDIR)$(LIBEXECDIR)/hull-vmm
 	install -Dm644 $(INITRAMFS) $(DESTDIR)$(LIBEXECDIR)/guest.cpio.gz
 	$(if $(wildcard $(KERNEL)),install -Dm644 $(KERNEL) $(DESTDIR)$(LIBEXECDIR)/vmlinux)

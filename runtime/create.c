@@ -96,9 +96,8 @@ static const char *now(struct arena *arena)
 			    second / 60 % 60, second % 60, ts.tv_nsec);
 }
 
-/* Reads and checks everything; nothing has been made when this fails. */
-static int prepare(struct container *c, const char *id, const struct runtime_create *o, char **json,
-		   size_t *json_len, struct error *err)
+int container_prepare(struct container *c, const char *id, const struct runtime_create *o,
+		      char **json, size_t *json_len, struct error *err)
 {
 	_cleanup_close_ int dir = -EBADF;
 	const char *file = o->config ? o->config : "config.json";
@@ -159,7 +158,7 @@ static int run_stage(void *data, enum sandbox_stage stage, pid_t pid, struct err
 	return hooks_run(&hooks->start_container, "startContainer", &state, err);
 }
 
-static struct sandbox_hooks wanted_hooks(struct container *c)
+struct sandbox_hooks container_wanted_hooks(struct container *c)
 {
 	struct sandbox_hooks hooks = { .run = run_stage, .data = c };
 	const struct oci_hooks *h = c->config->hooks;
@@ -173,7 +172,7 @@ static struct sandbox_hooks wanted_hooks(struct container *c)
 	return hooks;
 }
 
-static int save_config(struct container *c, const char *json, size_t len, struct error *err)
+int container_save_config(struct container *c, const char *json, size_t len, struct error *err)
 {
 	return file_replace(c->dir, "config.json", json, len, 0600, err);
 }
@@ -182,7 +181,7 @@ static int save_config(struct container *c, const char *json, size_t len, struct
 static int make(struct container *c, const struct runtime_create *o, bool detach_later,
 		const struct sandbox_io *io, struct error *err)
 {
-	struct sandbox_hooks hooks = wanted_hooks(c);
+	struct sandbox_hooks hooks = container_wanted_hooks(c);
 	int r = record_write(c->dir, &c->record, err);
 
 	if (r < 0)
@@ -207,8 +206,7 @@ static int make(struct container *c, const struct runtime_create *o, bool detach
 	return r < 0 ? r : announce_pid(c->sandbox.pid, o->pid_file, o->pidfd_socket, err);
 }
 
-/* Undoes what was made; the first error is the one to report. */
-static void unmake(const struct store *store, struct container *c)
+void container_unmake(const struct store *store, struct container *c)
 {
 	struct error second = { 0 };
 
@@ -244,14 +242,15 @@ static int create(const struct store *store, const char *id, const struct runtim
 	*c = (struct container){ .dir = -EBADF };
 	r = store_check_id(id, err);
 	if (r == 0)
-		r = prepare(c, id, o, &json, &len, err);
+		r = container_prepare(c, id, o, &json, &len, err);
 	if (r == 0)
 		r = systemd_sockets(&io, err);
 	if (r == 0)
 		r = check_preserved_fds(io.preserve_fds, err);
 	if (r < 0)
 		return r;
-	assert(json && c->config && c->config->process); /* prepare() read and checked them */
+	assert(json && c->config &&
+	       c->config->process); /* container_prepare() read and checked them */
 	terminal = c->config->process->terminal.v;
 	io.console_socket = console =
 		open_console_socket(o->console_socket, terminal, detach_later, err);
@@ -265,13 +264,13 @@ static int create(const struct store *store, const char *id, const struct runtim
 	if (c->dir < 0)
 		return c->dir;
 	c->sandbox.state_dir = c->dir;
-	r = save_config(c, json, len, err);
+	r = container_save_config(c, json, len, err);
 	if (r == 0)
 		r = systemd_notify_offer(c, err);
 	if (r == 0)
 		r = make(c, o, detach_later, &io, err);
 	if (r < 0)
-		unmake(store, c);
+		container_unmake(store, c);
 	return r;
 }
 
@@ -287,7 +286,7 @@ int runtime_create(const struct store *store, const char *id, const struct runti
 		return r;
 	r = c.sandbox.ops->commit(&c.sandbox, err);
 	if (r < 0)
-		unmake(store, &c);
+		container_unmake(store, &c);
 	return r;
 }
 
@@ -389,8 +388,8 @@ int runtime_start(const struct store *store, const char *id, bool *exec_failed, 
 
 /* ---- run -------------------------------------------------------------------------------------------- */
 
-static int run_foreground(const struct store *store, struct container *c, int notify,
-			  struct runtime_run *run, struct error *err)
+int container_run_foreground(const struct store *store, struct container *c, int notify, bool keep,
+			     int *exit_status, struct error *err)
 {
 	char *id = strdup(c->record.id);
 	struct container again;
@@ -402,8 +401,8 @@ static int run_foreground(const struct store *store, struct container *c, int no
 				 err)
 	       : error_errno(err, ENOMEM, "run");
 	if (r == 0)
-		run->exit_status = process_exit_status(status);
-	if (r < 0 || run->keep) {
+		*exit_status = process_exit_status(status);
+	if (r < 0 || keep) {
 		free(id);
 		return r;
 	}
@@ -443,12 +442,13 @@ int runtime_run(const struct store *store, const char *id, struct runtime_run *r
 	if (r == 0) {
 		r = start(&c, &notify, err);
 		if (r < 0 && !is_deleted(&c))
-			unmake(store, &c);
+			container_unmake(store, &c);
 	}
 	run->exec_failed = c.sandbox.exec_failed;
 	if (r == 0 && !foreground)
 		await_readiness(&c, take_fd(&notify));
 	if (r < 0 || !foreground)
 		return r;
-	return run_foreground(store, &c, take_fd(&notify), run, err);
+	return container_run_foreground(store, &c, take_fd(&notify), run->keep, &run->exit_status,
+					err);
 }

@@ -57,6 +57,38 @@ struct runtime_run {
 int runtime_run(const struct store *store, const char *id, struct runtime_run *run,
 		struct error *err);
 
+/* ---- checkpoints ------------------------------------------------------------------------------------- */
+
+struct runtime_checkpoint {
+	const char *image_path; /* the directory to make; NULL: "checkpoint" */
+	const char *work_path;  /* the directory for CRIU's log; NULL: in the state directory */
+	const char
+		*parent_path; /* an earlier checkpoint to build on, from image_path; NULL: none */
+	struct sandbox_criu_options common;
+	bool pre_dump, leave_running, tcp_skip_in_flight, link_remap;
+};
+
+/*
+ * Makes a directory of a running container. It gets its name when all is in it; what had that name is replaced. The
+ * container has stopped then, or runs on; on an error it runs on. Killed at any point, either is the case.
+ */
+int runtime_checkpoint(const struct store *store, const char *id,
+		       const struct runtime_checkpoint *options, struct error *err);
+
+struct runtime_restore {
+	struct runtime_create create; /* the bundle, the console socket, and so on */
+	const char *image_path, *work_path;
+	struct sandbox_criu_options common;
+	bool tcp_close;
+	const char *lsm_profile, *lsm_mount_context; /* NULL: as they were */
+	bool detach, no_subreaper;
+	int exit_status; /* result: of the workload, unless detach */
+};
+
+/* Makes a container of such a directory, which stays as it is. In the foreground it waits, and deletes, as run does. */
+int runtime_restore(const struct store *store, const char *id, struct runtime_restore *o,
+		    struct error *err);
+
 /* ---- looking --------------------------------------------------------------------------------------- */
 
 /* A container as it is now; close with runtime_close(). */
@@ -164,6 +196,19 @@ int container_plan_cgroup(struct container *c, const char *id, bool without_cgro
 			  struct error *err);
 /* The same, and into the record's scope, for one that systemd makes. */
 int container_plan_scope(struct container *c, const char *id, struct error *err);
+
+/* Reads and checks everything; nothing has been made when this fails. *json: the configuration's text, the caller's to free. */
+int container_prepare(struct container *c, const char *id, const struct runtime_create *o,
+		      char **json, size_t *json_len, struct error *err);
+int container_save_config(struct container *c, const char *json, size_t len, struct error *err);
+struct sandbox_hooks container_wanted_hooks(struct container *c);
+
+/* Undoes what was made. The first error is the one to report: this only warns. */
+void container_unmake(const struct store *store, struct container *c);
+
+/* Is the foreground of a started container, whose lock it gives up; then deletes it, unless keep. Closes notify. */
+int container_run_foreground(const struct store *store, struct container *c, int notify, bool keep,
+			     int *exit_status, struct error *err);
 
 /* Prepares the sandbox of c from its record. */
 int container_bind_sandbox(struct container *c, struct error *err);

@@ -6,6 +6,7 @@
  *	state.json    the record (record.h), replaced atomically
  *	config.json   the configuration as it was at creation
  *	init.sock     while the container is created and not started
+ *	criu/         CRIU's log and statistics, where nobody asked for them elsewhere
  *	notify/       where hull was started with NOTIFY_SOCKET: see systemd.h
  *
  * Commands on one container exclude one another by a lock (flock(2)) on its directory. The lock
@@ -19,6 +20,7 @@
 
 #include "base/error.h"
 
+#define STORE_CRIU   "criu"
 #define STORE_ID_MAX 255 /* bytes of a container's id, as a file name */
 
 struct store {

@@ -26,7 +26,7 @@
 
 /* ---- planning ------------------------------------------------------------------------------------- */
 
-static void plan_close(struct container_plan *plan)
+void container_plan_close(struct container_plan *plan)
 {
 	if (plan->rootfs.config)
 		rootfs_close(&plan->rootfs);
@@ -40,6 +40,22 @@ static void plan_close(struct container_plan *plan)
 	close_fd(&plan->resctrl);
 	close_fd(&plan->listener);
 	close_fd(&plan->sync);
+}
+
+void container_plan_init(struct container_plan *plan, struct sandbox *sb,
+			 const struct sandbox_hooks *hooks, const struct sandbox_io *io)
+{
+	*plan = (struct container_plan){ .sb = sb,
+					 .hooks = hooks,
+					 .io = *io,
+					 .bundle = -EBADF,
+					 .proc = -EBADF,
+					 .resctrl = -EBADF,
+					 .listener = -EBADF,
+					 .sync = -EBADF,
+					 .primary = -EBADF };
+	for (int i = 0; i < OCI_NS_COUNT; i++)
+		plan->namespaces.join_fds[i] = -EBADF;
 }
 
 static int plan_resctrl(struct container_plan *plan, struct error *err)
@@ -92,7 +108,7 @@ static int open_listener(struct container_plan *plan, struct error *err)
 	return 0;
 }
 
-static int plan_open(struct container_plan *plan, bool detach_later, struct error *err)
+int container_plan_open(struct container_plan *plan, bool with_listener, struct error *err)
 {
 	struct sandbox *sb = plan->sb;
 	const struct oci_linux *l = sb->config->linux_;
@@ -122,7 +138,7 @@ static int plan_open(struct container_plan *plan, bool detach_later, struct erro
 		r = plan_resctrl(plan, err);
 	if (r == 0)
 		r = plan_rootfs(plan, err);
-	if (r == 0 && detach_later)
+	if (r == 0 && with_listener)
 		r = open_listener(plan, err);
 	return r;
 }
@@ -264,25 +280,16 @@ static int make_init(struct container_plan *plan, struct error *err)
 static int container_create(struct sandbox *sb, const struct sandbox_hooks *hooks,
 			    const struct sandbox_io *io, bool detach_later, struct error *err)
 {
-	struct container_plan plan = { .sb = sb,
-				       .hooks = hooks,
-				       .io = *io,
-				       .bundle = -EBADF,
-				       .proc = -EBADF,
-				       .resctrl = -EBADF,
-				       .listener = -EBADF,
-				       .sync = -EBADF,
-				       .primary = -EBADF };
+	struct container_plan plan;
 	int r;
 
-	for (int i = 0; i < OCI_NS_COUNT; i++)
-		plan.namespaces.join_fds[i] = -EBADF;
+	container_plan_init(&plan, sb, hooks, io);
 	sb->terminal = -1;
-	r = plan_open(&plan, detach_later, err);
+	r = container_plan_open(&plan, detach_later, err);
 	if (r == 0)
 		r = make_init(&plan, err);
 	net_devices_settle(sb, r < 0);
-	plan_close(&plan);
+	container_plan_close(&plan);
 	return r;
 }
 
@@ -468,6 +475,8 @@ static const struct sandbox_ops container_ops = {
 	.watch_oom = container_watch_oom,
 	.pids = container_pids,
 	.mount = container_mount,
+	.checkpoint = container_checkpoint,
+	.restore = container_restore,
 	.destroy = container_destroy,
 };
 

@@ -63,6 +63,15 @@ struct container_plan {
 	bool hooks_were_run;
 };
 
+/*
+ * Opens on the host all that a container is made of, as create does first. with_listener: also the socket on which the init process
+ * waits for `start`. container_plan_close() releases it, also after an error.
+ */
+int container_plan_open(struct container_plan *plan, bool with_listener, struct error *err);
+void container_plan_close(struct container_plan *plan);
+void container_plan_init(struct container_plan *plan, struct sandbox *sb,
+			 const struct sandbox_hooks *hooks, const struct sandbox_io *io);
+
 /* ---- spawn.c ---------------------------------------------------------------------------------- */
 
 /*
@@ -165,6 +174,46 @@ int container_schedule(int channel, pid_t pid, const struct oci_process *process
 void container_notify_agent(const struct sandbox *sb, pid_t pid, enum oci_status status,
 			    struct notify_agent *agent);
 
+/* ---- container_checkpoint.c, container_restore.c, container_external.c ---------------------------- */
+
+int container_checkpoint(struct sandbox *sb, const struct sandbox_checkpoint *checkpoint,
+			 struct error *err);
+int container_restore(struct sandbox *sb, const struct sandbox_hooks *hooks,
+		      const struct sandbox_io *io, const struct sandbox_restore *request,
+		      struct error *err);
+
+/* A mount of a running container whose content is the host's, and so not in a checkpoint. */
+struct external_mount {
+	const char *place;       /* where it is mounted in the container */
+	const char *key;         /* "hull-mount-3": by which it is known in the checkpoint */
+	const char *destination; /* see struct manifest_mount */
+	const char *path;
+};
+
+struct external_mounts {
+	struct external_mount *items;
+	size_t len;
+};
+
+/*
+ * Finds those of the container: the bind mounts of its configuration, with what is mounted below them, and the host's devices. The
+ * container runs meanwhile and may move what it likes: the caller looks twice, the second time while it is stopped.
+ */
+int external_find(const struct sandbox *sb, struct arena *arena, struct external_mounts *mounts,
+		  struct error *err);
+/* Refuses standard streams, of these names, that are files of the host's. */
+int external_check_streams(const struct sandbox *sb, struct arena *arena, const char *const *names,
+			   struct error *err);
+bool external_equal(const struct external_mounts *a, const struct external_mounts *b);
+
+#define EXTERNAL_DEVICE "hull-device-" /* key of a device node of the host's: its name follows */
+
+/* The host's device node of such a key; NULL: it is none of those that containers get. */
+const char *external_device(const char *name);
+
+/* The mount of the configuration with this destination, or -1. */
+ssize_t external_mount_index(const struct oci_config *config, const char *destination);
+
 /* ---- container_cgroup.c ------------------------------------------------------------------------- */
 
 bool container_has_cgroup(const struct sandbox *sb);
@@ -195,6 +244,8 @@ int own_cgroup_start_scope(const struct own_cgroup *own, struct error *err);
 int container_make_cgroup(struct container_plan *plan, struct error *err);
 
 int container_make_scope(struct container_plan *plan, struct error *err);
+/* The same around the process sb->pid, which is told nothing. */
+int container_start_scope(struct container_plan *plan, struct error *err);
 
 /*
  * Empties (first, or where it is found busy) and removes the cgroup. One without our mark was never entered by us: where it is

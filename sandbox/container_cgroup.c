@@ -211,14 +211,19 @@ static struct own_cgroup own_of(struct container_plan *plan)
 	};
 }
 
-/* The process waits meanwhile: it does nothing before it is in its cgroup and limited. */
-int container_make_scope(struct container_plan *plan, struct error *err)
+int container_start_scope(struct container_plan *plan, struct error *err)
 {
 	const struct own_cgroup own = own_of(plan);
 	int r = own_cgroup_start_scope(&own, err);
 
-	if (r == 0)
-		r = delegate_cgroup(plan, err);
+	return r < 0 ? r : delegate_cgroup(plan, err);
+}
+
+/* The process waits meanwhile: it does nothing before it is in its cgroup and limited. */
+int container_make_scope(struct container_plan *plan, struct error *err)
+{
+	int r = container_start_scope(plan, err);
+
 	return r < 0 ? r : message_send(plan->sb->channel, MSG_GO, NULL, 0, NULL, 0, err);
 }
 

@@ -204,8 +204,10 @@ void container_init_prepare(void *data, const int *keep_too, size_t count)
 	r = set_up(plan, &err);
 	if (r < 0)
 		spawn_fail(plan->sync, MSG_ERROR, &err);
-	if (!plan->sb->config->process->terminal.v)
+	if (!plan->sb->config->process->terminal.v) {
+		privileges_reopen_null();
 		privileges_own_stdio(plan->sb->config->process);
+	}
 	keep[0] = plan->sync;
 	keep[1] = plan->listener;
 	keep[2] = plan->primary;

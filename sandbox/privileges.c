@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -283,6 +284,28 @@ void privileges_own_stdio(const struct oci_process *process)
 		if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))
 			if (fchown(fd, uid, (gid_t)-1) < 0)
 				log_debug("descriptor %d stays with its owner", fd);
+	}
+}
+
+static bool is_null_device(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3);
+}
+
+void privileges_reopen_null(void)
+{
+	for (int fd = 0; fd <= 2; fd++) {
+		_cleanup_close_ int own = -EBADF;
+
+		if (!is_null_device(fd))
+			continue;
+		/* An image may have anything there: a pipe must not hold us up, and nothing else is taken. */
+		own = open("/dev/null", (fcntl(fd, F_GETFL) & O_ACCMODE) | O_NONBLOCK | O_NOFOLLOW |
+						O_NOCTTY | O_CLOEXEC);
+		if (own >= 0 && is_null_device(own) && fcntl(own, F_SETFL, 0) == 0)
+			dup2(own, fd);
 	}
 }
 

@@ -51,6 +51,12 @@ int privileges_set_label(const struct oci_process *process, int proc, struct err
 void privileges_own_stdio(const struct oci_process *process);
 
 /*
+ * In the container's root: standard streams that are the host's null device become the container's own, where it has one. Nothing of
+ * the host's /dev is held then, and a checkpoint can name what they are.
+ */
+void privileges_reopen_null(void);
+
+/*
  * Becomes the user with the planned capabilities. Where filter_needs_admin, CAP_SYS_ADMIN stays permitted, not
  * effective, until privileges_finish(). umask is set, too.
  */

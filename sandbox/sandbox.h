@@ -67,6 +67,50 @@ struct sandbox_exec {
 	int terminal; /* the terminal's primary side where there is no console socket, else -1 */
 };
 
+struct manifest;
+
+/* How a workload's cgroups are dumped and restored, as CRIU numbers it. */
+enum sandbox_cgroup_mode {
+	CGROUP_MODE_IGNORE = 0,
+	CGROUP_MODE_SOFT = 3,
+	CGROUP_MODE_FULL = 4,
+	CGROUP_MODE_STRICT = 5,
+};
+
+/* How its network is held still meanwhile, as CRIU numbers it. */
+enum sandbox_network_lock { NETWORK_LOCK_IPTABLES = 1, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP };
+
+/* What checkpoint and restore have in common. */
+struct sandbox_criu_options {
+	bool tcp_established, ext_unix_sk, shell_job, file_locks;
+	bool empty_network; /* leave the network namespace's devices, addresses and rules to others */
+	enum sandbox_cgroup_mode cgroup_mode;
+	enum sandbox_network_lock network_lock; /* 0: CRIU's default */
+	int work;                               /* directory for CRIU's log */
+};
+
+struct sandbox_checkpoint {
+	struct sandbox_criu_options common;
+	bool leave_running, pre_dump, tcp_skip_in_flight, link_remap;
+	const char *
+		parent; /* the checkpoint that it builds on, relative to its own directory; NULL: none */
+	int images; /* the directory that is written: in the directory `place`, with the name `temporary` */
+	int place;
+	const char *temporary, *name; /* name: what it gets once it is whole */
+	struct manifest *manifest;    /* what the caller knows of it; the rest is added */
+};
+
+struct sandbox_restore {
+	struct sandbox_criu_options common;
+	bool tcp_close;
+	const char *lsm_profile, *lsm_mount_context; /* NULL: as they were */
+	int images;
+	const struct manifest *manifest;
+	/* Called when there is an init process, in sb->pid, and before it goes on. */
+	int (*restored)(void *data, struct error *err);
+	void *data;
+};
+
 /* Takes a line. A negative errno ends what gives it. */
 typedef int sandbox_print(void *data, const struct strbuf *line, struct error *err);
 
@@ -127,6 +171,16 @@ struct sandbox_ops {
 	 */
 	int (*mount)(struct sandbox *sb, const struct oci_mounts *mounts, bool add,
 		     struct error *err);
+	/*
+	 * Makes a directory of a running workload, which goes on afterwards or has ended. On an error it goes on. NULL, and
+	 * restore(), where it cannot be done.
+	 */
+	int (*checkpoint)(struct sandbox *sb, const struct sandbox_checkpoint *checkpoint,
+			  struct error *err);
+	/* In the place of create(), commit() and start(): makes the isolation, and in it what was dumped. */
+	int (*restore)(struct sandbox *sb, const struct sandbox_hooks *hooks,
+		       const struct sandbox_io *io, const struct sandbox_restore *restore,
+		       struct error *err);
 	/* Kills what runs and removes all that create() made outside the state directory. Can be repeated. */
 	int (*destroy)(struct sandbox *sb, struct error *err);
 };

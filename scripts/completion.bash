@@ -19,12 +19,15 @@ _hull_values()
 	DIR) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
 	FILE | PATH) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	FORMAT)
-		[ -n "$1" ] && words='table json' || words='text json'
+		[ -n "$1" ] && [ "$1" != checkpoint ] && words='table json' || words='text json'
 		[ "$1" != image ] || words+=' dir erofs'
 		;;
 	LEVEL) words='error warning info debug' ;;
 	NAME) words='cgroupfs systemd disabled' ;;
 	VALUE) words='true false auto' ;;
+	MODE) words='soft full strict ignore' ;;
+	METHOD) words='iptables nftables skip' ;;
+	NAMESPACE) words=network ;;
 	KIND) words='container microvm' ;;
 	NETWORK) words='none host' ;;
 	USERNS) words='host auto' ;;
@@ -51,6 +54,8 @@ _hull_words()
 		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur"; compgen -f -- "$cur")
 		return
 		;;
+	checkpoint:0) words="inspect $("$hull" "${root[@]}" list --quiet 2>/dev/null)" ;;
+	checkpoint:1) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
 	delete:* | mounts:1 | start:0 | state:0 | kill:0 | exec:0 | ps:0 | pause:0 | resume:0 | update:0 | events:0)
 		words=$("$hull" "${root[@]}" list --quiet 2>/dev/null)
 		;;

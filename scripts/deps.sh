@@ -6,7 +6,8 @@
 # usage: scripts/deps.sh [build|test|kernel|lab|lint|all]...      (default: all)
 set -euo pipefail
 
-build=(gcc make pkg-config libyajl-dev libseccomp-dev libarchive-dev libssl-dev libcurl4-openssl-dev libzstd-dev libisal-dev libsystemd-dev)
+build=(gcc make pkg-config libyajl-dev libseccomp-dev libarchive-dev libssl-dev libcurl4-openssl-dev libzstd-dev libisal-dev libsystemd-dev
+	protobuf-c-compiler libprotobuf-c-dev)
 test=(libcmocka-dev bats jq python3-jsonschema busybox-static procps runc crun containerd containernetworking-plugins
 	umoci skopeo docker-registry openssl python3 strace valgrind curl protobuf-compiler acpica-tools uidmap erofs-utils)
 kernel=(linux-source-6.12 xz-utils flex bison bc libelf-dev)

@@ -262,6 +262,18 @@ static void check_guest(struct findings *all)
 	}
 }
 
+static void check_hull_criu(struct finding *f)
+{
+	char path[300];
+
+	f->verdict = OK;
+	if (libexec_path("hull-criu", path, sizeof(path), NULL) == 0 && access(path, X_OK) == 0)
+		return;
+	f->verdict = MISSING;
+	say(f->detail, "%.190s: missing", path);
+	say(f->advice, "build hull where protobuf-c is: make deps install");
+}
+
 static void check_criu(struct findings *all)
 {
 	struct finding *f = add(all, "CRIU", MISSING);
@@ -272,13 +284,13 @@ static void check_criu(struct findings *all)
 	     dir += strcspn(dir, ":"), dir += *dir == ':') {
 		snprintf(file, sizeof(file), "%.*s/criu", (int)strcspn(dir, ":"), dir);
 		if (access(file, X_OK) == 0) {
-			f->verdict = OK;
 			say(f->detail, "%.150s", file);
+			check_hull_criu(f);
 			return;
 		}
 	}
 	say(f->detail, "not found in $PATH");
-	say(f->advice, "apt-get install criu, once checkpoints of containers are wanted");
+	say(f->advice, "checkpoints of containers need it: apt-get install criu");
 }
 
 /* ---- printing ---------------------------------------------------------------------------------------------- */

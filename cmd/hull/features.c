@@ -9,6 +9,7 @@
 #include "cmd/hull/command.h"
 #include "namespaces/mount_options.h"
 #include "oci/capability.h"
+#include "sandbox/criu.h"
 #include "sandbox/memory_policy.h"
 #include "sandbox/privileges.h"
 #include "sandbox/seccomp.h"
@@ -92,6 +93,7 @@ static void fill(struct document *d)
 	collect_names(d);
 	collect_annotations(d);
 	add(&d->unsafe_annotations, SYSTEMD_PROPERTY);
+	add(&d->unsafe_annotations, CRIU_ANNOTATION);
 	d->cgroup = (struct oci_features_cgroup){
 		.v1 = yes, .v2 = yes, .systemd = yes, .systemd_user = yes, .rdma = yes
 	};

@@ -9,11 +9,11 @@
 #   attacks.bats          one container and the rest of the host: cgroups, hooks, locks
 #   test_message.c        CVE-2021-43784: lengths in messages between hull's processes
 #   test_spawn.c          what a process that was taken over says about itself
+#   checkpoint.bats       CVE-2026-119101, -115520, -119614: restoring external mounts of a checkpoint
 #
 # Without a test, since what they broke is not in hull yet:
 #
 #   CVE-2025-24965, CVE-2026-84042            a virtual machine's helpers and files in the root file system
-#   CVE-2026-119101, -115520, -119614         restoring external mounts of a checkpoint
 #   CVE-2026-47243, -44210, -24834, -24054,   Kata's and others' virtual machines, their file servers,
 #   -46695, CVE-2020-2023 to -2026            devices and images
 # modes: container microvm

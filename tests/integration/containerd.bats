@@ -191,6 +191,32 @@ task_status()
 	expect_match '^got <a line>$'
 }
 
+@test "ctr task checkpoint, and a task that is restored from it" {
+	[ "${HULL_TEST_MODE:-}" != microvm ] || skip "checkpoints of microVMs are not supported yet"
+	require_cmd criu
+	criu check >/dev/null 2>&1 || skip "CRIU does not work here"
+	container_run --detach -- sh -c 'i=0; while :; do i=$((i + 1)); echo $i >/tmp/last; sleep 0.05; done' </dev/null >"$OUT" 2>&1
+	number()
+	{
+		cat "/proc/$(c task list | awk -v id="$ID" '$1 == id { print $2 }')/root/tmp/last"
+	}
+	wait_until 10 '[ "$(number)" -gt 3 ]'
+	c task checkpoint --image-path "$TEST_DIR/image" --work-path "$TEST_DIR/work" "$ID" >>"$OUT" 2>&1
+	h checkpoint inspect "$TEST_DIR/image" | grep -q '^kind: *container'
+	before=$(number)
+	wait_until 10 "[ \$(number) -gt $before ]"
+	c container checkpoint --rw --image --task "$ID" "test/$ID" >>"$OUT" 2>&1
+	before=$(number)
+	c task kill --signal KILL "$ID"
+	wait_until 10 '[ "$(task_status)" = STOPPED ]'
+	c task delete "$ID" >>"$OUT" 2>&1 || true # the status is the workload's
+	c container delete "$ID"
+	c container restore --rw --live "$ID" "test/$ID" >>"$OUT" 2>&1 </dev/null
+	[ "$(task_status)" = RUNNING ]
+	wait_until 10 "[ \$(number) -gt $before ]"
+	c image delete "test/$ID" >>"$OUT" 2>&1
+}
+
 @test "containerd restarted finds the task again" {
 	start_task
 	containerd_stop

@@ -115,14 +115,12 @@ not_permitted='permission denied|operation not permitted'
 # podman asks so whether it may checkpoint and restore (pkg/checkpoint/crutils): yes is status 0 of the first, and "flag needs
 # an argument" or "requires an argument" from the second.
 # bats test_tags=quick
-@test "podman's questions for commands that hull does not have: no" {
+@test "podman's questions for checkpoint and restore: yes" {
 	run h checkpoint --help
-	expect_status 1
-	expect_error 'unknown command .checkpoint.'
+	expect_status 0
 	run h restore --lsm-mount-context
 	expect_status 1
-	expect_error 'unknown command .restore.'
-	expect_no_match 'needs an argument|requires an argument'
+	expect_match 'requires an argument'
 }
 
 # containerd's go-runc and podman info read it: a name, "version" and a number; lines of "KEY: VALUE", of which spec is one.

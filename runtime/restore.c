@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * restore: a container from a checkpoint's directory. It has its own id, and the bundle that it is given; the directory is only
+ * read. What leaves traces is recorded first, as with create.
+ */
+#include <assert.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "base/log.h"
+#include "runtime/checkpoint.h"
+#include "runtime/foreground.h"
+#include "runtime/runtime.h"
+#include "sandbox/criu.h"
+#include "sandbox/manifest.h"
+
+#define DEFAULT_IMAGE_PATH "checkpoint"
+
+struct source {
+	int images, work;
+	struct manifest manifest;
+	struct arena arena;
+};
+
+/* ---- before anything is made -------------------------------------------------------------------------- */
+
+static int check_kind(const struct manifest *m, struct error *err)
+{
+	if (!strcmp(m->kind, sandbox_kind_name(SANDBOX_MICROVM)))
+		return error_set(err, ENOTSUP, "checkpoints of microVMs are not supported yet");
+	if (strcmp(m->kind, sandbox_kind_name(SANDBOX_CONTAINER)) != 0)
+		return error_set(err, ENOTSUP, "it is of a `%s`, which this hull does not know",
+				 m->kind);
+	if (m->pre_dump)
+		return error_set(err, EINVAL,
+				 "it is a pre-dump, with memory only: restore the checkpoint that "
+				 "builds on it");
+	return 0;
+}
+
+static int verify_files(int images, struct error *err)
+{
+	_cleanup_criu_call_ struct criu_call call = { .data = NULL };
+
+	criu_add(&call, "op", "verify");
+	criu_add_fd(&call, "images", images);
+	return criu_call(&call, err);
+}
+
+static int check_source(struct source *s, struct error *err)
+{
+	struct manifest_host host;
+	int r = manifest_load(s->images, &s->arena, &s->manifest, err);
+
+	if (r == 0)
+		r = check_kind(&s->manifest, err);
+	if (r == 0)
+		r = manifest_host(&s->arena, &host, err);
+	if (r == 0)
+		r = manifest_check_host(s->manifest.host, &host, err);
+	return r < 0 ? r : verify_files(s->images, err);
+}
+
+static int open_source(const struct runtime_restore *o, struct source *s, struct error *err)
+{
+	const char *path = o->image_path ? o->image_path : DEFAULT_IMAGE_PATH;
+	int r;
+
+	s->images = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = s->images < 0 ? error_errno(err, errno, "open it") : check_source(s, err);
+	return r < 0 ? error_wrap(err, "checkpoint `%s`", path) : 0;
+}
+
+/* ---- making --------------------------------------------------------------------------------------------- */
+
+/* All is there, and nothing runs yet: whatever happens from now on, it is recorded. */
+static int record_restored(void *data, struct error *err)
+{
+	struct container *c = data;
+
+	c->record.pid = c->sandbox.pid;
+	c->record.start_time = c->sandbox.start_time;
+	c->record.started = true;
+	c->status = OCI_RUNNING;
+	return record_write(c->dir, &c->record, err);
+}
+
+static int make(struct container *c, const struct runtime_restore *o, const struct source *s,
+		const struct sandbox_io *io, struct error *err)
+{
+	struct sandbox_hooks hooks = container_wanted_hooks(c);
+	struct sandbox_restore request = {
+		.common = o->common,
+		.tcp_close = o->tcp_close,
+		.lsm_profile = o->lsm_profile,
+		.lsm_mount_context = o->lsm_mount_context,
+		.images = s->images,
+		.manifest = &s->manifest,
+		.restored = record_restored,
+		.data = c,
+	};
+	int r = record_write(c->dir, &c->record, err);
+
+	if (r == 0)
+		r = container_bind_sandbox(c, err);
+	if (r < 0)
+		return r;
+	request.common.work = s->work;
+	c->sandbox.no_pivot = o->create.no_pivot;
+	c->status = OCI_CREATING;
+	r = c->sandbox.ops->restore(&c->sandbox, &hooks, io, &request, err);
+	return r < 0 ? r
+		     : announce_pid(c->sandbox.pid, o->create.pid_file, o->create.pidfd_socket,
+				    err);
+}
+
+static int restore(const struct store *store, const char *id, struct runtime_restore *o,
+		   struct source *s, struct container *c, struct error *err)
+{
+	_cleanup_free_ char *json = NULL;
+	_cleanup_close_ int console = -EBADF;
+	struct sandbox_io io = { .console_socket = -1 };
+	size_t len = 0;
+	bool terminal;
+	int r = store_check_id(id, err);
+
+	if (r == 0)
+		r = open_source(o, s, err);
+	if (r < 0)
+		return r;
+	o->create.sandbox = s->manifest.kind;
+	r = container_prepare(c, id, &o->create, &json, &len, err);
+	if (r < 0)
+		return r;
+	assert(json && c->config && c->config->process);
+	terminal = c->config->process->terminal.v;
+	io.console_socket = console =
+		open_console_socket(o->create.console_socket, terminal, o->detach, err);
+	if (console < 0 && (o->create.console_socket || (terminal && o->detach)))
+		return console;
+	c->dir = store_add(store, id, err);
+	if (c->dir < 0)
+		return c->dir;
+	c->sandbox.state_dir = c->dir;
+	r = container_save_config(c, json, len, err);
+	if (r == 0)
+		s->work = r = checkpoint_open_work(o->work_path, c->dir, err);
+	if (r >= 0)
+		r = make(c, o, s, &io, err);
+	if (r < 0)
+		container_unmake(store, c);
+	return r;
+}
+
+/* What is restored is a child of hull-criu's, and ours when that has ended. */
+static int become_parent(const struct runtime_restore *o, struct error *err)
+{
+	int r = o->detach ? 0 : foreground_begin(err);
+
+	if (r == 0 && !o->detach && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		r = error_errno(err, errno, "become a subreaper");
+	return r;
+}
+
+int runtime_restore(const struct store *store, const char *id, struct runtime_restore *o,
+		    struct error *err)
+{
+	_cleanup_container_ struct container c = { .dir = -EBADF };
+	struct source s = { .images = -EBADF, .work = -EBADF };
+	int r = become_parent(o, err);
+
+	if (r == 0)
+		r = restore(store, id, o, &s, &c, err);
+	close_fd(&s.images);
+	close_fd(&s.work);
+	if (r == 0 && !o->detach && o->no_subreaper)
+		prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+	if (r == 0 && !o->detach)
+		r = container_run_foreground(store, &c, -1, false, &o->exit_status, err);
+	arena_free(&s.arena);
+	return r;
+}

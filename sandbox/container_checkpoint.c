@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Dumping a container by CRIU: what CRIU has to be told because it is the host's (mounts, namespaces, pipes), and what is
+ * refused because it cannot be restored.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/process.h"
+#include "sandbox/container.h"
+#include "sandbox/criu.h"
+#include "sandbox/manifest.h"
+
+struct dump {
+	const struct sandbox *sb;
+	const struct sandbox_checkpoint *checkpoint;
+	struct arena arena;
+	struct external_mounts mounts;
+	struct criu_call call;
+	int pidfd;
+};
+
+/* ---- what cannot be done ---------------------------------------------------------------------------- */
+
+/* CRIU can leave only network and pid namespaces to be joined again. */
+static int check_namespaces(const struct oci_config *config, struct error *err)
+{
+	const struct oci_namespace *mount_ns = oci_namespace_find(config, OCI_NS_MOUNT);
+
+	if (!mount_ns)
+		return error_set(err, ENOTSUP,
+				 "the container has no mount namespace of its own, so it cannot be "
+				 "checkpointed");
+	for (size_t i = 0; i < config->linux_->namespaces.len; i++) {
+		const struct oci_namespace *ns = &config->linux_->namespaces.items[i];
+
+		if (ns->path && ns->type != OCI_NS_NETWORK && ns->type != OCI_NS_PID)
+			return error_set(
+				err, ENOTSUP,
+				"/linux/namespaces: the container has joined the %s namespace of "
+				"another: it cannot be checkpointed",
+				oci_namespace_name((enum oci_namespace_type)ns->type));
+	}
+	return 0;
+}
+
+static int check(const struct sandbox *sb, struct error *err)
+{
+	const struct oci_config *config = sb->config;
+
+	if (!process_is_host_root())
+		return error_set(err, EPERM,
+				 "CRIU needs root: containers of an ordinary user "
+				 "cannot be checkpointed");
+	if (sb->config->linux_->net_devices.len)
+		return error_set(err, ENOTSUP,
+				 "/linux/netDevices: network devices of the host's cannot be "
+				 "checkpointed");
+	return check_namespaces(config, err);
+}
+
+/* ---- what CRIU is told ------------------------------------------------------------------------------ */
+
+/* "net[4026532288]:hull-net": not to be dumped, and joined again by that key. */
+static int add_joined(struct dump *d, struct error *err)
+{
+	static const enum oci_namespace_type types[] = { OCI_NS_NETWORK, OCI_NS_PID };
+	const char **names = arena_array(&d->arena, ARRAY_SIZE(types), sizeof(*names));
+	size_t count = 0;
+
+	if (!names)
+		return error_errno(err, ENOMEM, "list the namespaces");
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		const struct oci_namespace *ns = oci_namespace_find(d->sb->config, types[i]);
+		const char *name = oci_namespace_file(types[i]);
+		char path[64], text[128];
+		struct stat its, own;
+
+		snprintf(path, sizeof(path), "/proc/%d/ns/%s", d->sb->pid, name);
+		snprintf(text, sizeof(text), "/proc/self/ns/%s", name);
+		if (!ns || !ns->path)
+			continue;
+		if (stat(path, &its) < 0 || stat(text, &own) < 0)
+			return error_errno(err, errno, "find the container's %s namespace", name);
+		if (its.st_ino == own.st_ino) /* the host's, which CRIU knows */
+			continue;
+		snprintf(text, sizeof(text), "%s[%llu]:hull-%s", name,
+			 (unsigned long long)its.st_ino, name);
+		criu_add(&d->call, "external", text);
+		names[count++] = name;
+	}
+	d->checkpoint->manifest->joined = (struct oci_strings){ .items = names, .len = count };
+	return 0;
+}
+
+static int add_mounts(struct dump *d, struct error *err)
+{
+	struct manifest_mounts *list = &d->checkpoint->manifest->mounts;
+	int r = external_find(d->sb, &d->arena, &d->mounts, err);
+
+	if (r < 0)
+		return r;
+	list->items = arena_array(&d->arena, d->mounts.len + 1, sizeof(*list->items));
+	if (!list->items)
+		return error_errno(err, ENOMEM, "list the mounts");
+	for (size_t i = 0; i < d->mounts.len; i++) {
+		const struct external_mount *m = &d->mounts.items[i];
+		const char *text = arena_printf(&d->arena, "mnt[%s]:%s", m->place, m->key);
+
+		if (!text)
+			return error_errno(err, ENOMEM, "list the mounts");
+		criu_add(&d->call, "external", text);
+		list->items[list->len++] = (struct manifest_mount){ .key = m->key,
+								    .destination = m->destination,
+								    .path = m->path };
+	}
+	return 0;
+}
+
+/* What the init process' standard streams are: pipes are whoever restores it to provide. */
+static int add_stdio(struct dump *d, struct error *err)
+{
+	const char **names = arena_array(&d->arena, 3, sizeof(*names));
+
+	for (int fd = 0; names && fd < 3; fd++) {
+		char path[64], target[PATH_MAX];
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", d->sb->pid, fd);
+		n = readlink(path, target, sizeof(target) - 1);
+		target[n > 0 ? n : 0] = '\0';
+		names[fd] = arena_strdup(&d->arena, target);
+		if (!names[fd])
+			names = NULL;
+	}
+	if (!names)
+		return error_errno(err, ENOMEM, "find the standard streams");
+	d->checkpoint->manifest->stdio = (struct oci_strings){ .items = names, .len = 3 };
+	return external_check_streams(d->sb, &d->arena, names, err);
+}
+
+/* CRIU stops all processes by the freezer, which none escapes by forking. */
+static int add_freezer(struct dump *d, struct error *err)
+{
+	const struct cgroup_host *host = d->sb->cgroups;
+	char path[CGROUP_PATH_MAX + 128];
+	int r = cgroup_host_know(d->sb->cgroups, err);
+
+	if (r < 0 || !container_has_cgroup(d->sb))
+		return r;
+	for (size_t i = 0; i < host->count; i++) {
+		const struct cgroup_hierarchy *h = &host->hierarchies[i];
+
+		if (!strcmp(h->controllers, "freezer") || (h->v2 && host->layout == CGROUP_V2)) {
+			snprintf(path, sizeof(path), "%s%s", h->mount, d->sb->cgroup_path);
+			criu_add(&d->call, "freeze_cgroup", path);
+			break;
+		}
+	}
+	return 0;
+}
+
+static void add_common(struct dump *d)
+{
+	const struct sandbox_checkpoint *c = d->checkpoint;
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", d->sb->pid);
+	criu_add(&d->call, "pid", text);
+	criu_add(&d->call, "root", d->sb->rootfs);
+	criu_add_fd(&d->call, "images", c->images);
+	criu_add_fd(&d->call, "place", c->place);
+	criu_add(&d->call, "temporary", c->temporary);
+	criu_add(&d->call, "publish", c->name);
+	if (c->parent)
+		criu_add(&d->call, "parent_images", c->parent);
+	criu_add_flag(&d->call, "track_memory", c->pre_dump);
+	criu_add_flag(&d->call, "leave_running", c->leave_running || c->pre_dump);
+	criu_add_flag(&d->call, "tcp_skip_in_flight", c->tcp_skip_in_flight);
+	criu_add_flag(&d->call, "link_remap", c->link_remap);
+	/* As long as hull-criu is at work, no other command is, whether we live or not. */
+	criu_add_fd(&d->call, "lock", d->sb->state_dir);
+	criu_add_options(&d->call, &c->common, d->sb->config);
+}
+
+static int add_manifest(struct dump *d, struct error *err)
+{
+	_cleanup_strbuf_ struct strbuf out = { 0 };
+
+	manifest_print(d->checkpoint->manifest, &out);
+	if (strbuf_failed(&out))
+		return error_errno(err, ENOMEM, "write the manifest");
+	criu_add(&d->call, "manifest", out.data);
+	return 0;
+}
+
+/* ---- doing it --------------------------------------------------------------------------------------- */
+
+/* Nothing of the container runs now: what it did with its mounts since we looked is seen here. */
+static int notified(void *data, const struct criu_notice *notice, int *fd _unused_,
+		    struct error *err)
+{
+	struct dump *d = data;
+	struct external_mounts now;
+	int r;
+
+	if (strcmp(notice->name, "post-dump") != 0)
+		return 0;
+	r = external_find(d->sb, &d->arena, &now, err);
+	if (r == 0 && !external_equal(&d->mounts, &now))
+		r = error_set(err, EAGAIN,
+			      "the container changed its mounts while it was checkpointed; it goes "
+			      "on: try again");
+	return r;
+}
+
+static int prepare(struct dump *d, struct error *err)
+{
+	int r = check(d->sb, err);
+
+	if (r < 0)
+		return r;
+	d->pidfd = process_open(d->sb->pid, d->sb->start_time, err);
+	if (d->pidfd < 0)
+		return d->pidfd;
+	d->call = (struct criu_call){ .own_session = true, .data = d, .notify = notified };
+	criu_add(&d->call, "op", d->checkpoint->pre_dump ? "pre-dump" : "dump");
+	add_common(d);
+	r = add_joined(d, err);
+	if (r == 0)
+		r = add_mounts(d, err);
+	if (r == 0)
+		r = add_stdio(d, err);
+	if (r == 0)
+		r = add_freezer(d, err);
+	return r < 0 ? r : add_manifest(d, err);
+}
+
+int container_checkpoint(struct sandbox *sb, const struct sandbox_checkpoint *checkpoint,
+			 struct error *err)
+{
+	struct dump d = { .sb = sb, .checkpoint = checkpoint, .pidfd = -EBADF };
+	int r = prepare(&d, err);
+
+	if (r == 0)
+		r = criu_call(&d.call, err);
+	/* CRIU has killed it: whoever looks next shall see that it has stopped. */
+	if (r == 0 && !checkpoint->leave_running && !checkpoint->pre_dump)
+		r = process_await_end(d.pidfd, sb->pid, err);
+	checkpoint->manifest->mounts = (struct manifest_mounts){ 0 };
+	checkpoint->manifest->stdio = checkpoint->manifest->joined = (struct oci_strings){ 0 };
+	criu_call_free(&d.call);
+	close_fd(&d.pidfd);
+	arena_free(&d.arena);
+	return r;
+}

@@ -1,0 +1,489 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# hull checkpoint, hull restore: containers, by CRIU.
+
+load helpers
+
+require_criu()
+{
+	container_only 'checkpoints are not supported yet'
+	require_cmd criu
+	criu check >/dev/null 2>&1 || skip "CRIU does not work here: $(criu check 2>&1 | grep -m 1 Error)"
+	[ -x "$HULL_BUILD/libexec/hull/hull-criu" ] || [ -x /usr/local/libexec/hull/hull-criu ] || skip "hull-criu is not built"
+}
+
+setup()
+{
+	hull_setup
+	require_criu
+	IMAGE=$TEST_DIR/checkpoint
+}
+
+# What a container prints to a file of the host's cannot be checkpointed.
+start_quiet()
+{
+	h create --bundle "$BUNDLE" "$ID" >/dev/null 2>&1 </dev/null
+	h start "$ID"
+}
+
+# A container that counts in a file, by a descriptor that it keeps open.
+start_counter()
+{
+	set_args sh -c 'exec 3>>/tmp/count; i=0; while :; do i=$((i + 1)); echo $i >&3; echo $i >/tmp/last; sleep 0.05; done'
+	start_quiet
+	wait_until 10 "[ \$(cat $BUNDLE/rootfs/tmp/last) -gt 3 ]"
+}
+
+last()
+{
+	cat "$BUNDLE/rootfs/tmp/last"
+}
+
+# checkpoint [OPTION...], and what is in the root file system is kept for restores after the first: CRIU wants open files as they were.
+checkpoint()
+{
+	rm -rf "$TEST_DIR/saved"
+	h checkpoint --image-path "$IMAGE" --work-path "$TEST_DIR/work" "$@" "$ID" && cp -a "$BUNDLE/rootfs" "$TEST_DIR/saved" || {
+		grep -h Error "$TEST_DIR"/work/*.log
+		return 1
+	}
+}
+
+# restore [OPTION...]: in the background, of a root file system as it was.
+restore()
+{
+	[ ! -d "$TEST_DIR/saved" ] || { rm -rf "$BUNDLE/rootfs" && cp -a "$TEST_DIR/saved" "$BUNDLE/rootfs"; }
+	h restore --detach --bundle "$BUNDLE" --image-path "$IMAGE" --work-path "$TEST_DIR/work" "$@" "$ID" >>"$OUT" 2>&1 </dev/null || {
+		cat "$OUT"
+		grep -h Error "$TEST_DIR"/work/restore.log
+		return 1
+	}
+}
+
+
+# The container of all that there is to keep (helpers/workload.c).
+start_workload()
+{
+	cp "$HELPERS/workload" "$BUNDLE/rootfs/bin/workload"
+	mkdir -p "$BUNDLE/rootfs/watch" "$BUNDLE/rootfs/scratch"
+	update_config '.mounts += [{destination: "/scratch", type: "tmpfs", source: "tmpfs"}]'
+	set_args workload "${MIB:-20}"
+	start_quiet
+	wait_until 20 '[ "$(number)" -gt 2 ]'
+}
+
+number()
+{
+	sed -n 's/ files.*//p' "$BUNDLE/rootfs/tmp/status"
+}
+
+# It counts on, behind number $1, nothing is broken, and inotify tells it of a new file.
+expect_alive()
+{
+	local files
+
+	wait_until 20 "[ \$(number) -gt $(($1 + 20)) ]" || fail "$(cat "$BUNDLE/rootfs/tmp/status")"
+	[ "$(sed -n "$(($1 + 1))p" "$BUNDLE/rootfs/tmp/count")" = $(($1 + 1)) ]
+	files=$(sed 's/.*files //' "$BUNDLE/rootfs/tmp/status")
+	touch "$BUNDLE/rootfs/watch/new.$RANDOM"
+	wait_until 10 "grep -q 'files $((files + 1))' $BUNDLE/rootfs/tmp/status" || fail "$(cat "$BUNDLE/rootfs/tmp/status")"
+}
+
+saved_number()
+{
+	sed -n 's/ files.*//p' "$TEST_DIR/saved/tmp/status"
+}
+
+@test "a container goes on where it was" {
+	start_counter
+	checkpoint
+	[ "$(container_status)" = stopped ]
+	before=$(last)
+	h delete "$ID"
+	restore
+	[ "$(container_status)" = running ]
+	wait_until 10 "[ \$(last) -gt $before ]"
+	[ "$(sed -n "$((before + 1))p" "$BUNDLE/rootfs/tmp/count")" = $((before + 1)) ]
+	h exec "$ID" true
+	h kill "$ID" KILL
+	wait_stopped
+}
+
+@test "files, pipes, TCP, tmpfs, inotify and memory go on, three times from one checkpoint, under other ids, too" {
+	start_workload
+	checkpoint --tcp-established
+	h delete "$ID"
+	first=$ID
+	for ID in "$first" "$first-b" "$first-c"; do
+		restore --tcp-established
+		expect_alive "$(saved_number)"
+		h delete --force "$ID"
+	done
+	ID=$first
+	h checkpoint inspect "$IMAGE" | grep -q '^kind: *container'
+	h checkpoint inspect --format json "$IMAGE" | jq -e '.formatVersion == 1 and (.files | length > 5)'
+}
+
+@test "--leave-running: it runs on, and the next checkpoint takes the place of the first" {
+	start_workload
+	checkpoint --tcp-established --leave-running
+	[ "$(container_status)" = running ]
+	before=$(number)
+	expect_alive "$before"
+	digest=$(sha256sum <"$IMAGE/manifest.json")
+	checkpoint --tcp-established --leave-running
+	[ "$digest" != "$(sha256sum <"$IMAGE/manifest.json")" ]
+	[ "$(find "$TEST_DIR" -maxdepth 1 -name '*checkpoint*')" = "$IMAGE" ]
+	h delete --force "$ID"
+	restore --tcp-established
+	before=$(number)
+	wait_until 10 "[ \$(number) -ne $before ]"
+	run ! grep broken "$BUNDLE/rootfs/tmp/status"
+}
+
+@test "a paused container stays paused, and can be checkpointed" {
+	start_counter
+	h pause "$ID"
+	checkpoint --leave-running
+	[ "$(container_status)" = paused ]
+	h resume "$ID"
+	before=$(last)
+	wait_until 10 "[ \$(last) -gt $before ]"
+}
+
+@test "pre-dumps, each building on the one before" {
+	start_workload
+	first=$IMAGE.1 second=$IMAGE.2
+	h checkpoint --pre-dump --image-path "$first" "$ID"
+	h checkpoint --pre-dump --image-path "$second" --parent-path ../checkpoint.1 "$ID"
+	[ "$(container_status)" = running ]
+	checkpoint --tcp-established --parent-path ../checkpoint.2
+	h delete "$ID"
+	run h restore --detach --bundle "$BUNDLE" --image-path "$first" "$ID"
+	expect_error 'pre-dump'
+	restore --tcp-established
+	expect_alive "$(saved_number)"
+	h delete --force "$ID"
+	printf x | dd of="$first/$(cd "$first" && ls pages-1.img)" bs=1 seek=100 conv=notrunc status=none
+	run restore --tcp-established
+	expect_error 'parent.*pages-1.img. was altered'
+	run h checkpoint --image-path "$TEST_DIR/other" --parent-path ../nothing "$ID"
+	expect_error 'parent-path|does not exist'
+}
+
+@test "a terminal is handed over again, and the foreground has one, too" {
+	update_config '.process.terminal = true'
+	cp "$HELPERS/workload" "$BUNDLE/rootfs/bin/workload"
+	mkdir -p "$BUNDLE/rootfs/watch" "$BUNDLE/rootfs/scratch"
+	set_args workload 1
+	without_bats "$HELPERS/console" "$TEST_DIR/tty.sock" </dev/null >"$TEST_DIR/console" 2>&1 &
+	wait_until 10 '[ -S "$TEST_DIR/tty.sock" ]'
+	h create --bundle "$BUNDLE" --console-socket "$TEST_DIR/tty.sock" "$ID" </dev/null >"$OUT" 2>&1
+	h start "$ID"
+	wait_until 20 'grep -q "^3" "$TEST_DIR/console"'
+	checkpoint --tcp-established
+	h delete "$ID"
+	rm -f "$TEST_DIR/tty.sock"
+	run h restore --detach --bundle "$BUNDLE" --image-path "$IMAGE" "$ID"
+	expect_error 'console-socket'
+	without_bats "$HELPERS/console" "$TEST_DIR/tty.sock" </dev/null >"$TEST_DIR/console2" 2>&1 &
+	wait_until 10 '[ -S "$TEST_DIR/tty.sock" ]'
+	restore --tcp-established --console-socket "$TEST_DIR/tty.sock"
+	wait_until 20 "tr -d '\r' <$TEST_DIR/console2 | grep -qx $(($(saved_number) + 5))"
+	h delete --force "$ID"
+	rm -rf "$BUNDLE/rootfs" && cp -a "$TEST_DIR/saved" "$BUNDLE/rootfs"
+	h restore --bundle "$BUNDLE" --image-path "$IMAGE" --tcp-established "$ID" >"$TEST_DIR/foreground" 2>&1 </dev/null &
+	wait_until 20 "tr -d '\r' <$TEST_DIR/foreground | grep -qx $(($(saved_number) + 5))"
+	h kill "$ID" KILL
+	status=0
+	wait $! || status=$?
+	[ "$status" -eq 137 ]
+}
+
+@test "in the foreground: pipes are ours, signals are passed on, the exit status is the workload's" {
+	set_args sh -c 'trap "echo the end; exit 7" TERM; echo begin; i=0; while :; do i=$((i + 1)); echo $i >/tmp/last; sleep 0.05; done'
+	h run --bundle "$BUNDLE" "$ID" </dev/null 2>&1 | cat >"$TEST_DIR/first" &
+	wait_until 10 "[ \$(last) -gt 3 ]"
+	checkpoint
+	wait_until 10 "! h state $ID"
+	grep -q begin "$TEST_DIR/first"
+	mkfifo "$TEST_DIR/pipe"
+	cat "$TEST_DIR/pipe" >"$TEST_DIR/second" &
+	rm -rf "$BUNDLE/rootfs" && cp -a "$TEST_DIR/saved" "$BUNDLE/rootfs"
+	"$HULL" --root "$ROOT" restore --bundle "$BUNDLE" --image-path "$IMAGE" --pid-file "$TEST_DIR/pid" "$ID" </dev/null >"$TEST_DIR/pipe" 2>&1 3>&- 4>&- &
+	hull=$!
+	before=$(sed -n 1p "$TEST_DIR/saved/tmp/last")
+	wait_until 20 "[ \$(last) -gt $((before + 3)) ]"
+	[ "$(cat "$TEST_DIR/pid")" = "$(container_pid)" ]
+	kill -TERM "$hull"
+	status=0
+	wait "$hull" || status=$?
+	[ "$status" -eq 7 ] || fail "status $status" "$(cat "$TEST_DIR/second")"
+	wait_until 5 'grep -q "the end" "$TEST_DIR/second"'
+}
+
+@test "mounts: what is the host's is the host's again, read-only stays read-only, masked stays masked" {
+	mkdir -p "$TEST_DIR/rw" "$TEST_DIR/ro" "$TEST_DIR/tree/sub" "$BUNDLE/rootfs/real"
+	ln -s real "$BUNDLE/rootfs/link"
+	echo there >"$TEST_DIR/ro/file"
+	echo one >"$TEST_DIR/one"
+	mount -t tmpfs tmpfs "$TEST_DIR/tree/sub"
+	echo below >"$TEST_DIR/tree/sub/file"
+	update_config --arg dir "$TEST_DIR" '.mounts += [
+		{destination: "/link/rw", source: ($dir + "/rw"), options: ["bind"]},
+		{destination: "/ro", source: ($dir + "/ro"), options: ["rbind", "ro"]},
+		{destination: "/etc/one", source: ($dir + "/one"), options: ["bind", "ro"]},
+		{destination: "/tree", source: ($dir + "/tree"), options: ["rbind"]}]
+		| .linux.maskedPaths += ["/etc/passwd"]'
+	start_counter
+	checkpoint
+	h delete "$ID"
+	restore
+	before=$(last)
+	wait_until 10 "[ \$(last) -gt $before ]"
+	h exec "$ID" sh -c 'echo new >/real/rw/new && cat /ro/file /etc/one /tree/sub/file && ! echo x >/ro/x && ! echo x >/etc/one &&
+		[ ! -s /etc/passwd ] && [ ! -s /proc/kcore ] && [ -z "$(ls -A /sys/firmware)" ] && ! echo x >/proc/sys/kernel/hostname' 2>/dev/null
+	[ "$(cat "$TEST_DIR/rw/new")" = new ]
+	h delete --force "$ID"
+	# What the bundle's configuration does not have any more cannot be taken from it.
+	update_config '.mounts |= map(select(.destination != "/ro"))'
+	run restore
+	expect_error 'bind mount on `/ro`'
+	umount "$TEST_DIR/tree/sub"
+}
+
+@test "a read-only root, another user, a user namespace" {
+	chmod 777 "$BUNDLE/rootfs/tmp"
+	update_config '.process.user = {uid: 1000, gid: 1000} | .root.readonly = true
+		| .mounts += [{destination: "/tmp", type: "bind", source: "rootfs/tmp", options: ["bind"]}]'
+	start_counter
+	checkpoint
+	h delete "$ID"
+	restore
+	before=$(last)
+	wait_until 10 "[ \$(last) -gt $before ]"
+	grep -q '^Uid:.1000' "/proc/$(container_pid)/status"
+	run ! h exec "$ID" touch /file
+	h delete --force "$ID"
+	rm -rf "$TEST_DIR/saved" "$BUNDLE"/rootfs/tmp/*
+	update_config '.linux.namespaces += [{type: "user"}] | .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
+		| .linux.gidMappings = .linux.uidMappings | .process.user = {uid: 0, gid: 0}'
+	start_counter
+	checkpoint
+	h delete "$ID"
+	restore
+	before=$(last)
+	wait_until 10 "[ \$(last) -gt $before ]"
+	grep -q '^Uid:.100000' "/proc/$(container_pid)/status"
+}
+
+@test "a network namespace of others is joined again" {
+	ip netns add "$ID"
+	update_config --arg ns "/run/netns/$ID" '(.linux.namespaces[] | select(.type == "network")).path = $ns'
+	start_counter
+	checkpoint
+	h delete "$ID"
+	ip netns delete "$ID"
+	ip netns add "$ID-new"
+	update_config --arg ns "/run/netns/$ID-new" '(.linux.namespaces[] | select(.type == "network")).path = $ns'
+	restore
+	[ "$(stat -Lc %i "/proc/$(container_pid)/ns/net")" = "$(stat -Lc %i "/run/netns/$ID-new")" ]
+	h delete --force "$ID"
+	update_config '(.linux.namespaces[] | select(.type == "network")) |= del(.path)'
+	run restore
+	expect_error 'network namespace of others'
+	ip netns delete "$ID-new"
+}
+
+@test "limits and cgroups below the container's own are there again" {
+	cgroup_is_v2 || skip "needs cgroup v2"
+	update_config '.linux.resources.pids.limit = 123
+		| (.mounts[] | select(.destination == "/sys/fs/cgroup")) |= (.options -= ["ro"])'
+	set_args sh -c 'mkdir /sys/fs/cgroup/sub; echo $$ >/sys/fs/cgroup/sub/cgroup.procs; i=0
+		while :; do i=$((i + 1)); echo $i >/tmp/last; sleep 0.05; done'
+	start_quiet
+	wait_until 10 "[ \$(last) -gt 3 ]"
+	checkpoint
+	h delete "$ID"
+	ID=$ID-b restore
+	ID=$ID-b
+	before=$(last)
+	wait_until 10 "[ \$(last) -gt $before ]"
+	grep -q "$ID/sub" "/proc/$(container_pid)/cgroup"
+	[ "$(limit pids pids.max pids.max)" = 123 ]
+	h pause "$ID"
+	[ "$(container_status)" = paused ]
+	h resume "$ID"
+}
+
+@test "with systemd's cgroups" {
+	require_systemd
+	set_args sh -c 'i=0; while :; do i=$((i + 1)); echo $i >/tmp/last; sleep 0.05; done'
+	h --systemd-cgroup create --bundle "$BUNDLE" "$ID" >/dev/null 2>&1 </dev/null
+	h start "$ID"
+	wait_until 10 "[ \$(last) -gt 3 ]"
+	checkpoint
+	h delete "$ID"
+	h --systemd-cgroup restore --detach --bundle "$BUNDLE" --image-path "$IMAGE" "$ID" >"$OUT" 2>&1 </dev/null || fail "$(cat "$OUT")"
+	before=$(last)
+	wait_until 10 "[ \$(last) -gt $before ]"
+	grep -q "hull-$ID.scope" "/proc/$(container_pid)/cgroup"
+}
+
+@test "hooks: prestart and createRuntime at a restore, poststop at the end" {
+	update_config --arg out "$TEST_DIR/hooks" '.hooks = ({prestart, createRuntime, poststop} | with_entries(.key as $k | .value =
+		[{path: "/bin/sh", env: ["PATH=/usr/bin:/bin"], args: ["sh", "-c", ("jq -j .status,.pid\\>0 >>" + $out + "; echo \" " + $k + "\" >>" + $out)]}]))'
+	start_counter
+	checkpoint
+	h delete "$ID"
+	rm "$TEST_DIR/hooks"
+	restore
+	run cat "$TEST_DIR/hooks"
+	expect_output $'creatingtrue prestart\ncreatingtrue createRuntime'
+	h delete --force "$ID"
+	tail -n 1 "$TEST_DIR/hooks" | grep -q 'stoppedfalse poststop'
+}
+
+@test "an altered byte in any file, one that is missing, and one too many are found" {
+	start_counter
+	checkpoint
+	h delete "$ID"
+	cp -a "$IMAGE" "$TEST_DIR/whole"
+	for file in $(cd "$IMAGE" && ls); do
+		size=$(stat -c %s "$IMAGE/$file")
+		[ "$size" -gt 0 ] || continue
+		at=$((RANDOM * 32768 + RANDOM)) at=$((at % size))
+		byte=$(od -An -tu1 -j "$at" -N 1 "$IMAGE/$file" | tr -d ' ')
+		printf "\\x$(printf %02x $(((byte + 1) % 256)))" | dd of="$IMAGE/$file" bs=1 seek="$at" conv=notrunc status=none
+		run h restore --detach --bundle "$BUNDLE" --image-path "$IMAGE" "$ID"
+		[ "$status" -ne 0 ] || fail "$file at $at: not found"
+		[[ $file = manifest.* ]] || expect_error "$file. was altered"
+		cp -a "$TEST_DIR/whole/$file" "$IMAGE/$file"
+	done
+	file=$(cd "$IMAGE" && ls core-*.img | head -n 1)
+	rm "$IMAGE/$file"
+	run h restore --detach --bundle "$BUNDLE" --image-path "$IMAGE" "$ID"
+	expect_error "$file"
+	cp -a "$TEST_DIR/whole/$file" "$IMAGE/$file"
+	touch "$IMAGE/extra.img"
+	run h restore --detach --bundle "$BUNDLE" --image-path "$IMAGE" "$ID"
+	expect_error 'extra.img. does not belong'
+	rm "$IMAGE/extra.img" "$IMAGE/manifest.json"
+	run h restore --detach --bundle "$BUNDLE" --image-path "$IMAGE" "$ID"
+	expect_error 'not complete'
+	run h checkpoint inspect "$IMAGE"
+	expect_error 'not complete'
+}
+
+@test "another format, kind, machine and processor are refused with the reason" {
+	start_counter
+	checkpoint
+	h delete "$ID"
+	cp "$IMAGE/manifest.json" "$TEST_DIR/whole"
+	refused()
+	{
+		jq "$1" <"$TEST_DIR/whole" >"$IMAGE/manifest.json"
+		run h restore --detach --bundle "$BUNDLE" --image-path "$IMAGE" "$ID"
+		expect_error "$2"
+	}
+	refused '.formatVersion = 2' 'format 2.*newer hull'
+	refused '.kind = "microvm"' 'microVMs are not supported yet'
+	refused '.kind = "jail"' 'of a `jail`'
+	refused '.host.machine = "riscv64"' 'another kind: riscv64'
+	refused '.host.cpuFlags += " avx512_fp16 amx_tile"' 'lacks.*avx512_fp16 amx_tile'
+	refused '.externalMounts = [{key: "hull-mount-9]:/etc", destination: "/x", path: ""}]' 'externalMounts'
+	refused '.externalMounts = [{key: "hull-mount-9", destination: "/proc", path: "/../../etc"}]' 'externalMounts'
+	refused '.files[0].name = "../x"' 'name'
+}
+
+@test "killed at many points, a checkpoint leaves the container running, or a checkpoint that is whole" {
+	start_counter
+	for delay in $(races 8); do
+		rm -rf "$IMAGE"
+		"$HULL" --root "$ROOT" checkpoint --image-path "$IMAGE" "$ID" 2>/dev/null 3>&- 4>&- &
+		pid=$!
+		sleep "$(awk "BEGIN { print $delay * $delay * 0.03 }")"
+		kill -KILL $pid 2>/dev/null || true
+		wait $pid || true
+		# What it started goes on without it, and then lets others in.
+		wait_until 30 "flock --nonblock $ROOT/$ID true"
+		if [ -d "$IMAGE" ]; then
+			[ "$(container_status)" = stopped ]
+			h delete "$ID"
+			restore
+		fi
+		[ "$(container_status)" = running ]
+		before=$(last)
+		wait_until 10 "[ \$(last) -gt $before ]"
+	done
+}
+
+@test "killed at many points, a restore leaves what delete --force removes" {
+	start_counter
+	checkpoint
+	h delete "$ID"
+	for delay in $(races 8); do
+		"$HULL" --root "$ROOT" restore --detach --bundle "$BUNDLE" --image-path "$IMAGE" "$ID" >/dev/null 2>&1 </dev/null 3>&- 4>&- &
+		pid=$!
+		sleep "$(awk "BEGIN { print $delay * $delay * 0.03 }")"
+		kill -KILL $pid 2>/dev/null || true
+		wait $pid || true
+		h delete --force "$ID"
+		expect_nothing_left
+		rm -rf "$BUNDLE/rootfs" && cp -a "$TEST_DIR/saved" "$BUNDLE/rootfs"
+	done
+	restore
+	[ "$(container_status)" = running ]
+}
+
+@test "a full disk: the container runs on, and the checkpoint that was there stays whole" {
+	start_counter
+	mkdir "$TEST_DIR/small"
+	mount -t tmpfs -o size=3m tmpfs "$TEST_DIR/small"
+	IMAGE=$TEST_DIR/small/checkpoint
+	h checkpoint --leave-running --image-path "$IMAGE" "$ID"
+	digest=$(sha256sum <"$IMAGE/manifest.json")
+	dd if=/dev/zero of="$TEST_DIR/small/fill" bs=64k status=none || true
+	run h checkpoint --image-path "$IMAGE" "$ID"
+	expect_error 'No space|CRIU failed'
+	[ "$(ls -A "$TEST_DIR/small")" = $'checkpoint\nfill' ]
+	[ "$digest" = "$(sha256sum <"$IMAGE/manifest.json")" ]
+	[ "$(container_status)" = running ]
+	before=$(last)
+	wait_until 10 "[ \$(last) -gt $before ]"
+	h delete --force "$ID"
+	h checkpoint inspect "$IMAGE" >/dev/null
+	umount "$TEST_DIR/small"
+}
+
+@test "what cannot be done is refused, and the container runs on" {
+	start_counter
+	for option in --lazy-pages --auto-dedup --page-server=127.0.0.1:1 --status-fd=3 --empty-ns=ipc --manage-cgroups-mode=no --network-lock=no; do
+		run h checkpoint --image-path "$IMAGE" $option "$ID"
+		expect_error "${option%=*}"
+	done
+	mkdir "$IMAGE" && touch "$IMAGE/mine"
+	run h checkpoint --image-path "$IMAGE" "$ID"
+	expect_error 'not empty, and holds no checkpoint'
+	[ "$(container_status)" = running ]
+	h delete --force "$ID"
+	run h checkpoint --image-path "$IMAGE.2" "$ID"
+	expect_error 'does not exist'
+	start_sleeper
+	run h checkpoint --image-path "$IMAGE.2" "$ID"
+	expect_error 'standard (output|error) is .* of the host'
+	h kill "$ID" KILL
+	wait_stopped
+	run h checkpoint --image-path "$IMAGE.2" "$ID"
+	expect_error 'it is stopped'
+	[ ! -e "$IMAGE.2" ]
+}
+
+@test "help and the probes of podman" {
+	h checkpoint --help | grep -q -- --tcp-skip-in-flight
+	h restore --help | grep -q -- --lsm-mount-context
+	run h restore --lsm-mount-context
+	expect_error 'requires an argument'
+	run h restore -no-subreaper --image-path "$TEST_DIR/nothing" "$ID"
+	expect_error 'No such file'
+}
