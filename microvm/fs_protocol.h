@@ -7,8 +7,12 @@
  *     START, with descriptors  ----------->  maps the guest's memory, and serves the queues
  *                              <-----------  STARTED, with a struct error
  *                              <-----------  BROKEN: the guest wrote nonsense into a queue; nothing is served until STOP
+ *     SAVE, with a descriptor  ----------->  answers all requests that are in the queues (the guest makes no more meanwhile), and writes
+ *                              <-----------  SAVED, with a struct error                      to the empty file what it knows (fs_state.h)
  *     STOP                     ----------->  touches neither queues nor memory any more
  *                              <-----------  STOPPED
+ *
+ * A server that is started with such a file (--state) goes on from there: where it cannot, that is its answer to START.
  *
  * The end of either process is the end of the connection. Without its monitor, a server ends.
  */
@@ -19,7 +23,7 @@
 
 #include "microvm/virtq.h"
 
-enum fs_message { FS_START = 1, FS_STARTED, FS_BROKEN, FS_STOP, FS_STOPPED };
+enum fs_message { FS_START = 1, FS_STARTED, FS_BROKEN, FS_STOP, FS_STOPPED, FS_SAVE, FS_SAVED };
 
 /* Of a virtio-fs device (virtio 1.2, 5.11.2): one for FORGET and its like, one for all else. */
 enum fs_queue { FS_QUEUE_HIPRIO, FS_QUEUE_REQUEST, FS_QUEUES };

@@ -6,6 +6,9 @@
  * and one or more from the guest. Besides there is the main connection, which the guest makes to the VMM once it is up
  * (host port AGENT_PORT): it says AGENT_HELLO, and later tells of the container's first process.
  *
+ * Before a running machine is saved, hull-vmm has the container frozen (AGENT_HOLD), so that nothing of it runs in a machine that goes on from
+ * there until that knows who and when it is: AGENT_RESTORED thaws it there, AGENT_GO in the machine that was saved.
+ *
  * The standard streams of a process have a connection each. The guest listens for them on a port of its own choice
  * (AGENT_STREAMS), and the host sends one byte, which of the streams it is, and after it only the stream's bytes.
  * Ends are half-closed, as those of pipes are.
@@ -43,6 +46,7 @@ enum agent_type {
 	AGENT_EXITED,     /* struct agent_exited */
 	AGENT_DATA,       /* the answer's bytes */
 	AGENT_WARNING,    /* a text, before an answer */
+	AGENT_HELD, /* uint32_t: 0, or the errno for which the container was not frozen. The answer to AGENT_HOLD, on the main connection */
 
 	/* Requests; the answer is AGENT_OK or AGENT_ERROR unless it says otherwise. */
 	AGENT_CREATE =
@@ -55,10 +59,14 @@ enum agent_type {
 	AGENT_EVENTS, /* uint64_t, milliseconds. AGENT_DATA: an event as JSON, once (0) or again and again until the container ends: AGENT_OK */
 	AGENT_UPDATE, /* resources as JSON */
 	AGENT_MOUNT,  /* struct agent_mount, mounts as JSON, vm_mounts_list() */
+	AGENT_RESTORED, /* struct agent_restored, the network (vm_net_print()), may be empty. The machine goes on from a snapshot; thaws what was held */
 
 	/* To a session: the main connection, or that of an AGENT_EXEC. No answer. */
 	AGENT_SIGNAL = 64, /* uint32_t: to its process */
 	AGENT_RESIZE,      /* struct agent_size: of its terminal */
+	/* To the main connection. */
+	AGENT_HOLD, /* freeze the container, unless it is paused. Answer: AGENT_HELD */
+	AGENT_GO,   /* thaw what was held. No answer */
 };
 
 struct agent_hello {
@@ -109,6 +117,15 @@ struct agent_mount {
 	uint32_t add;        /* 0: remove */
 	uint32_t json_len;   /* mounts follow; */
 	uint32_t mounts_len; /* then the mounts below what is shared for them */
+};
+
+/* Who and when the machine is now. */
+struct agent_restored {
+	uint64_t time_ns;     /* the host's CLOCK_REALTIME */
+	uint8_t seed[64];     /* for the guest's random pool, before anything of the container runs */
+	uint32_t network_len; /* follows */
+	char id[256];         /* of the container, from now on */
+	char hostname[65];    /* of the container's own UTS namespace; "": as it was */
 };
 
 /* Sends a frame of the payload's parts, whole. A peer that is gone is -EPIPE. */

@@ -104,6 +104,7 @@ struct sandbox_restore {
 	struct sandbox_criu_options common;
 	bool tcp_close;
 	const char *lsm_profile, *lsm_mount_context; /* NULL: as they were */
+	const char *hostname; /* of the workload's own UTS namespace from now on; NULL: as it was */
 	int images;
 	const struct manifest *manifest;
 	/* Called when there is an init process, in sb->pid, and before it goes on. */
