@@ -12,6 +12,12 @@ setup()
 	update_config '.annotations["run.hull.sandbox"] = "microvm"'
 }
 
+teardown()
+{
+	ip netns del "$ID" 2>/dev/null || :
+	hull_teardown
+}
+
 # restored ID HOSTNAME SECONDS [CARD...]
 restored()
 {
@@ -57,13 +63,13 @@ make_network()
 	ip netns add "$ID"
 	for i in 0 1; do
 		ip link add "v$i${ID: -8}" type veth peer name "eth$i" netns "$ID"
-		ip addr add "10.99.$((i + 7)).1/24" dev "v$i${ID: -8}"
+		ip addr add "10.98.$((i + 7)).1/24" dev "v$i${ID: -8}"
 		ip link set "v$i${ID: -8}" up
-		ip -n "$ID" addr add "10.99.$((i + 7)).2/24" dev "eth$i"
+		ip -n "$ID" addr add "10.98.$((i + 7)).2/24" dev "eth$i"
 		ip -n "$ID" link set "eth$i" up mtu 1400
 		mac[i]=$(ip -n "$ID" -json link show "eth$i" | jq -r '.[0].address')
 	done
-	ip -n "$ID" route add default via 10.99.7.1
+	ip -n "$ID" route add default via 10.98.7.1
 	update_config --arg ns "/run/netns/$ID" '(.linux.namespaces[] | select(.type == "network")).path = $ns'
 	update_config '.process.capabilities |= map_values(. + ["CAP_NET_RAW"])'
 }
@@ -76,8 +82,8 @@ in_guest()
 # as_made [NAME NAME]: restored, with the cards as they were made, but for their names.
 as_made()
 {
-	restored "$ID" "" "$(date +%s)" "${1:-eth0}" "${mac[0]}" 1400 10.99.7.2/24 10.99.7.1 \
-		"${2:-eth1}" "${mac[1]}" 1400 10.99.8.2/24 ""
+	restored "$ID" "" "$(date +%s)" "${1:-eth0}" "${mac[0]}" 1400 10.98.7.2/24 10.98.7.1 \
+		"${2:-eth1}" "${mac[1]}" 1400 10.98.8.2/24 ""
 }
 
 @test "the network: what is the same stays as it is, and what is not is replaced" {
@@ -92,14 +98,14 @@ as_made()
 	run in_guest "$look"
 	expect_output "$before"
 	# Another address and gateway on the one, nothing on the other.
-	restored "$ID" "" "$(date +%s)" eth0 "${mac[0]}" 1400 10.99.7.3/25 10.99.7.9
+	restored "$ID" "" "$(date +%s)" eth0 "${mac[0]}" 1400 10.98.7.3/25 10.98.7.9
 	run in_guest 'ip address; ip route; cat /sys/class/net/eth0/carrier; ls /sys/class/net'
-	expect_match '10\.99\.7\.3/25'
-	expect_match 'default via 10\.99\.7\.9 '
+	expect_match '10\.98\.7\.3/25'
+	expect_match 'default via 10\.98\.7\.9 '
 	expect_match '^1$'
-	expect_no_match '10\.99\.7\.[12]( |/)'
-	expect_no_match '10\.99\.7\.0/24'
-	expect_no_match '10\.99\.8'
+	expect_no_match '10\.98\.7\.[12]( |/)'
+	expect_no_match '10\.98\.7\.0/24'
+	expect_no_match '10\.98\.8'
 	expect_no_match eth1
 	# Another card with the other one's name.
 	restored "$ID" "" "$(date +%s)" lan7 02:00:00:00:00:77 1300 192.168.9.2/24 192.168.9.1 eth0 02:00:00:00:00:78 1400 192.168.8.2/24 ""
@@ -110,24 +116,23 @@ as_made()
 	expect_match '192\.168\.9\.2/24'
 	expect_match '192\.168\.8\.2/24'
 	expect_match 'default via 192\.168\.9\.1 '
-	expect_no_match '10\.99'
+	expect_no_match '10\.98'
 	# Names that change places, and all as it was.
 	as_made eth1 eth0
 	run in_guest 'cat /sys/class/net/eth1/address /sys/class/net/eth0/address'
 	expect_output "$(printf '%s\n' "${mac[@]}")"
 	as_made
-	run in_guest 'ip -4 address | grep inet; ip route; for i in 7 8; do ping -c 2 -W 5 10.99.$i.1 | grep received; done'
-	ip netns del "$ID"
-	expect_match 'inet 10\.99\.7\.2/24 .*eth0'
-	expect_match 'inet 10\.99\.8\.2/24 .*eth1'
-	expect_match 'default via 10\.99\.7\.1 '
+	run in_guest 'ip -4 address | grep inet; ip route; for i in 7 8; do ping -c 2 -W 5 10.98.$i.1 | grep received; done'
+	expect_match 'inet 10\.98\.7\.2/24 .*eth0'
+	expect_match 'inet 10\.98\.8\.2/24 .*eth1'
+	expect_match 'default via 10\.98\.7\.1 '
 	[ "$(grep -c '^2 packets received\|, 2 packets received' <<<"$output")" = 2 ] || fail "$output"
 	expect_no_match '192\.168'
 }
 
 @test "a card that the machine does not have is an error" {
 	start_sleeper
-	run restored "$ID" "" "$(date +%s)" eth0 02:00:00:00:00:70 1400 10.99.7.2/24 "" eth1 02:00:00:00:00:71 1400 10.99.8.2/24 ""
+	run restored "$ID" "" "$(date +%s)" eth0 02:00:00:00:00:70 1400 10.98.7.2/24 "" eth1 02:00:00:00:00:71 1400 10.98.8.2/24 ""
 	expect_error 'No such device'
 }
 
