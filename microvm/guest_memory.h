@@ -88,6 +88,7 @@ int guest_memory_discard(const struct guest_memory *memory, void *host, uint64_t
 
 /* Begins to note written pages. Nothing may use the memory meanwhile: the devices are paused, or not there yet. */
 int guest_memory_track(struct guest_memory *memory, struct error *err);
+void guest_memory_untrack(struct guest_memory *memory);
 
 /*
  * Notes that the len bytes at host, within one region, were written. Called after each write into guest memory that is not

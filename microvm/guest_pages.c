@@ -60,6 +60,12 @@ int guest_memory_track(struct guest_memory *memory, struct error *err)
 	return 0;
 }
 
+void guest_memory_untrack(struct guest_memory *memory)
+{
+	free(memory->dirty);
+	memory->dirty = NULL;
+}
+
 static void mark(const struct guest_memory *memory, uint64_t offset, uint64_t len)
 {
 	uint64_t page = offset / GUEST_PAGE_SIZE, end = (offset + len - 1) / GUEST_PAGE_SIZE + 1;

@@ -47,6 +47,7 @@ static const unsigned device_ioctls[] = {
 	KVM_GET_CPUID2,
 	KVM_GET_CLOCK,
 	KVM_GET_IRQCHIP,
+	KVM_GET_DIRTY_LOG,
 };
 static const unsigned data_only[] = { PROT_READ | PROT_WRITE, PROT_READ,
 				      PROT_NONE }; /* never code */

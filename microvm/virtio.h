@@ -187,5 +187,6 @@ struct virtio_device *virtio_fs_new(int server, const char *tag, const struct gu
 				    struct loop *loop, struct error *err);
 /* Calls lost, in whatever thread learns it, once the server is gone: a guest would wait for its files for ever. Before the guest runs. */
 void virtio_fs_watch(struct virtio_device *dev, void (*lost)(void *data), void *data);
+void virtio_fs_save_to(struct virtio_device *dev, int fd);
 
 #endif
