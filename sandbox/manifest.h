@@ -40,6 +40,12 @@ struct manifest_file {
 	const char *sha256; /* hexadecimal */
 };
 
+/* How the memory was copied before the workload was stopped. */
+struct manifest_pre_copy {
+	uint64_t rounds;
+	uint64_t pages; /* that were left, and written while it was stopped */
+};
+
 struct manifest_mounts {
 	struct manifest_mount *items;
 	size_t len;
@@ -61,7 +67,8 @@ struct manifest {
 	bool pre_dump;       /* memory only: cannot be restored, but another can build on it */
 	const char *
 		parent; /* the directory with the rest of the memory, relative to this; NULL: none */
-	const char *parent_digest; /* of its manifest */
+	const char *parent_digest;          /* of its manifest */
+	struct manifest_pre_copy *pre_copy; /* NULL: there were no rounds */
 	struct manifest_host *host;
 	struct manifest_mounts mounts;
 	struct oci_strings stdio;    /* what standard input, output and error were */
