@@ -58,7 +58,9 @@ static int check_source(struct source *s, struct error *err)
 		r = manifest_host(&s->arena, &host, err);
 	if (r == 0)
 		r = manifest_check_host(s->manifest.host, &host, err);
-	return r < 0 ? r : verify_files(s->images, err);
+	if (r < 0 || manifest_is_stamped(s->images, &s->manifest))
+		return r;
+	return verify_files(s->images, err);
 }
 
 static int open_source(const struct runtime_restore *o, struct source *s, struct error *err)
