@@ -89,6 +89,15 @@ static void end_saving(struct control *control)
 	*saving = (struct control_saving){ .machine = -EBADF, .files = -EBADF };
 }
 
+static int begin_file(struct control *control, struct error *err)
+{
+	struct control_saving *saving = &control->saving;
+	int r = saving->begun ? 0 : vmm_save_begin(control->vmm, saving->machine, err);
+
+	saving->begun = true;
+	return r;
+}
+
 static int save_now(struct control *control, struct control_saved *saved, struct error *err)
 {
 	struct control_saving *saving = &control->saving;
@@ -96,7 +105,7 @@ static int save_now(struct control *control, struct control_saved *saved, struct
 
 	saving->stopped = !control->vmm->paused;
 	vmm_pause(control->vmm);
-	r = vmm_save_begin(control->vmm, saving->machine, err);
+	r = begin_file(control, err);
 	if (r == 0)
 		r = vmm_save(control->vmm, saving->files, &saved->pages, err);
 	vmm_save_end(control->vmm);
@@ -105,21 +114,54 @@ static int save_now(struct control *control, struct control_saved *saved, struct
 	return r;
 }
 
-/* The machine's files are the first two descriptors, taken over. */
-static int begin_saving(struct control_client *client, int machine, int files,
-			struct answer *answer, struct error *err)
+/* That of the machine for a client who may have begun already; taken over. */
+static int take_machine(struct control_client *client, int machine, struct error *err)
+{
+	struct control_saving *saving = &client->control->saving;
+
+	if (saving->client == client && !saving->held && !saving->stopped) {
+		close_fd(&machine);
+		return 0;
+	}
+	if (saving->client || machine < 0) {
+		close_fd(&machine);
+		return error_errno(err, saving->client ? EBUSY : EPROTO, "save the machine");
+	}
+	*saving = (struct control_saving){ .client = client, .machine = machine, .files = -EBADF };
+	return 0;
+}
+
+static int copy(struct control_client *client, int machine, struct answer *answer,
+		struct error *err)
+{
+	struct control *control = client->control;
+	int r = take_machine(client, machine, err);
+
+	if (r < 0)
+		return r;
+	answer->len = sizeof(answer->saved);
+	r = begin_file(control, err);
+	if (r == 0)
+		r = vmm_save_round(control->vmm, &answer->saved.pages, err);
+	if (r < 0)
+		end_saving(control);
+	return r;
+}
+
+static int save(struct control_client *client, int machine, int files, struct answer *answer,
+		struct error *err)
 {
 	struct control *control = client->control;
 	const struct vmm_hooks *hooks = &control->vmm->config.hooks;
-	int r;
+	int r = take_machine(client, machine, err);
 
-	if (control->saving.client || machine < 0 || files < 0) {
-		close_fd(&machine);
+	if (r == 0 && files < 0)
+		r = error_errno(err, EPROTO, "save the machine");
+	if (r < 0) {
 		close_fd(&files);
-		return error_errno(err, control->saving.client ? EBUSY : EPROTO,
-				   "save the machine");
+		return r;
 	}
-	control->saving = (struct control_saving){ client, machine, files, false, false };
+	control->saving.files = files;
 	answer->len = sizeof(answer->saved);
 	/* A guest that has stopped already can hold nothing: what goes on from there, goes on at once. */
 	if (control->vmm->paused || !hooks->hold)
@@ -140,8 +182,10 @@ static int act(struct control_client *client, const struct message *request, con
 	struct control *control = client->control;
 	struct vmm *vmm = control->vmm;
 
+	if (request->type == CONTROL_COPY)
+		return copy(client, take_fd(&fds[0]), answer, err);
 	if (request->type == CONTROL_SAVE)
-		return begin_saving(client, take_fd(&fds[0]), take_fd(&fds[1]), answer, err);
+		return save(client, take_fd(&fds[0]), take_fd(&fds[1]), answer, err);
 	if (request->type == CONTROL_NET)
 		return attach_tap(vmm, request, payload, take_fd(&fds[0]), err);
 	switch (request->type) {

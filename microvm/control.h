@@ -23,7 +23,12 @@ enum control_type {
 	CONTROL_STATUS, /* done: struct control_status */
 	CONTROL_NET, /* uint32_t, and a descriptor: the card of this number, from 0 on, gets this tap */
 	/*
-	 * Two descriptors of empty files, for the machine and for its file server's state: done (struct control_saved): the machine is saved and has stopped. It
+	 * A descriptor of an empty file, for the machine: done (struct control_saved): its memory is copied while it runs, or what changed of it
+	 * since the last time on this connection. CONTROL_SAVE ends it.
+	 */
+	CONTROL_COPY,
+	/*
+	 * Two descriptors of empty files (the first one not used after CONTROL_COPY), for the machine and for its file server's state: done (struct control_saved): the machine is saved and has stopped. It
 	 * goes on when that connection ends, or with CONTROL_RESUME.
 	 */
 	CONTROL_SAVE,
@@ -39,7 +44,7 @@ struct control_status {
 };
 
 struct control_saved {
-	uint64_t pages; /* that were written while it had stopped */
+	uint64_t pages; /* that were written */
 };
 
 struct control_client {
@@ -51,6 +56,7 @@ struct control_client {
 struct control_saving {
 	struct control_client *client; /* NULL: none */
 	int machine, files;
+	bool begun;   /* vmm_save_begin() */
 	bool held;    /* the guest was told to hold its workload */
 	bool stopped; /* by us */
 };

@@ -189,4 +189,7 @@ struct virtio_device *virtio_fs_new(int server, const char *tag, const struct gu
 void virtio_fs_watch(struct virtio_device *dev, void (*lost)(void *data), void *data);
 void virtio_fs_save_to(struct virtio_device *dev, int fd);
 
+/* Has the server note what it writes of the guest's memory (guest_memory_prepare_track(), dirty_fd), or (fd negative) no more. */
+int virtio_fs_track(struct virtio_device *dev, int fd, struct error *err);
+
 #endif

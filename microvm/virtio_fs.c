@@ -381,3 +381,25 @@ void virtio_fs_save_to(struct virtio_device *dev, int fd)
 	(void)dev;
 	(void)fd;
 }
+
+/* Where the memory is private, the server does not have it. */
+int virtio_fs_track(struct virtio_device *dev, int fd, struct error *err)
+{
+	struct fs_device *fs = (struct fs_device *)dev;
+	struct error answer = { 0 };
+	int r;
+
+	if (fs->window)
+		return 0;
+	pthread_mutex_lock(&dev->lock);
+	r = fs->server < 0 ? error_set(err, EPIPE, "the file server ended")
+			   : message_send(fs->server, FS_TRACK, NULL, 0, &fd, fd >= 0, err);
+	if (r == 0)
+		r = await(fs, FS_TRACKING, &answer, sizeof(answer), err);
+	pthread_mutex_unlock(&dev->lock);
+	if (r == 0 && answer.code) {
+		answer.text[sizeof(answer.text) - 1] = '\0';
+		r = error_set(err, answer.code, "the file server: %s", answer.text);
+	}
+	return r;
+}

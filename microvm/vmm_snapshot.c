@@ -60,11 +60,15 @@ static int begin_to_track(struct vmm *vmm, struct error *err)
 		calloc(guest_memory_dirty_words(&vmm->memory), sizeof(*vmm->changed_pages));
 	if (!vmm->changed_pages)
 		return error_errno(err, ENOMEM, "track the guest's memory");
+	r = guest_memory_prepare_track(&vmm->memory, err);
+	if (r == 0 && vmm->files)
+		r = virtio_fs_track(vmm->files, vmm->memory.dirty_fd, err);
+	if (r < 0)
+		return r;
 	/* So that no vCPU's thread is in a device. */
 	vmm_pause(vmm);
-	r = guest_memory_track(&vmm->memory, err);
-	if (r == 0)
-		r = kvm_track(&vmm->kvm, &vmm->memory, true, err);
+	guest_memory_track(&vmm->memory);
+	r = kvm_track(&vmm->kvm, &vmm->memory, true, err);
 	if (!paused)
 		vmm_resume(vmm);
 	return r;
@@ -104,6 +108,8 @@ void vmm_save_end(struct vmm *vmm)
 	if (vmm->changed_pages) {
 		vmm_pause(vmm);
 		kvm_track(&vmm->kvm, &vmm->memory, false, NULL);
+		if (vmm->files)
+			virtio_fs_track(vmm->files, -EBADF, NULL);
 		guest_memory_untrack(&vmm->memory);
 		if (!paused)
 			vmm_resume(vmm);

@@ -38,22 +38,66 @@ static int make_file(int dir, const char *name, struct error *err)
 	return fd < 0 ? error_errno(err, errno, "make `%s` of the checkpoint", name) : fd;
 }
 
+static int order(int control, enum control_type type, const int *fds, unsigned count,
+		 uint64_t *pages, struct error *err)
+{
+	struct control_saved saved;
+	ssize_t len = microvm_order_on(control, type, NULL, 0, fds, count, &saved, sizeof(saved),
+				       err);
+
+	if (len < 0)
+		return (int)len;
+	if (len != sizeof(saved))
+		return error_errno(err, EPROTO, "talk to hull-vmm");
+	*pages = saved.pages;
+	return 0;
+}
+
+static void tell(const struct sandbox_checkpoint *c, unsigned round, uint64_t pages)
+{
+	if (c->rounds_max && c->progress)
+		c->progress(c->progress_data, round, pages);
+}
+
+/* While the machine runs. */
+static int copy_rounds(int control, const struct sandbox_checkpoint *c, int machine,
+		       struct error *err)
+{
+	uint64_t last = 0, pages = 0;
+	unsigned round = 0;
+	int r = 0;
+
+	while (r == 0 && c->rounds_max && (!round || sandbox_pre_copy_again(round, c->rounds_max, last, pages))) {
+		last = pages;
+		r = order(control, CONTROL_COPY, &machine, 1, &pages, err);
+		if (r == 0)
+			tell(c, ++round, pages);
+	}
+	if (r == 0 && round && c->manifest->pre_copy)
+		c->manifest->pre_copy->rounds = round;
+	return r;
+}
+
 /* The machine has stopped afterwards, as long as the connection is there. */
 static int save(int control, const struct sandbox_checkpoint *c, struct error *err)
 {
 	_cleanup_close_ int machine = make_file(c->images, MICROVM_MACHINE, err);
 	_cleanup_close_ int files = machine < 0 ? -1 : make_file(c->images, MICROVM_FILES, err);
 	const int fds[] = { machine, files };
-	struct control_saved saved;
-	ssize_t len;
+	uint64_t pages = 0;
+	int r;
 
 	if (machine < 0 || files < 0)
 		return machine < 0 ? machine : files;
-	len = microvm_order_on(control, CONTROL_SAVE, NULL, 0, fds, ARRAY_SIZE(fds), &saved,
-			       sizeof(saved), err);
-	if (len < 0)
-		return (int)len;
-	return len == sizeof(saved) ? 0 : error_errno(err, EPROTO, "talk to hull-vmm");
+	r = copy_rounds(control, c, machine, err);
+	if (r == 0)
+		r = order(control, CONTROL_SAVE, fds, ARRAY_SIZE(fds), &pages, err);
+	if (r < 0)
+		return r;
+	if (c->manifest->pre_copy)
+		c->manifest->pre_copy->pages = pages;
+	tell(c, 0, pages);
+	return 0;
 }
 
 static int publish(const struct sandbox *sb, const struct sandbox_checkpoint *c, struct error *err)
