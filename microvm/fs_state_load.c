@@ -197,10 +197,10 @@ static int open_slot(struct loader *l, struct fs_node *node, const struct fs_sav
 		return error_set(&l->f->err, EROFS,
 				 "the file `%s` is open for writing, and the tree is read-only",
 				 fs_node_path(node).s);
-	/* A directory that was removed: its number must be good for closing it. Nothing can be read by this. */
+	/* A directory that was removed: its number must be good for closing it. Nothing can be read by this (O_PATH). */
 	if (S_ISDIR(node->type) && !node->name && node != l->fs->nodes.root) {
-		fd = fcntl(l->fs->nodes.root->fd, F_DUPFD_CLOEXEC, 0);
-		return fd < 0 ? error_errno(&l->f->err, errno, "open a directory again") : fd;
+		fd = fs_open_beneath(l->fs->nodes.root->fd, ".", O_PATH | O_DIRECTORY, 0);
+		return fd < 0 ? error_errno(&l->f->err, -fd, "open a directory again") : fd;
 	}
 	return open_again(l, node, saved);
 }
