@@ -171,9 +171,9 @@ static int add_cards(struct vmm *vmm, struct error *err)
 	return r;
 }
 
-static void file_server_lost(void *data)
+static void file_server_lost(void *data, const char *why)
 {
-	vmm_end(data, VMM_END_CRASH, 0, "the file server ended");
+	vmm_end(data, VMM_END_CRASH, 0, why);
 }
 
 static int add_files(struct vmm *vmm, struct error *err)
