@@ -184,17 +184,15 @@ static bool copy_attributes(struct netlink_request *q, struct attributes from,
 
 /* By what one is told from another. */
 static const uint16_t address_key[] = { IFA_LOCAL, IFA_ADDRESS, 0 };
-static const uint16_t route_key[] = {
-	RTA_DST, RTA_OIF, RTA_PRIORITY, RTA_GATEWAY, RTA_VIA, 0
-};
+static const uint16_t route_key[] = { RTA_DST, RTA_OIF, RTA_PRIORITY, RTA_GATEWAY, RTA_VIA, 0 };
 static const uint16_t neighbour_key[] = { NDA_DST, 0 };
 
 static bool same_address(const struct nlmsghdr *a, const struct nlmsghdr *b)
 {
 	const struct ifaddrmsg *one = NLMSG_DATA(a), *other = NLMSG_DATA(b);
 
-	return one->ifa_family == other->ifa_family &&
-	       one->ifa_prefixlen == other->ifa_prefixlen && one->ifa_index == other->ifa_index &&
+	return one->ifa_family == other->ifa_family && one->ifa_prefixlen == other->ifa_prefixlen &&
+	       one->ifa_index == other->ifa_index &&
 	       have_same(attributes_of(a, sizeof(*one)), attributes_of(b, sizeof(*other)),
 			 address_key);
 }

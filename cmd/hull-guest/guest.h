@@ -79,7 +79,8 @@ struct session {
 	int ends[AGENT_STREAMS_MAX];    /* our ends of pipes; [0] of a terminal: its primary side */
 	int theirs[AGENT_STREAMS_MAX];  /* the process' ends, until it has them */
 	pid_t pid;                      /* a child of ours */
-	const struct store *store; /* of the container whose first process it is, to hold it; NULL: it is another process */
+	const struct store *
+		store; /* of the container whose first process it is, to hold it; NULL: it is another process */
 	int readiness; /* on which it may say that it is ready (runtime/systemd.h), or -1; the caller's */
 };
 
