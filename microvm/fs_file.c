@@ -65,6 +65,35 @@ int fs_file_add(struct fs_files *files, struct fs_node *node, int fd, uint64_t *
 	return 0;
 }
 
+int fs_files_reserve(struct fs_files *files, uint32_t size)
+{
+	if (size > files->count_max)
+		return -ENFILE;
+	files->slots = calloc(size ? size : 1, sizeof(*files->slots));
+	if (!files->slots)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < size; i++)
+		files->slots[i].fd = -EBADF;
+	files->size = size;
+	return 0;
+}
+
+void fs_file_restore(struct fs_files *files, uint32_t slot, uint32_t generation,
+		     struct fs_node *node, int fd)
+{
+	struct fs_file *file = &files->slots[slot];
+
+	*file = (struct fs_file){ .fd = node ? fd : -EBADF, .generation = generation };
+	if (!node) {
+		file->next_free = files->first_free;
+		files->first_free = slot;
+		return;
+	}
+	file->node = node;
+	fs_node_hold(node);
+	files->used++;
+}
+
 struct fs_file *fs_file_get(const struct fs_files *files, uint64_t fh, uint64_t id)
 {
 	struct fs_file *file;

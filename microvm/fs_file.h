@@ -33,6 +33,14 @@ void fs_files_clear(struct fs_files *files, struct fs_nodes *nodes);
 /* An open file of the node; takes fd over, also on an error. fh is its number. -ENFILE where there are too many. */
 int fs_file_add(struct fs_files *files, struct fs_node *node, int fd, uint64_t *fh);
 
+/*
+ * For fs_state_load.c: an empty table of size slots (-ENFILE where those are too many), each of which is restored once. node NULL: it is
+ * free. fd is taken over.
+ */
+int fs_files_reserve(struct fs_files *files, uint32_t size);
+void fs_file_restore(struct fs_files *files, uint32_t slot, uint32_t generation,
+		     struct fs_node *node, int fd);
+
 /* The file fh, where it is one of the node with the number id; else NULL. Good until the next fs_file_add(). */
 struct fs_file *fs_file_get(const struct fs_files *files, uint64_t fh, uint64_t id);
 

@@ -26,10 +26,26 @@ static size_t inode_bucket(const struct fs_nodes *nodes, dev_t dev, uint64_t ino
 	return (size_t)(h >> 32) & (nodes->buckets - 1);
 }
 
+static size_t name_bucket(const struct fs_nodes *nodes, const struct fs_node *dir, const char *name)
+{
+	uint64_t h = dir->id;
+
+	for (; *name; name++)
+		h = (h ^ (uint8_t)*name) * 0x100000001b3;
+	return inode_bucket(nodes, 0, h, 0);
+}
+
+/* In the one table there are two kinds: by inode, and those whose inode is not known yet by their name. */
+static struct fs_node **inode_head(const struct fs_nodes *nodes, const struct fs_node *node)
+{
+	return &nodes->by_inode[node->unknown
+					? name_bucket(nodes, node->parent, node->name)
+					: inode_bucket(nodes, node->dev, node->inode, node->mount)];
+}
+
 static void hash_inode(struct fs_nodes *nodes, struct fs_node *node)
 {
-	struct fs_node **head =
-		&nodes->by_inode[inode_bucket(nodes, node->dev, node->inode, node->mount)];
+	struct fs_node **head = inode_head(nodes, node);
 
 	node->next_inode = *head;
 	*head = node;
@@ -38,11 +54,11 @@ static void hash_inode(struct fs_nodes *nodes, struct fs_node *node)
 
 static void unhash_inode(struct fs_nodes *nodes, struct fs_node *node)
 {
-	struct fs_node **at =
-		&nodes->by_inode[inode_bucket(nodes, node->dev, node->inode, node->mount)];
+	struct fs_node **at;
 
 	if (!node->hashed)
 		return;
+	at = inode_head(nodes, node);
 	while (*at != node)
 		at = &(*at)->next_inode;
 	*at = node->next_inode;
@@ -122,8 +138,8 @@ static struct fs_node *find(struct fs_nodes *nodes, const struct statx *stx)
 
 	for (struct fs_node *next; node; node = next) {
 		next = node->next_inode;
-		if (node->dev != fs_statx_dev(stx) || node->inode != stx->stx_ino ||
-		    node->mount != (uint32_t)stx->stx_mnt_id ||
+		if (node->unknown || node->dev != fs_statx_dev(stx) ||
+		    node->inode != stx->stx_ino || node->mount != (uint32_t)stx->stx_mnt_id ||
 		    node->type != (stx->stx_mode & S_IFMT))
 			continue;
 		/* An inode with a descriptor keeps its number. */
@@ -134,7 +150,7 @@ static struct fs_node *find(struct fs_nodes *nodes, const struct statx *stx)
 	return NULL;
 }
 
-static struct fs_node *make(struct fs_nodes *nodes, const struct statx *stx)
+static struct fs_node *add(struct fs_nodes *nodes, uint64_t id)
 {
 	struct fs_node *node;
 
@@ -145,12 +161,22 @@ static struct fs_node *make(struct fs_nodes *nodes, const struct statx *stx)
 	node = calloc(1, sizeof(*node));
 	if (!node)
 		return NULL;
-	identify(node, stx);
 	node->fd = -EBADF;
-	node->id = nodes->next_id++;
+	node->id = id;
 	hash_id(nodes, node);
-	hash_inode(nodes, node);
 	nodes->count++;
+	return node;
+}
+
+static struct fs_node *make(struct fs_nodes *nodes, const struct statx *stx)
+{
+	struct fs_node *node = add(nodes, nodes->next_id);
+
+	if (!node)
+		return NULL;
+	nodes->next_id++;
+	identify(node, stx);
+	hash_inode(nodes, node);
 	return node;
 }
 
@@ -206,11 +232,20 @@ void fs_nodes_clear(struct fs_nodes *nodes)
 			if (node != nodes->root)
 				node->nlookup = 0;
 	}
+	fs_nodes_sweep(nodes);
+	if (nodes->buckets > BUCKETS_MIN)
+		resize(nodes, BUCKETS_MIN);
+	nodes->root->opened = 0;
+	malloc_trim(0);
+}
+
+void fs_nodes_sweep(struct fs_nodes *nodes)
+{
 	for (size_t i = 0; i < nodes->buckets; i++) {
 		struct fs_node *node = nodes->by_id[i];
 
 		while (node) {
-			if (node == nodes->root || node->refs) {
+			if (node == nodes->root || node->nlookup || node->refs) {
 				node = node->next_id;
 				continue;
 			}
@@ -218,10 +253,6 @@ void fs_nodes_clear(struct fs_nodes *nodes)
 			node = nodes->by_id[i]; /* its parents may have been in this chain, too */
 		}
 	}
-	if (nodes->buckets > BUCKETS_MIN)
-		resize(nodes, BUCKETS_MIN);
-	nodes->root->opened = 0;
-	malloc_trim(0);
 }
 
 void fs_nodes_close(struct fs_nodes *nodes)
@@ -236,12 +267,19 @@ void fs_nodes_close(struct fs_nodes *nodes)
 	*nodes = (struct fs_nodes){ 0 };
 }
 
-struct fs_node *fs_node_get(const struct fs_nodes *nodes, uint64_t id)
+struct fs_node *fs_node_find(const struct fs_nodes *nodes, uint64_t id)
 {
 	struct fs_node *node = nodes->by_id[id_bucket(nodes, id)];
 
 	while (node && node->id != id)
 		node = node->next_id;
+	return node;
+}
+
+struct fs_node *fs_node_get(const struct fs_nodes *nodes, uint64_t id)
+{
+	struct fs_node *node = fs_node_find(nodes, id);
+
 	return node && node->nlookup ? node : NULL;
 }
 
@@ -251,6 +289,9 @@ static void take_name(struct fs_nodes *nodes, struct fs_node *node)
 {
 	struct fs_node *parent = node->parent;
 
+	if (node->unknown)
+		unhash_inode(nodes, node);
+	node->unknown = false;
 	free(node->name);
 	node->name = NULL;
 	node->parent = NULL;
@@ -298,7 +339,125 @@ static int give_name(struct fs_nodes *nodes, struct fs_node *node, struct fs_nod
 	return 0;
 }
 
+void fs_node_lose_name(struct fs_nodes *nodes, struct fs_node *node)
+{
+	take_name(nodes, node);
+}
+
+/* ---- nodes that were restored ------------------------------------------------------------------- */
+
+struct fs_node *fs_node_restore(struct fs_nodes *nodes, uint64_t id, mode_t type,
+				struct fs_node *parent, const char *name)
+{
+	char *copy = name ? strdup(name) : NULL;
+	struct fs_node *node = name && !copy ? NULL : add(nodes, id);
+
+	if (!node) {
+		free(copy);
+		return NULL;
+	}
+	node->type = type;
+	if (!copy)
+		return node;
+	node->name = copy;
+	node->parent = parent;
+	parent->refs++;
+	node->unknown = true;
+	hash_inode(nodes, node);
+	return node;
+}
+
+void fs_node_identify(struct fs_nodes *nodes, struct fs_node *node, const struct statx *stx)
+{
+	unhash_inode(nodes, node);
+	node->unknown = false;
+	identify(node, stx);
+	if (node->parent)
+		node->foreign = node->dev != node->parent->dev;
+	hash_inode(nodes, node);
+}
+
+int fs_node_give(struct fs_nodes *nodes, struct fs_node *node, int fd)
+{
+	_cleanup_close_ int path = fd;
+	struct statx stx;
+	int r = fs_stat_fd(path, &stx);
+
+	if (r < 0)
+		return r;
+	fs_node_identify(nodes, node, &stx);
+	fs_node_install(nodes, node, take_fd(&path));
+	fs_node_pin(nodes, node);
+	return 0;
+}
+
+struct fs_node_path fs_node_path(const struct fs_node *node)
+{
+	struct fs_node_path path = { { 0 } };
+	size_t at = sizeof(path.s) - 1;
+
+	if (!node->name)
+		path.s[--at] = '/';
+	for (; node->name; node = node->parent) {
+		size_t len = strlen(node->name);
+
+		if (len + 1 > at)
+			break;
+		at -= len;
+		memcpy(path.s + at, node->name, len);
+		path.s[--at] = '/';
+	}
+	memmove(path.s, path.s + at, sizeof(path.s) - at);
+	return path;
+}
+
+/* Of those that have not been looked at yet. */
+static struct fs_node *find_unknown(const struct fs_nodes *nodes, const struct fs_node *dir,
+				    const char *name)
+{
+	struct fs_node *node = nodes->by_inode[name_bucket(nodes, dir, name)];
+
+	while (node && !(node->unknown && node->parent == dir && strcmp(node->name, name) == 0))
+		node = node->next_inode;
+	return node;
+}
+
+void fs_node_made(struct fs_nodes *nodes, struct fs_node *dir, const char *name)
+{
+	struct fs_node *node;
+
+	while ((node = find_unknown(nodes, dir, name)))
+		take_name(nodes, node);
+}
+
 /* ---- finding ------------------------------------------------------------------------------------ */
+
+/* The known node of what is called name in dir and has these attributes. */
+static struct fs_node *find_named(struct fs_nodes *nodes, struct fs_node *dir, const char *name,
+				  const struct statx *stx)
+{
+	struct fs_node *node = find_unknown(nodes, dir, name);
+
+	if (!node)
+		return find(nodes, stx);
+	if (node->type == (stx->stx_mode & S_IFMT)) {
+		fs_node_identify(nodes, node, stx);
+		return node;
+	}
+	fs_node_made(nodes, dir, name);
+	return find(nodes, stx);
+}
+
+/* The attributes of name in dir. */
+static int look(struct fs_nodes *nodes, struct fs_node *dir, int dir_fd, const char *name,
+		struct statx *stx)
+{
+	int r = fs_stat_beneath(dir_fd, name, stx);
+
+	if (r == -ENOENT)
+		fs_node_made(nodes, dir, name); /* or what is made later would be taken for it */
+	return r;
+}
 
 static int count_lookup(struct fs_nodes *nodes, struct fs_node *node, struct fs_node *dir,
 			const char *name)
@@ -323,6 +482,8 @@ int fs_node_adopt(struct fs_nodes *nodes, struct fs_node *dir, const char *name,
 
 	if (r < 0)
 		return r;
+	if (name)
+		fs_node_made(nodes, dir, name);
 	node = find(nodes, stx);
 	if (!node) {
 		node = make(nodes, stx);
@@ -351,10 +512,10 @@ int fs_node_lookup(struct fs_nodes *nodes, struct fs_node *dir, const char *name
 	if (!S_ISDIR(dir->type))
 		return -ENOTDIR;
 	/* Mostly the guest asks again for what it knows. */
-	r = fs_stat_beneath(dir_fd, name, stx);
+	r = look(nodes, dir, dir_fd, name, stx);
 	if (r < 0)
 		return r;
-	*found = find(nodes, stx);
+	*found = find_named(nodes, dir, name, stx);
 	if (*found)
 		return count_lookup(nodes, *found, dir, name);
 	fd = fs_open_beneath(dir_fd, name, O_PATH, 0);
@@ -391,9 +552,9 @@ struct fs_node *fs_node_peek(struct fs_nodes *nodes, struct fs_node *dir, const 
 	struct fs_node *node;
 	struct statx stx;
 
-	if (dir_fd < 0 || fs_stat_beneath(dir_fd, name, &stx) < 0)
+	if (dir_fd < 0 || look(nodes, dir, dir_fd, name, &stx) < 0)
 		return NULL;
-	node = find(nodes, &stx);
+	node = find_named(nodes, dir, name, &stx);
 	if (!node || node->fd >= 0)
 		return node;
 	fd = fs_open_beneath(dir_fd, name, O_PATH, 0);

@@ -7,6 +7,9 @@
  * their parent, which may have to get its own again first. What is found then must be what it was (also by its time of birth, since
  * inode numbers are used again), else the node is stale (-ESTALE). What has no name any more keeps its descriptor, as long as
  * those do not take more than a quarter of all.
+ *
+ * A node that was restored (fs_state.h) is known by its name and type alone until it is looked at: then it becomes what has that name now,
+ * or, where nothing of the type has, stale for ever.
  */
 #ifndef HULL_MICROVM_FS_NODE_H
 #define HULL_MICROVM_FS_NODE_H
@@ -36,6 +39,8 @@ struct fs_node {
 	bool hashed;  /* found by its inode; not where that is another file's by now */
 	bool pinned;  /* keeps its descriptor */
 	bool foreign; /* of another device than its directory */
+	bool unknown; /* restored, and not looked at since: it is whatever of its type has its name, in whose bucket it is (hashed) */
+	uint32_t mark; /* fs_state_save.c's */
 
 	int64_t opened; /* its change time when the guest opened it last, where that was long before; else 0 (fs_ops_open.c) */
 
@@ -99,5 +104,29 @@ void fs_node_renamed(struct fs_nodes *nodes, struct fs_node *node, struct fs_nod
 		     const char *name);
 void fs_node_unnamed(struct fs_nodes *nodes, struct fs_node *node, const struct fs_node *dir,
 		     const char *name);
+
+/* Something was just made as name in dir: a restored node that is to be found by this name is another file's, and stale. */
+void fs_node_made(struct fs_nodes *nodes, struct fs_node *dir, const char *name);
+
+/* ---- for fs_state_*.c ---------------------------------------------------------------------------- */
+
+/* The node of this number, also one that the guest does not know any more. */
+struct fs_node *fs_node_find(const struct fs_nodes *nodes, uint64_t id);
+
+/*
+ * A node as it was saved. With a parent and a name: it is found by them when it is looked at first. Without: it is stale, unless
+ * fs_node_give() gives it a file. NULL: there are too many, or there is no memory.
+ */
+struct fs_node *fs_node_restore(struct fs_nodes *nodes, uint64_t id, mode_t type,
+				struct fs_node *parent, const char *name);
+/* The O_PATH descriptor (taken over) of a node without a name. */
+int fs_node_give(struct fs_nodes *nodes, struct fs_node *node, int fd);
+/* Where the node was seen last, for messages: cut off at the front where that is long. */
+struct fs_node_path {
+	char s[512];
+};
+struct fs_node_path fs_node_path(const struct fs_node *node);
+/* Frees what neither the guest knows nor anything refers to. */
+void fs_nodes_sweep(struct fs_nodes *nodes);
 
 #endif

@@ -97,18 +97,31 @@ void fs_node_install(struct fs_nodes *nodes, struct fs_node *node, int fd)
 
 /* ---- getting one again -------------------------------------------------------------------------- */
 
-static int open_again(int parent, const struct fs_node *node)
+static int open_known(int parent, const struct fs_node *node, struct statx *stx)
 {
 	_cleanup_close_ int fd = fs_open_beneath(parent, node->name, O_PATH, 0);
-	struct statx stx;
 
 	if (fd == -ENOENT || fd == -ENOTDIR)
 		return -ESTALE;
 	if (fd < 0)
 		return fd;
-	if (fs_stat_fd(fd, &stx) < 0 || !fs_node_is(node, &stx))
+	if (fs_stat_fd(fd, stx) < 0)
+		return -ESTALE;
+	if (node->unknown ? node->type != (stx->stx_mode & S_IFMT) : !fs_node_is(node, stx))
 		return -ESTALE;
 	return take_fd(&fd);
+}
+
+static int open_again(struct fs_nodes *nodes, int parent, struct fs_node *node)
+{
+	struct statx stx;
+	int fd = open_known(parent, node, &stx);
+
+	if (node->unknown && fd >= 0)
+		fs_node_identify(nodes, node, &stx);
+	else if (node->unknown && fd == -ESTALE)
+		fs_node_lose_name(nodes, node); /* what gets the name later is another file */
+	return fd;
 }
 
 /*
@@ -131,7 +144,7 @@ static int get_again(struct fs_nodes *nodes, struct fs_node *node)
 	fd = fs_node_fd(nodes, at->parent);
 	for (;; at = down) {
 		down = at == node ? NULL : at->older;
-		fd = open_again(fd, at);
+		fd = open_again(nodes, fd, at);
 		close_fd(&passing);
 		if (fd < 0)
 			return fd;

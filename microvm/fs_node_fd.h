@@ -11,6 +11,10 @@ int64_t fs_node_birth(const struct statx *stx);
 /* Whether these are the attributes of the node's file. */
 bool fs_node_is(const struct fs_node *node, const struct statx *stx);
 
+/* Of fs_node.c: a restored node is the file with these attributes; and a node has no name any more. */
+void fs_node_identify(struct fs_nodes *nodes, struct fs_node *node, const struct statx *stx);
+void fs_node_lose_name(struct fs_nodes *nodes, struct fs_node *node);
+
 /* The node (without one) gets the descriptor; others may have to give up theirs. */
 void fs_node_install(struct fs_nodes *nodes, struct fs_node *node, int fd);
 void fs_node_close(struct fs_nodes *nodes, struct fs_node *node);

@@ -23,8 +23,10 @@ static int answer_name(struct fs_request *req)
 {
 	struct fs_node *node;
 	struct statx stx;
-	int r = fs_node_lookup(&req->fs->nodes, req->node, req->name, &node, &stx);
+	int r;
 
+	fs_node_made(&req->fs->nodes, req->node, req->name);
+	r = fs_node_lookup(&req->fs->nodes, req->node, req->name, &node, &stx);
 	return r < 0 ? r : fs_answer_entry(req, node, &stx);
 }
 

@@ -13,17 +13,20 @@
 #include "microvm/fs_fuse.h"
 #include "microvm/fs_path.h"
 #include "microvm/fs_protocol.h"
+#include "microvm/fs_state.h"
 #include "microvm/loop.h"
 
 #define BUDGET 64 /* requests of one queue before the others have a turn */
 
 struct server {
 	struct fs *fs;
+	struct error unfit; /* why it cannot go on from the state that it was given */
 	struct loop loop;
 	struct loop_source socket;
 	/* From START to STOP. */
 	bool started;
 	struct guest_memory memory;
+	int dirty; /* where what is written of it is noted; -EBADF: nowhere */
 	int interrupt;
 	int kicks[FS_QUEUES];
 	struct loop_source kick_sources[FS_QUEUES];
@@ -51,24 +54,23 @@ static void serve(struct server *s, struct virtq *q)
 		signal_eventfd(s->interrupt);
 }
 
-static void serve_queue(struct server *s, unsigned index)
+/* Whether more may be left, where the budget was not enough. */
+static bool serve_queue(struct server *s, unsigned index, unsigned budget)
 {
 	struct virtq *q = &s->queues[index];
-	unsigned budget = BUDGET;
 	int r;
 
 	do {
 		virtq_ask_notify(q, false);
 		while ((r = virtq_pop(q, &s->chain)) > 0) {
 			serve(s, q);
-			if (!--budget) {
-				signal_eventfd(s->kicks[index]);
-				return;
-			}
+			if (!--budget)
+				return true;
 		}
 	} while (r == 0 && virtq_ask_notify(q, true));
 	if (r < 0)
 		message_send(s->socket.fd, FS_BROKEN, NULL, 0, NULL, 0, NULL);
+	return false;
 }
 
 static void kicked(struct loop_source *source, uint32_t events)
@@ -79,8 +81,9 @@ static void kicked(struct loop_source *source, uint32_t events)
 
 	(void)events;
 	/* Before the queue is looked at: what comes later is notified again. */
-	if (eventfd_read(source->fd, &count) == 0 && s->queues[index].enabled)
-		serve_queue(s, index);
+	if (eventfd_read(source->fd, &count) == 0 && s->queues[index].enabled &&
+	    serve_queue(s, index, BUDGET))
+		signal_eventfd(s->kicks[index]);
 }
 
 /* ---- the monitor --------------------------------------------------------------------------------- */
@@ -114,6 +117,20 @@ static int start_queue(struct server *s, unsigned index, const struct fs_start *
 	return r;
 }
 
+static int note_writes(struct server *s, struct error *err)
+{
+	int copy = s->dirty < 0 ? -EBADF : fcntl(s->dirty, F_DUPFD_CLOEXEC, 0), r;
+
+	guest_memory_untrack(&s->memory);
+	if (s->dirty < 0)
+		return 0;
+	r = copy < 0 ? error_errno(err, errno, "track the guest's memory")
+		     : guest_memory_share_track(&s->memory, copy, err);
+	if (r == 0)
+		guest_memory_track(&s->memory);
+	return r;
+}
+
 /* Takes the message's descriptors. */
 static int start(struct server *s, struct message *message, const struct fs_start *start,
 		 struct error *err)
@@ -122,17 +139,48 @@ static int start(struct server *s, struct message *message, const struct fs_star
 
 	if (message->len != sizeof(*start) || message->fd_count != FS_FDS || s->started)
 		return error_set(err, EPROTO, "a message that makes no sense");
+	if (s->unfit.code) {
+		*err = s->unfit;
+		return error_negative(err->code);
+	}
 	message->fd_count = 0;
 	s->started = true;
 	s->interrupt = message->fds[FS_FD_INTERRUPT];
 	for (unsigned i = 0; i < FS_QUEUES; i++)
 		s->kicks[i] = message->fds[FS_FD_KICK + i];
 	r = guest_memory_open(&s->memory, message->fds[FS_FD_MEMORY], err);
+	if (r == 0 && s->dirty >= 0)
+		r = note_writes(s, err);
 	for (unsigned i = 0; r == 0 && i < FS_QUEUES; i++)
 		r = start_queue(s, i, start, err);
 	if (r < 0)
 		stop(s);
 	return r;
+}
+
+static int track(struct server *s, struct message *message, struct error *err)
+{
+	close_fd(&s->dirty);
+	if (message->fd_count == 1) {
+		s->dirty = message->fds[0];
+		message->fd_count = 0;
+	}
+	return s->started ? note_writes(s, err) : 0;
+}
+
+/* The guest is paused: what is in the queues, notified or not, is all that comes. */
+static int save(struct server *s, const struct message *message, struct error *err)
+{
+	if (message->len || message->fd_count != 1)
+		return error_set(err, EPROTO, "a message that makes no sense");
+	if (s->unfit.code) {
+		*err = s->unfit;
+		return error_negative(err->code);
+	}
+	for (unsigned i = 0; s->started && i < FS_QUEUES; i++)
+		while (s->queues[i].enabled && serve_queue(s, i, BUDGET))
+			;
+	return fs_state_save(s->fs, message->fds[0], err);
 }
 
 static void spoken_to(struct loop_source *source, uint32_t events)
@@ -147,6 +195,12 @@ static void spoken_to(struct loop_source *source, uint32_t events)
 	if (r == 0 && message.type == FS_START) {
 		start(s, &message, &payload, &err);
 		r = message_send(source->fd, FS_STARTED, &err, sizeof(err), NULL, 0, NULL);
+	} else if (r == 0 && message.type == FS_TRACK) {
+		track(s, &message, &err);
+		r = message_send(source->fd, FS_TRACKING, &err, sizeof(err), NULL, 0, NULL);
+	} else if (r == 0 && message.type == FS_SAVE) {
+		save(s, &message, &err);
+		r = message_send(source->fd, FS_SAVED, &err, sizeof(err), NULL, 0, NULL);
 	} else if (r == 0 && message.type == FS_STOP) {
 		stop(s);
 		r = message_send(source->fd, FS_STOPPED, NULL, 0, NULL, 0, NULL);
@@ -197,7 +251,16 @@ static int make_fs(struct server *s, const struct fs_server_config *config, stru
 	return s->fs ? 0 : error_negative(err->code);
 }
 
-static int run(struct server *s, const struct fs_server_config *config, struct error *err)
+/* Who hears why it cannot be is the monitor: the server lives until it was asked. */
+static void go_on(struct server *s, int *state)
+{
+	if (*state >= 0)
+		fs_state_load(s->fs, *state, &s->unfit);
+	close_fd(state); /* it may be large, and removed */
+}
+
+static int run(struct server *s, const struct fs_server_config *config, int *state,
+	       struct error *err)
 {
 	int r = make_fs(s, config, err);
 
@@ -205,8 +268,10 @@ static int run(struct server *s, const struct fs_server_config *config, struct e
 		r = loop_open(&s->loop, err);
 	if (r == 0 && config->confine)
 		r = config->confine(config->data, err);
-	if (r == 0)
-		r = loop_watch(&s->loop, &s->socket, EPOLLIN, err);
+	if (r < 0)
+		return r;
+	go_on(s, state);
+	r = loop_watch(&s->loop, &s->socket, EPOLLIN, err);
 	if (r == 0)
 		r = loop_run(&s->loop, err);
 	return r;
@@ -215,20 +280,21 @@ static int run(struct server *s, const struct fs_server_config *config, struct e
 int fs_server_main(const struct fs_server_config *config, struct error *err)
 {
 	struct server *s = calloc(1, sizeof(*s));
-	_cleanup_close_ int socket = config->socket;
+	_cleanup_close_ int socket = config->socket, state = config->state;
 	struct error own = { 0 };
 	int r;
 
 	if (!s)
 		return error_errno(err, ENOMEM, "serve files");
-	s->loop.epoll = s->interrupt = -EBADF;
+	s->loop.epoll = s->interrupt = s->dirty = -EBADF;
 	for (unsigned i = 0; i < FS_QUEUES; i++)
 		s->kicks[i] = -EBADF;
 	s->socket = (struct loop_source){ .fd = socket, .callback = spoken_to, .data = s };
 	/* A guest that writes beyond the limit of a file's size gets an error, and does not end us. */
 	signal(SIGXFSZ, SIG_IGN);
-	r = run(s, config, &own);
+	r = run(s, config, &state, &own);
 	stop(s);
+	close_fd(&s->dirty);
 	loop_close(&s->loop);
 	fs_free(s->fs);
 	free(s);

@@ -9,6 +9,7 @@
  *   capabilities   CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETUID and SETGID (files belong to whom the request comes from), SETFCAP
  *                  (security.capability). MKNOD only where guests shall make device nodes; SYS_ADMIN only for `trusted.` attributes.
  *   system calls   the socket, queues:  epoll_ctl epoll_wait(epoll_pwait) poll recvmsg sendmsg read write(eventfds)
+ *                  its state:           of those below: fstat preadv pwritev2 copy_file_range lseek ftruncate
  *                  memory:              mmap munmap mremap madvise brk mprotect
  *                  finding files:       openat openat2 close statx newfstatat fstat fstatfs readlinkat fcntl(F_DUPFD_CLOEXEC,
  *                                       F_GET_SEALS) getdents64 fchdir
@@ -31,6 +32,7 @@ struct fs_server_config {
 	int socket; /* to the monitor */
 	int root;   /* of the tree; -1: "/" */
 	int proc; /* root of a procfs that knows this process; -1: it mounts its own, or uses /proc */
+	int state; /* a file of fs_state_save()'s, from which it goes on; -1: nothing is known yet */
 	bool read_only;
 	int (*confine)(
 		void *data,
@@ -40,7 +42,7 @@ struct fs_server_config {
 };
 
 /*
- * Serves until the monitor ends, and then returns 0. Takes the descriptors over. Raises the process's limit of open files to
+ * Serves until the monitor ends, and then returns 0. Where it cannot go on from the state, that is its answer to each START. Takes the descriptors over. Raises the process's limit of open files to
  * what it may be, ignores SIGXFSZ, and changes the calling thread as fs_new() says.
  */
 int fs_server_main(const struct fs_server_config *config, struct error *err);

@@ -73,7 +73,7 @@ static void release(struct fs_window *w, struct ring *ring, struct slot *slot)
 	memset(w->taken + slot->first, 0, slot->pages);
 	*slot = (struct slot){ 0 };
 	ring->busy--;
-	if (!w->large || w->rings[FS_QUEUE_HIPRIO].busy || w->rings[FS_QUEUE_REQUEST].busy)
+	if (!w->large || fs_window_busy(w))
 		return;
 	w->large = false;
 	guest_memory_discard(&w->memory, rest, (DATA_PAGES - SMALL) * PAGE);
@@ -150,6 +150,11 @@ void fs_window_free(struct fs_window *w)
 int fs_window_interrupt(const struct fs_window *w)
 {
 	return w->interrupt;
+}
+
+bool fs_window_busy(const struct fs_window *w)
+{
+	return w->rings[FS_QUEUE_HIPRIO].busy || w->rings[FS_QUEUE_REQUEST].busy;
 }
 
 void fs_window_start(struct fs_window *w, struct fs_start *start, int fds[FS_FDS])

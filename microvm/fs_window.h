@@ -29,6 +29,9 @@ void fs_window_free(struct fs_window *window);
 /* The eventfd by which the server says that there are answers. */
 int fs_window_interrupt(const struct fs_window *window);
 
+/* Whether there are requests without an answer that was received. */
+bool fs_window_busy(const struct fs_window *window);
+
 /* Begins anew, with empty queues, and fills what FS_START says. The descriptors stay the window's. */
 void fs_window_start(struct fs_window *window, struct fs_start *start, int fds[FS_FDS]);
 

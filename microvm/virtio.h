@@ -49,6 +49,11 @@ struct virtio_ops {
 	 */
 	void (*reset)(struct virtio_device *dev);
 	/*
+	 * The guest is paused and will be saved: finishes what was begun, so that the queues say all there is to say. NULL: nothing is ever
+	 * under way between two operations.
+	 */
+	int (*settle)(struct virtio_device *dev, struct error *err);
+	/*
 	 * Puts what a snapshot needs besides the common part, for a guest that is paused; NULL where that cannot be. virtio_save_nothing()
 	 * where there is no such thing.
 	 */
@@ -185,7 +190,19 @@ struct virtio_device *virtio_vsock_new(uint64_t guest_cid, int listener, int dir
 				       struct error *err);
 struct virtio_device *virtio_fs_new(int server, const char *tag, const struct guest_memory *memory,
 				    struct loop *loop, struct error *err);
-/* Calls lost, in whatever thread learns it, once the server is gone: a guest would wait for its files for ever. Before the guest runs. */
-void virtio_fs_watch(struct virtio_device *dev, void (*lost)(void *data), void *data);
+/*
+ * Calls lost, in whatever thread learns it, once there is no server any more, or it could not go on from its state: a guest would wait for its
+ * files for ever. why: a line. Called before the guest runs.
+ */
+void virtio_fs_watch(struct virtio_device *dev, void (*lost)(void *data, const char *why),
+		     void *data);
+/*
+ * The file for the server's state (fs_state.h), empty, of the next virtio_save() alone; it stays the caller's. Without one, a device whose files
+ * were used cannot be saved (-EBUSY).
+ */
+void virtio_fs_save_to(struct virtio_device *dev, int fd);
+
+/* Has the server note what it writes of the guest's memory (guest_memory_prepare_track(), dirty_fd), or (fd negative) no more. */
+int virtio_fs_track(struct virtio_device *dev, int fd, struct error *err);
 
 #endif

@@ -9,8 +9,10 @@
  */
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>
+#include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -24,7 +26,10 @@
 #define QUEUE_SIZE VIRTQ_SIZE_MAX
 #define BUDGET     16
 
-#define ANSWER_MS 30000 /* a server that waits for a slow disk is no dead one */
+#define ENDED "the file server ended"
+
+#define ANSWER_MS 30000  /* a server that waits for a slow disk is no dead one */
+#define SAVED_MS  600000 /* nor one that copies large files without a name */
 
 struct fs_device {
 	struct virtio_device dev;
@@ -35,7 +40,8 @@ struct fs_device {
 	struct fs_window *window; /* where the memory is private; else NULL */
 	struct loop_source answers;
 	bool waiting[FS_QUEUES]; /* for room in the window */
-	void (*lost)(void *data);
+	int state;               /* the file for it, for the next save; -1: none */
+	void (*lost)(void *data, const char *why);
 	void *lost_data;
 };
 
@@ -49,32 +55,79 @@ static void close_server(struct fs_device *fs)
 	fs->started = false;
 }
 
-static void lose_server(struct fs_device *fs)
+static void lose_server(struct fs_device *fs, const char *why)
 {
 	close_server(fs);
 	if (fs->lost)
-		fs->lost(fs->lost_data);
+		fs->lost(fs->lost_data, why);
 }
 
-/* Waits for the answer, whatever else the server says before it. What follows the type is left in answer. */
-static int await(struct fs_device *fs, uint32_t type, void *answer, size_t size, struct error *err)
-{
+/* What every message of the server's has room for. */
+struct answer {
 	struct message message;
+	struct error err;
+};
+
+/* What the server says unasked: that something is wrong, and after restore() whether it began. */
+static void heed(struct fs_device *fs, const struct answer *answer)
+{
+	char why[ERROR_TEXT_MAX + 32];
+
+	if (answer->message.type == FS_BROKEN) {
+		virtio_broken(&fs->dev, "the guest wrote nonsense into a queue");
+	} else if (answer->message.type == FS_STARTED && answer->err.code) {
+		snprintf(why, sizeof(why), "the file server: %s", answer->err.text);
+		virtio_broken(&fs->dev, "the file server could not begin");
+		lose_server(fs, why);
+	}
+}
+
+/* The error in an answer, or 0. */
+static int pass_on(const struct answer *answer, struct error *err)
+{
+	return answer->err.code
+		       ? error_set(err, answer->err.code, "the file server: %s", answer->err.text)
+		       : 0;
+}
+
+static int hear(struct fs_device *fs, struct answer *answer, struct error *err)
+{
 	int r;
 
-	do {
-		struct pollfd fd = { .fd = fs->server, .events = POLLIN };
+	*answer = (struct answer){ 0 };
+	r = message_receive(fs->server, &answer->message, &answer->err, sizeof(answer->err), err);
+	if (r < 0)
+		return error_wrap(err, "the file server");
+	answer->err.text[sizeof(answer->err.text) - 1] = '\0';
+	for (unsigned i = 0; i < answer->message.fd_count; i++)
+		close(answer->message.fds[i]);
+	return 0;
+}
 
-		r = poll(&fd, 1, ANSWER_MS);
+/* Waits for the answer, whatever else the server says before it: an error is that there was none. */
+static int await(struct fs_device *fs, uint32_t type, size_t size, int timeout,
+		 struct answer *answer, struct error *err)
+{
+	for (;;) {
+		struct pollfd fd = { .fd = fs->server, .events = POLLIN };
+		int r = poll(&fd, 1, timeout);
+
 		if (r <= 0)
 			return error_set(err, ETIMEDOUT, "the file server does not answer");
-		r = message_receive(fs->server, &message, answer, size, err);
+		r = hear(fs, answer, err);
 		if (r < 0)
-			return error_wrap(err, "the file server");
-		for (unsigned i = 0; i < message.fd_count; i++)
-			close(message.fds[i]);
-	} while (message.type != type);
-	return message.len == size ? 0 : error_set(err, EPROTO, "the file server talks nonsense");
+			return r;
+		if (answer->message.type == type)
+			break;
+		/* What was wrong with the queues before a reset is over. */
+		if (type == FS_SAVED || answer->message.type != FS_BROKEN)
+			heed(fs, answer);
+		if (fs->server < 0)
+			return pass_on(answer, err);
+	}
+	return answer->message.len == size
+		       ? 0
+		       : error_set(err, EPROTO, "the file server talks nonsense");
 }
 
 static int send_start(struct fs_device *fs, struct error *err)
@@ -98,45 +151,43 @@ static int send_start(struct fs_device *fs, struct error *err)
 
 static int start(struct fs_device *fs, struct error *err)
 {
-	struct error answer = { 0 };
+	struct answer answer;
 	int r = send_start(fs, err);
 
 	if (r == 0)
-		r = await(fs, FS_STARTED, &answer, sizeof(answer), err);
+		r = await(fs, FS_STARTED, sizeof(answer.err), ANSWER_MS, &answer, err);
 	if (r < 0) {
-		lose_server(fs);
+		lose_server(fs, ENDED);
 		return r;
 	}
-	answer.text[sizeof(answer.text) - 1] = '\0';
-	if (answer.code)
-		return error_set(err, answer.code, "the file server: %s", answer.text);
-	fs->started = true;
-	return 0;
+	r = pass_on(&answer, err);
+	fs->started = r == 0;
+	return r;
 }
 
-/* Between activate() and reset() the server says nothing, but that something is wrong; after restore() whether it began. */
+/* One message, where there is one. Another thread, which had the lock, may have read what this was called for. */
+static void listen_once(struct fs_device *fs)
+{
+	struct pollfd fd = { .fd = fs->server, .events = POLLIN };
+	struct answer answer;
+
+	if (!fs->source.events || poll(&fd, 1, 0) <= 0)
+		return;
+	if (hear(fs, &answer, NULL) == 0) {
+		heed(fs, &answer);
+		return;
+	}
+	lose_server(fs, ENDED);
+	virtio_broken(&fs->dev, ENDED);
+}
+
 static void server_spoke(struct loop_source *source, uint32_t events)
 {
 	struct fs_device *fs = source->data;
-	struct pollfd fd = { .events = POLLIN };
-	struct error answer = { 0 };
-	struct message message;
 
 	(void)events;
 	pthread_mutex_lock(&fs->dev.lock);
-	fd.fd = fs->server;
-	/* Another thread, which had the lock, may have read what we were called for. */
-	if (source->events && poll(&fd, 1, 0) > 0) {
-		if (message_receive(fs->server, &message, &answer, sizeof(answer), NULL) < 0) {
-			lose_server(fs);
-			virtio_broken(&fs->dev, "the file server ended");
-		} else if (message.type == FS_BROKEN) {
-			virtio_broken(&fs->dev, "the guest wrote nonsense into a queue");
-		} else if (message.type == FS_STARTED && answer.code) {
-			virtio_broken(&fs->dev,
-				      "the file server could not begin"); /* after restore() */
-		}
-	}
+	listen_once(fs);
 	pthread_mutex_unlock(&fs->dev.lock);
 }
 
@@ -231,7 +282,7 @@ static void read_config(struct virtio_device *dev, uint32_t offset, void *data, 
 static int check_ready(const struct fs_device *fs, struct error *err)
 {
 	if (fs->server < 0)
-		return error_set(err, EPIPE, "the file server ended");
+		return error_set(err, EPIPE, ENDED);
 	for (unsigned i = 0; i < FS_QUEUES; i++)
 		if (!fs->dev.queues[i].enabled)
 			return error_set(err, EINVAL, "a queue is missing");
@@ -249,6 +300,7 @@ static int activate(struct virtio_device *dev, struct error *err)
 static void reset(struct virtio_device *dev)
 {
 	struct fs_device *fs = (struct fs_device *)dev;
+	struct answer answer;
 	struct error err = { 0 };
 	int r;
 
@@ -257,18 +309,19 @@ static void reset(struct virtio_device *dev)
 	fs->started = false;
 	r = message_send(fs->server, FS_STOP, NULL, 0, NULL, 0, &err);
 	if (r == 0)
-		r = await(fs, FS_STOPPED, NULL, 0, &err);
+		r = await(fs, FS_STOPPED, 0, ANSWER_MS, &answer, &err);
 	if (r < 0) {
 		/* Without its monitor it ends, however long that takes. */
 		log_warning("virtio-fs: %s", err.text);
-		lose_server(fs);
+		lose_server(fs, ENDED);
 	}
 }
 
+/* ---- saving and restoring -------------------------------------------------------------------- */
+
 /* The server knows files that nobody else knows: only where it was not asked for any yet can another one take its place. */
-static int save(struct virtio_device *dev, struct snapshot *s, struct error *err)
+static int check_unused(const struct virtio_device *dev, struct error *err)
 {
-	(void)s;
 	for (unsigned i = 0; i < FS_QUEUES; i++) {
 		const struct vring_used *used = dev->queues[i].device;
 
@@ -276,6 +329,96 @@ static int save(struct virtio_device *dev, struct snapshot *s, struct error *err
 			return error_set(err, EBUSY, "files are in use, and cannot be saved");
 	}
 	return 0;
+}
+
+static bool is_idle(struct fs_device *fs)
+{
+	bool waiting = fs_window_busy(fs->window);
+
+	for (unsigned i = 0; i < FS_QUEUES; i++)
+		waiting = virtq_ask_notify(&fs->dev.queues[i], true) || waiting;
+	return !waiting;
+}
+
+/* Until there is an answer, or the server says something. */
+static int await_answers(struct fs_device *fs, struct error *err)
+{
+	struct pollfd fds[2] = { { .fd = fs_window_interrupt(fs->window), .events = POLLIN },
+				 { .fd = fs->server, .events = POLLIN } };
+	eventfd_t count;
+
+	if (poll(fds, 2, ANSWER_MS) <= 0)
+		return error_set(err, ETIMEDOUT, "the file server does not answer");
+	if (fds[0].revents)
+		eventfd_read(fds[0].fd, &count);
+	if (fds[1].revents)
+		listen_once(fs);
+	return 0;
+}
+
+/* Forwards what the guest asked, and hands back what came of it, until nothing is left. */
+static int empty_window(struct fs_device *fs, struct error *err)
+{
+	struct virtio_device *dev = &fs->dev;
+	int r = 0;
+
+	while (r == 0 && fs->started && virtio_running(dev)) {
+		for (unsigned i = 0; i < FS_QUEUES; i++)
+			notify(dev, i);
+		take_answers(fs);
+		if (is_idle(fs))
+			break;
+		if (fs_window_busy(fs->window))
+			r = await_answers(fs, err);
+	}
+	return r;
+}
+
+static int save_server(struct fs_device *fs, struct error *err)
+{
+	struct answer answer;
+	int r = fs->server < 0 ? error_set(err, EPIPE, ENDED)
+			       : message_send(fs->server, FS_SAVE, NULL, 0, &fs->state, 1, err);
+
+	if (r == 0)
+		r = await(fs, FS_SAVED, sizeof(answer.err), SAVED_MS, &answer, err);
+	return r < 0 ? r : pass_on(&answer, err);
+}
+
+/* The server kept the positions in the queues. It has answered everything, so where the used ring ends is where both are. */
+static int take_positions(struct virtio_device *dev, struct error *err)
+{
+	for (unsigned i = 0; i < FS_QUEUES; i++) {
+		struct virtq *q = &dev->queues[i];
+		const struct vring_avail *avail = q->driver;
+		const struct vring_used *used = q->device;
+
+		if (!q->enabled)
+			continue;
+		q->next_used = __atomic_load_n(&used->idx, __ATOMIC_ACQUIRE);
+		q->next_avail = q->signalled_used = q->next_used;
+		q->signalled_valid = false;
+		if (virtio_running(dev) &&
+		    __atomic_load_n(&avail->idx, __ATOMIC_RELAXED) != q->next_avail)
+			return error_set(err, EPROTO, "the file server left requests unanswered");
+	}
+	return 0;
+}
+
+static int settle(struct virtio_device *dev, struct error *err)
+{
+	struct fs_device *fs = (struct fs_device *)dev;
+	int r;
+
+	if (fs->state < 0)
+		return check_unused(dev, err);
+	r = fs->window ? empty_window(fs, err) : 0;
+	if (r == 0)
+		r = save_server(fs, err);
+	if (r == 0 && !fs->window)
+		r = take_positions(dev, err);
+	fs->state = -1;
+	return r;
 }
 
 /* The server may not be there yet: what it answers comes to server_spoke(). */
@@ -287,6 +430,8 @@ static int restore(struct virtio_device *dev, struct snapshot *s, struct error *
 	(void)s;
 	if (!virtio_running(dev))
 		return 0;
+	/* The server that interrupted the guest did not note it in the register; one too many does no harm. */
+	dev->interrupt_status |= VIRTIO_MMIO_INT_VRING;
 	r = check_ready(fs, err);
 	if (r == 0)
 		r = send_start(fs, err);
@@ -314,7 +459,8 @@ static const struct virtio_ops ops = {
 	.read_config = read_config,
 	.activate = activate,
 	.reset = reset,
-	.save = save,
+	.settle = settle,
+	.save = virtio_save_nothing,
 	.restore = restore,
 	.destroy = destroy,
 };
@@ -328,7 +474,8 @@ static const struct virtio_ops window_ops = {
 	.activate = activate,
 	.notify = notify,
 	.reset = reset,
-	.save = save,
+	.settle = settle,
+	.save = virtio_save_nothing,
 	.restore = restore,
 	.destroy = destroy,
 };
@@ -346,6 +493,7 @@ struct virtio_device *virtio_fs_new(int server, const char *tag, const struct gu
 		return NULL;
 	}
 	fs->server = server;
+	fs->state = -1;
 	fs->config.num_request_queues = 1;
 	r = virtio_init(&fs->dev, memory->fd < 0 ? &window_ops : &ops, 0, memory, loop, err);
 	if (r == 0 && memory->fd < 0)
@@ -368,10 +516,34 @@ struct virtio_device *virtio_fs_new(int server, const char *tag, const struct gu
 	return &fs->dev;
 }
 
-void virtio_fs_watch(struct virtio_device *dev, void (*lost)(void *data), void *data)
+void virtio_fs_save_to(struct virtio_device *dev, int fd)
+{
+	((struct fs_device *)dev)->state = fd;
+}
+
+void virtio_fs_watch(struct virtio_device *dev, void (*lost)(void *data, const char *why),
+		     void *data)
 {
 	struct fs_device *fs = (struct fs_device *)dev;
 
 	fs->lost = lost;
 	fs->lost_data = data;
+}
+
+/* Where the memory is private, the server does not have it. */
+int virtio_fs_track(struct virtio_device *dev, int fd, struct error *err)
+{
+	struct fs_device *fs = (struct fs_device *)dev;
+	struct answer answer;
+	int r;
+
+	if (fs->window)
+		return 0;
+	pthread_mutex_lock(&dev->lock);
+	r = fs->server < 0 ? error_set(err, EPIPE, ENDED)
+			   : message_send(fs->server, FS_TRACK, NULL, 0, &fd, fd >= 0, err);
+	if (r == 0)
+		r = await(fs, FS_TRACKING, sizeof(answer.err), ANSWER_MS, &answer, err);
+	pthread_mutex_unlock(&dev->lock);
+	return r < 0 ? r : pass_on(&answer, err);
 }

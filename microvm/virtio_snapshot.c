@@ -39,6 +39,7 @@ static void save_queue(const struct virtio_device *dev, unsigned i, struct saved
 
 static int save(struct virtio_device *dev, struct snapshot *s, struct error *err)
 {
+	int r = dev->ops->settle ? dev->ops->settle(dev, err) : 0;
 	struct saved_virtio saved = {
 		.negotiated = dev->negotiated,
 		.driver_features = dev->driver_features,
@@ -52,8 +53,9 @@ static int save(struct virtio_device *dev, struct snapshot *s, struct error *err
 		.interrupt_status = dev->interrupt_status,
 	};
 	size_t entered;
-	int r;
 
+	if (r < 0)
+		return r;
 	if (!dev->ops->save)
 		return error_set(err, ENOTSUP, "a machine that has one cannot be saved");
 	for (unsigned i = 0; i < dev->ops->queue_count; i++)

@@ -98,4 +98,11 @@ int manifest_host(struct arena *arena, struct manifest_host *host, struct error 
 int manifest_check_host(const struct manifest_host *then, const struct manifest_host *now,
 			struct error *err);
 
+/*
+ * Whether hull found all files of the directory to be as the manifest says, and nobody can have changed them since (manifest_stamp.c).
+ * And that it did so; without effect for who is not root of the host, and where the file system has no place for it.
+ */
+bool manifest_is_stamped(int dir, const struct manifest *manifest);
+void manifest_stamp(int dir, const struct manifest *manifest);
+
 #endif

@@ -15,12 +15,13 @@
 
 #define EXIT_USAGE 2
 
-enum { OPTION_SOCKET = 1, OPTION_ROOT, OPTION_PROC, OPTION_READ_ONLY };
+enum { OPTION_SOCKET = 1, OPTION_ROOT, OPTION_PROC, OPTION_STATE, OPTION_READ_ONLY };
 
 static const struct option table[] = {
 	{ "file-server", required_argument, NULL, OPTION_SOCKET }, /* connected to the monitor */
 	{ "root", required_argument, NULL, OPTION_ROOT }, /* directory to serve; else "/" */
 	{ "proc", required_argument, NULL, OPTION_PROC }, /* root of a procfs; else it mounts one */
+	{ "state", required_argument, NULL, OPTION_STATE }, /* what another one left; else it begins anew */
 	{ "read-only", no_argument, NULL, OPTION_READ_ONLY },      { 0 },
 };
 
@@ -44,13 +45,15 @@ static int take_option(struct fs_server_config *config, int number, struct error
 		return take_inherited(optarg, &config->root, err);
 	case OPTION_PROC:
 		return take_inherited(optarg, &config->proc, err);
+	case OPTION_STATE:
+		return take_inherited(optarg, &config->state, err);
 	case OPTION_READ_ONLY:
 		config->read_only = true;
 		return 0;
 	default:
 		return error_set(err, EINVAL,
 				 "hull-vmm --file-server fd:N [--root fd:N] "
-				 "[--proc fd:N] [--read-only]");
+				 "[--proc fd:N] [--state fd:N] [--read-only]");
 	}
 }
 
@@ -65,7 +68,7 @@ static int confine(void *data, struct error *err)
 int file_server_main(int argc, char **argv)
 {
 	struct fs_server_config config = {
-		.socket = -1, .root = -1, .proc = -1, .confine = confine
+		.socket = -1, .root = -1, .proc = -1, .state = -1, .confine = confine
 	};
 	struct error err = { 0 };
 	int number, r = 0;

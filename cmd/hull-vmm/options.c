@@ -111,7 +111,7 @@ void options_help(void)
 			 table[i].argument ? table[i].argument : "");
 		printf("  %-28s %s\n", left, table[i].help);
 	}
-	printf("\nhull-vmm --file-server fd:N [--root fd:N] [--proc fd:N] [--read-only] is the file server.\n");
+	printf("\nhull-vmm --file-server fd:N [--root fd:N] [--proc fd:N] [--state fd:N] [--read-only] is the file server.\n");
 	printf("\nIt ends with 0 when the guest switches off or restarts, with 1 when the guest crashes or the\n"
 	       "machine cannot be made, with 2 for a wrong option, with 128 + N when the signal N ends it.\n");
 }

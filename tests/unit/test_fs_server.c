@@ -51,6 +51,7 @@ static void start_server(struct fixture *f, bool read_only)
 		struct fs_server_config config = { .socket = pair[1],
 						   .root = f->base,
 						   .proc = -1,
+						   .state = -1,
 						   .read_only = read_only,
 						   .confine = confine };
 
@@ -456,8 +457,9 @@ static void nonsense_in_a_queue_breaks_the_device(void **state)
 	assert_true(lookup(f, "file") != 0);
 }
 
-static void count_lost(void *data)
+static void count_lost(void *data, const char *why)
 {
+	assert_string_equal(why, "the file server ended");
 	++*(int *)data;
 }
 
