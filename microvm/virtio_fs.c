@@ -377,11 +377,14 @@ static int empty_window(struct fs_device *fs, struct error *err)
 static int save_server(struct fs_device *fs, struct error *err)
 {
 	struct answer answer;
-	int r = fs->server < 0 ? error_set(err, EPIPE, ENDED)
-			       : message_send(fs->server, FS_SAVE, NULL, 0, &fs->state, 1, err);
+	int r;
 
-	if (r == 0)
-		r = await(fs, FS_SAVED, sizeof(answer.err), SAVED_MS, &answer, err);
+	if (fs->server < 0)
+		return error_set(err, EPIPE, ENDED);
+	r = message_send(fs->server, FS_SAVE, NULL, 0, &fs->state, 1, err);
+	if (r < 0)
+		return error_wrap(err, "the file server");
+	r = await(fs, FS_SAVED, sizeof(answer.err), SAVED_MS, &answer, err);
 	return r < 0 ? r : pass_on(&answer, err);
 }
 
