@@ -240,6 +240,9 @@ demo: ## from an OCI image of another tool to a running container and a microVM,
 TEST_ENV = HULL=$(abspath $(HULL)) HULL_BUILD=$(abspath $(BUILD)) HULL_SANITIZE=$(SANITIZE) \
 	HULL_VALGRIND=$(abspath build/valgrind/bin/hull)
 
+.PHONY: helpers
+helpers: $(HELPERS) $(GUESTS) ## the programs that integration tests use, for tests/run and tests/lab/run by hand
+
 .PHONY: check
 check: all $(UNIT_TESTS) $(HELPERS) $(GUESTS) ## quick tests: unit tests and a part of the integration tests
 	@$(TEST_ENV) tests/run --quick

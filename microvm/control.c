@@ -18,8 +18,12 @@ int control_tell(int sock, const struct error *result, struct error *err)
 
 /* The answer of a request that has one. */
 struct answer {
-	struct control_status status;
+	union {
+		struct control_status status;
+		struct control_saved saved;
+	};
 	size_t len;
+	bool later; /* not yet */
 };
 
 static int attach_tap(struct vmm *vmm, const struct message *request, const void *payload, int tap,
@@ -65,18 +69,131 @@ static void tell_status(struct vmm *vmm, struct answer *answer)
 	answer->len = sizeof(answer->status);
 }
 
-/* tap: the request's descriptor, taken over, or -1. */
-static int act(struct vmm *vmm, const struct message *request, const void *payload, int tap,
-	       struct answer *answer, struct error *err)
+/* ---- saving ------------------------------------------------------------------------------------------ */
+
+/* Whoever had it saved has ended, or is done: all goes on. */
+static void end_saving(struct control *control)
 {
+	struct control_saving *saving = &control->saving;
+	const struct vmm_hooks *hooks = &control->vmm->config.hooks;
+
+	if (!saving->client)
+		return;
+	vmm_save_end(control->vmm);
+	close_fd(&saving->machine);
+	close_fd(&saving->files);
+	if (saving->stopped)
+		vmm_resume(control->vmm);
+	if (saving->held)
+		hooks->release(hooks->data);
+	*saving = (struct control_saving){ .machine = -EBADF, .files = -EBADF };
+}
+
+static int begin_file(struct control *control, struct error *err)
+{
+	struct control_saving *saving = &control->saving;
+	int r = saving->begun ? 0 : vmm_save_begin(control->vmm, saving->machine, err);
+
+	saving->begun = true;
+	return r;
+}
+
+static int save_now(struct control *control, struct control_saved *saved, struct error *err)
+{
+	struct control_saving *saving = &control->saving;
+	int r;
+
+	saving->stopped = !control->vmm->paused;
+	vmm_pause(control->vmm);
+	r = begin_file(control, err);
+	if (r == 0)
+		r = vmm_save(control->vmm, saving->files, &saved->pages, err);
+	vmm_save_end(control->vmm);
+	if (r < 0)
+		end_saving(control);
+	return r;
+}
+
+/* That of the machine for a client who may have begun already; taken over. */
+static int take_machine(struct control_client *client, int machine, struct error *err)
+{
+	struct control_saving *saving = &client->control->saving;
+
+	if (saving->client == client && !saving->held && !saving->stopped) {
+		close_fd(&machine);
+		return 0;
+	}
+	if (saving->client || machine < 0) {
+		close_fd(&machine);
+		return error_errno(err, saving->client ? EBUSY : EPROTO, "save the machine");
+	}
+	*saving = (struct control_saving){ .client = client, .machine = machine, .files = -EBADF };
+	return 0;
+}
+
+static int copy(struct control_client *client, int machine, struct answer *answer,
+		struct error *err)
+{
+	struct control *control = client->control;
+	int r = take_machine(client, machine, err);
+
+	if (r < 0)
+		return r;
+	answer->len = sizeof(answer->saved);
+	r = begin_file(control, err);
+	if (r == 0)
+		r = vmm_save_round(control->vmm, &answer->saved.pages, err);
+	if (r < 0)
+		end_saving(control);
+	return r;
+}
+
+static int save(struct control_client *client, int machine, int files, struct answer *answer,
+		struct error *err)
+{
+	struct control *control = client->control;
+	const struct vmm_hooks *hooks = &control->vmm->config.hooks;
+	int r = take_machine(client, machine, err);
+
+	if (r == 0 && files < 0)
+		r = error_errno(err, EPROTO, "save the machine");
+	if (r < 0) {
+		close_fd(&files);
+		return r;
+	}
+	control->saving.files = files;
+	answer->len = sizeof(answer->saved);
+	/* A guest that has stopped already can hold nothing: what goes on from there, goes on at once. */
+	if (control->vmm->paused || !hooks->hold)
+		return save_now(control, &answer->saved, err);
+	r = hooks->hold(hooks->data, err);
+	control->saving.held = answer->later = r == 0;
+	if (r < 0)
+		end_saving(control);
+	return r;
+}
+
+/* ---- requests ---------------------------------------------------------------------------------------- */
+
+/* fds: the request's descriptors, taken over; -1 where there is none. */
+static int act(struct control_client *client, const struct message *request, const void *payload,
+	       int fds[2], struct answer *answer, struct error *err)
+{
+	struct control *control = client->control;
+	struct vmm *vmm = control->vmm;
+
+	if (request->type == CONTROL_COPY)
+		return copy(client, take_fd(&fds[0]), answer, err);
+	if (request->type == CONTROL_SAVE)
+		return save(client, take_fd(&fds[0]), take_fd(&fds[1]), answer, err);
 	if (request->type == CONTROL_NET)
-		return attach_tap(vmm, request, payload, tap, err);
-	close_fd(&tap);
+		return attach_tap(vmm, request, payload, take_fd(&fds[0]), err);
 	switch (request->type) {
 	case CONTROL_PAUSE:
 		vmm_pause(vmm);
 		return 0;
 	case CONTROL_RESUME:
+		end_saving(control);
 		vmm_resume(vmm);
 		return 0;
 	case CONTROL_STATUS:
@@ -92,8 +209,40 @@ static int act(struct vmm *vmm, const struct message *request, const void *paylo
 
 static void disconnect(struct control_client *client)
 {
-	loop_watch(&client->control->vmm->loop, &client->source, 0, NULL);
+	struct control *control = client->control;
+
+	loop_watch(&control->vmm->loop, &client->source, 0, NULL);
 	close_fd(&client->source.fd);
+	if (control->saving.client == client)
+		end_saving(control);
+}
+
+/* The socket does not block: nobody waits for one that does not read its answers. */
+static void answer_client(struct control_client *client, const struct answer *answer, int r,
+			  const struct error *result)
+{
+	r = r < 0 ? control_tell(client->source.fd, result, NULL)
+		  : message_send(client->source.fd, CONTROL_DONE, &answer->status, answer->len,
+				 NULL, 0, NULL);
+	if (r < 0)
+		disconnect(client);
+}
+
+void control_held(struct control *control, int code)
+{
+	struct control_client *client = control->saving.client;
+	struct answer answer = { .len = sizeof(answer.saved) };
+	struct error result = { 0 };
+	int r;
+
+	/* Whoever asked for it may have left. */
+	if (!client || control->saving.stopped)
+		return;
+	r = code ? error_errno(&result, code, "the microVM does not freeze its workload")
+		 : save_now(control, &answer.saved, &result);
+	if (code)
+		end_saving(control);
+	answer_client(client, &answer, r, &result);
 }
 
 static void serve(struct loop_source *source, uint32_t events)
@@ -103,23 +252,24 @@ static void serve(struct loop_source *source, uint32_t events)
 	struct message message;
 	struct answer answer = { .len = 0 };
 	char payload[64] = { 0 };
-	int r;
+	int fds[2] = { -EBADF, -EBADF }, r;
 
 	(void)events;
 	if (message_receive(source->fd, &message, payload, sizeof(payload), &result) < 0) {
 		disconnect(client);
 		return;
 	}
-	for (unsigned i = 1; i < message.fd_count; i++)
-		close(message.fds[i]);
-	r = act(client->control->vmm, &message, payload, message.fd_count ? message.fds[0] : -1,
-		&answer, &result);
-	/* The socket does not block: nobody waits for one that does not read its answers. */
-	r = r < 0 ? control_tell(source->fd, &result, NULL)
-		  : message_send(source->fd, CONTROL_DONE, &answer.status, answer.len, NULL, 0,
-				 NULL);
-	if (r < 0)
-		disconnect(client);
+	for (unsigned i = 0; i < message.fd_count; i++) {
+		if (i < ARRAY_SIZE(fds))
+			fds[i] = message.fds[i];
+		else
+			close(message.fds[i]);
+	}
+	r = act(client, &message, payload, fds, &answer, &result);
+	close_fd(&fds[0]);
+	close_fd(&fds[1]);
+	if (!answer.later || r < 0)
+		answer_client(client, &answer, r, &result);
 }
 
 static struct control_client *find_free(struct control *control)
@@ -150,6 +300,7 @@ int control_open(struct control *control, struct vmm *vmm, int listener, struct 
 {
 	*control = (struct control){
 		.vmm = vmm,
+		.saving = { .machine = -EBADF, .files = -EBADF },
 		.listener = { .fd = listener, .callback = connected, .data = control },
 	};
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)

@@ -22,6 +22,16 @@ enum control_type {
 	CONTROL_RESUME,
 	CONTROL_STATUS, /* done: struct control_status */
 	CONTROL_NET, /* uint32_t, and a descriptor: the card of this number, from 0 on, gets this tap */
+	/*
+	 * A descriptor of an empty file, for the machine: done (struct control_saved): its memory is copied while it runs, or what changed of it
+	 * since the last time on this connection. CONTROL_SAVE ends it.
+	 */
+	CONTROL_COPY,
+	/*
+	 * Two descriptors of empty files (the first one not used after CONTROL_COPY), for the machine and for its file server's state: done (struct control_saved): the machine is saved and has stopped. It
+	 * goes on when that connection ends, or with CONTROL_RESUME.
+	 */
+	CONTROL_SAVE,
 	CONTROL_MEMORY, /* uint64_t, MiB: what the guest may use of its memory; the balloon takes the rest */
 	/* Over --sync, from the hull that started the monitor: it may outlive that. No answer. */
 	CONTROL_COMMIT,
@@ -33,20 +43,37 @@ struct control_status {
 	uint32_t balloon_mib; /* given back by the guest, as it says */
 };
 
+struct control_saved {
+	uint64_t pages; /* that were written */
+};
+
 struct control_client {
 	struct control *control;
 	struct loop_source source; /* fd -EBADF: free */
+};
+
+/* A machine that is being saved, or was and has stopped for it. */
+struct control_saving {
+	struct control_client *client; /* NULL: none */
+	int machine, files;
+	bool begun;   /* vmm_save_begin() */
+	bool held;    /* the guest was told to hold its workload */
+	bool stopped; /* by us */
 };
 
 struct control {
 	struct vmm *vmm;
 	struct loop_source listener;
 	struct control_client clients[CONTROL_CLIENTS_MAX];
+	struct control_saving saving;
 };
 
 /* Serves the listening socket, which becomes the control's, in the machine's loop. Undone by control_close(), before vmm_free(). */
 int control_open(struct control *control, struct vmm *vmm, int listener, struct error *err);
 void control_close(struct control *control);
+
+/* What came of struct vmm_hooks, hold: 0, or an errno. */
+void control_held(struct control *control, int code);
 
 /* For --sync: err NULL: all is well. The socket stays the caller's. */
 int control_tell(int sock, const struct error *result, struct error *err);

@@ -9,6 +9,8 @@
  *                              <-----------  BROKEN: the guest wrote nonsense into a queue; nothing is served until STOP
  *     SAVE, with a descriptor  ----------->  answers all requests that are in the queues (the guest makes no more meanwhile), and writes
  *                              <-----------  SAVED, with a struct error                      to the empty file what it knows (fs_state.h)
+ *     TRACK, with a descriptor ----------->  from now on notes there what it writes of the memory (guest_memory_share_track()); without one, no more
+ *                              <-----------  TRACKING, with a struct error
  *     STOP                     ----------->  touches neither queues nor memory any more
  *                              <-----------  STOPPED
  *
@@ -23,7 +25,7 @@
 
 #include "microvm/virtq.h"
 
-enum fs_message { FS_START = 1, FS_STARTED, FS_BROKEN, FS_STOP, FS_STOPPED, FS_SAVE, FS_SAVED };
+enum fs_message { FS_START = 1, FS_STARTED, FS_BROKEN, FS_STOP, FS_STOPPED, FS_SAVE, FS_SAVED, FS_TRACK, FS_TRACKING };
 
 /* Of a virtio-fs device (virtio 1.2, 5.11.2): one for FORGET and its like, one for all else. */
 enum fs_queue { FS_QUEUE_HIPRIO, FS_QUEUE_REQUEST, FS_QUEUES };

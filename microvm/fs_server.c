@@ -26,6 +26,7 @@ struct server {
 	/* From START to STOP. */
 	bool started;
 	struct guest_memory memory;
+	int dirty; /* where what is written of it is noted; -EBADF: nowhere */
 	int interrupt;
 	int kicks[FS_QUEUES];
 	struct loop_source kick_sources[FS_QUEUES];
@@ -116,6 +117,20 @@ static int start_queue(struct server *s, unsigned index, const struct fs_start *
 	return r;
 }
 
+static int note_writes(struct server *s, struct error *err)
+{
+	int copy = s->dirty < 0 ? -EBADF : fcntl(s->dirty, F_DUPFD_CLOEXEC, 0), r;
+
+	guest_memory_untrack(&s->memory);
+	if (s->dirty < 0)
+		return 0;
+	r = copy < 0 ? error_errno(err, errno, "track the guest's memory")
+		     : guest_memory_share_track(&s->memory, copy, err);
+	if (r == 0)
+		guest_memory_track(&s->memory);
+	return r;
+}
+
 /* Takes the message's descriptors. */
 static int start(struct server *s, struct message *message, const struct fs_start *start,
 		 struct error *err)
@@ -134,11 +149,23 @@ static int start(struct server *s, struct message *message, const struct fs_star
 	for (unsigned i = 0; i < FS_QUEUES; i++)
 		s->kicks[i] = message->fds[FS_FD_KICK + i];
 	r = guest_memory_open(&s->memory, message->fds[FS_FD_MEMORY], err);
+	if (r == 0 && s->dirty >= 0)
+		r = note_writes(s, err);
 	for (unsigned i = 0; r == 0 && i < FS_QUEUES; i++)
 		r = start_queue(s, i, start, err);
 	if (r < 0)
 		stop(s);
 	return r;
+}
+
+static int track(struct server *s, struct message *message, struct error *err)
+{
+	close_fd(&s->dirty);
+	if (message->fd_count == 1) {
+		s->dirty = message->fds[0];
+		message->fd_count = 0;
+	}
+	return s->started ? note_writes(s, err) : 0;
 }
 
 /* The guest is paused: what is in the queues, notified or not, is all that comes. */
@@ -168,6 +195,9 @@ static void spoken_to(struct loop_source *source, uint32_t events)
 	if (r == 0 && message.type == FS_START) {
 		start(s, &message, &payload, &err);
 		r = message_send(source->fd, FS_STARTED, &err, sizeof(err), NULL, 0, NULL);
+	} else if (r == 0 && message.type == FS_TRACK) {
+		track(s, &message, &err);
+		r = message_send(source->fd, FS_TRACKING, &err, sizeof(err), NULL, 0, NULL);
 	} else if (r == 0 && message.type == FS_SAVE) {
 		save(s, &message, &err);
 		r = message_send(source->fd, FS_SAVED, &err, sizeof(err), NULL, 0, NULL);
@@ -256,7 +286,7 @@ int fs_server_main(const struct fs_server_config *config, struct error *err)
 
 	if (!s)
 		return error_errno(err, ENOMEM, "serve files");
-	s->loop.epoll = s->interrupt = -EBADF;
+	s->loop.epoll = s->interrupt = s->dirty = -EBADF;
 	for (unsigned i = 0; i < FS_QUEUES; i++)
 		s->kicks[i] = -EBADF;
 	s->socket = (struct loop_source){ .fd = socket, .callback = spoken_to, .data = s };
@@ -264,6 +294,7 @@ int fs_server_main(const struct fs_server_config *config, struct error *err)
 	signal(SIGXFSZ, SIG_IGN);
 	r = run(s, config, &state, &own);
 	stop(s);
+	close_fd(&s->dirty);
 	loop_close(&s->loop);
 	fs_free(s->fs);
 	free(s);

@@ -177,8 +177,7 @@ void guest_memory_free(struct guest_memory *memory)
 		if (memory->regions[i].reserved)
 			munmap(memory->regions[i].reserved, memory->regions[i].reserved_size);
 	close_fd(&memory->fd);
-	free(memory->dirty);
-	memory->dirty = NULL;
+	guest_memory_untrack(memory);
 	memory->region_count = 0;
 }
 

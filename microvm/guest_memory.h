@@ -34,8 +34,9 @@ struct guest_memory {
 	uint64_t size; /* bytes of all regions */
 	struct guest_region regions[2];
 	unsigned region_count;
-	uint64_t *
-		dirty; /* guest_memory_track(); NULL: nobody wants to know. Freed with the memory. */
+	uint64_t *dirty; /* which pages were written; NULL: nobody wants to know */
+	uint64_t *dirty_map; /* the same, once it is prepared */
+	int dirty_fd;        /* a memfd of it; 0: none */
 };
 
 /* Makes size bytes (a multiple of the page size) of zeroed memory and maps it. Nothing is touched yet. */
@@ -86,8 +87,16 @@ int guest_memory_discard(const struct guest_memory *memory, void *host, uint64_t
 
 /* ---- which pages this process wrote (guest_pages.c): KVM's dirty log knows the guest's own writes only ---- */
 
-/* Begins to note written pages. Nothing may use the memory meanwhile: the devices are paused, or not there yet. */
-int guest_memory_track(struct guest_memory *memory, struct error *err);
+/*
+ * Makes the bitmap, as a memfd (dirty_fd) which other processes can be given that write into the memory, too: they map it by
+ * guest_memory_share_track(), which takes the descriptor over. Freed with the memory, or by guest_memory_untrack().
+ */
+int guest_memory_prepare_track(struct guest_memory *memory, struct error *err);
+int guest_memory_share_track(struct guest_memory *memory, int fd, struct error *err);
+
+/* Begins, and ends, to note written pages. Nothing may use the memory meanwhile: the devices are paused, or not there yet. */
+void guest_memory_track(struct guest_memory *memory);
+void guest_memory_untrack(struct guest_memory *memory);
 
 /*
  * Notes that the len bytes at host, within one region, were written. Called after each write into guest memory that is not

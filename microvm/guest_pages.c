@@ -5,6 +5,8 @@
  */
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "microvm/guest_memory.h"
 
@@ -49,15 +51,66 @@ int guest_memory_discard(const struct guest_memory *memory, void *host, uint64_t
 
 /* ---- which pages were written ---------------------------------------------------------------- */
 
-int guest_memory_track(struct guest_memory *memory, struct error *err)
+static size_t dirty_bytes(const struct guest_memory *memory)
 {
-	uint64_t *dirty = calloc(guest_memory_dirty_words(memory), sizeof(*dirty));
+	return guest_memory_dirty_words(memory) * sizeof(*memory->dirty);
+}
 
-	if (!dirty)
-		return error_errno(err, ENOMEM, "track the guest's memory");
-	free(memory->dirty);
-	memory->dirty = dirty;
+static int map_dirty(struct guest_memory *memory, int fd, struct error *err)
+{
+	void *map = mmap(NULL, dirty_bytes(memory), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	memory->dirty_fd = fd;
+	if (map == MAP_FAILED) {
+		guest_memory_untrack(memory);
+		return error_errno(err, errno, "track the guest's memory");
+	}
+	memory->dirty_map = map;
 	return 0;
+}
+
+int guest_memory_prepare_track(struct guest_memory *memory, struct error *err)
+{
+	int fd = memfd_create("dirty pages", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	guest_memory_untrack(memory);
+	if (fd < 0 || ftruncate(fd, (off_t)dirty_bytes(memory)) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+		close_fd(&fd);
+		return error_errno(err, errno, "track the guest's memory");
+	}
+	return map_dirty(memory, fd, err);
+}
+
+int guest_memory_share_track(struct guest_memory *memory, int fd, struct error *err)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+
+	guest_memory_untrack(memory);
+	/* Who could shrink it would have us killed by SIGBUS. */
+	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 ||
+	    (uint64_t)st.st_size < dirty_bytes(memory)) {
+		close_fd(&fd);
+		return error_set(err, EINVAL, "the bitmap of dirty pages is not one");
+	}
+	return map_dirty(memory, fd, err);
+}
+
+void guest_memory_track(struct guest_memory *memory)
+{
+	memory->dirty = memory->dirty_map;
+}
+
+void guest_memory_untrack(struct guest_memory *memory)
+{
+	memory->dirty = NULL;
+	if (memory->dirty_map)
+		munmap(memory->dirty_map, dirty_bytes(memory));
+	memory->dirty_map = NULL;
+	if (memory->dirty_fd > 0)
+		close_fd(&memory->dirty_fd);
+	memory->dirty_fd = 0;
 }
 
 static void mark(const struct guest_memory *memory, uint64_t offset, uint64_t len)

@@ -107,12 +107,13 @@ int kvm_open(struct kvm *kvm, struct error *err)
 	return r;
 }
 
-static int set_memory(int vm, const struct guest_memory *memory, struct error *err)
+static int set_memory(int vm, const struct guest_memory *memory, uint32_t flags, struct error *err)
 {
 	for (unsigned i = 0; i < memory->region_count; i++) {
 		const struct guest_region *region = &memory->regions[i];
 		struct kvm_userspace_memory_region slot = {
 			.slot = i,
+			.flags = flags,
 			.guest_phys_addr = region->gpa,
 			.memory_size = region->size,
 			.userspace_addr = (uintptr_t)region->host,
@@ -140,7 +141,7 @@ int kvm_create_vm(struct kvm *kvm, const struct guest_memory *memory, struct err
 	 * Memory comes before the interrupt controllers: these put themselves on KVM's buses, whose readers' grace period (SRCU)
 	 * begins with that, takes milliseconds, and would be waited for here.
 	 */
-	r = set_memory(kvm->vm, memory, err);
+	r = set_memory(kvm->vm, memory, 0, err);
 	if (r < 0)
 		return r;
 	if (ioctl(kvm->vm, KVM_CREATE_IRQCHIP, 0) < 0)
@@ -202,6 +203,38 @@ int kvm_restore(const struct kvm *kvm, struct snapshot *s, struct error *err)
 			r = error_errno(err, errno, "KVM_SET_IRQCHIP");
 	}
 	return r;
+}
+
+int kvm_track(const struct kvm *kvm, const struct guest_memory *memory, bool on, struct error *err)
+{
+	return set_memory(kvm->vm, memory, on ? KVM_MEM_LOG_DIRTY_PAGES : 0, err);
+}
+
+/* The second region's bits need not begin a word: they follow the first one's. */
+static void add_bits(uint64_t *words, uint64_t first, const uint64_t *bits, uint64_t count)
+{
+	for (uint64_t i = 0; i < count; i++)
+		if (bits[i / 64] >> i % 64 & 1)
+			words[(first + i) / 64] |= UINT64_C(1) << (first + i) % 64;
+}
+
+int kvm_take_dirty(const struct kvm *kvm, const struct guest_memory *memory, uint64_t *words,
+		   struct error *err)
+{
+	_cleanup_free_ uint64_t *bits = calloc(guest_memory_dirty_words(memory) + 1, sizeof(*bits));
+
+	if (!bits)
+		return error_errno(err, ENOMEM, "find what the guest wrote");
+	for (unsigned i = 0; i < memory->region_count; i++) {
+		const struct guest_region *region = &memory->regions[i];
+		struct kvm_dirty_log log = { .slot = i, .dirty_bitmap = bits };
+
+		if (ioctl(kvm->vm, KVM_GET_DIRTY_LOG, &log) < 0)
+			return error_errno(err, errno, "KVM_GET_DIRTY_LOG");
+		add_bits(words, region->offset / GUEST_PAGE_SIZE, bits,
+			 region->size / GUEST_PAGE_SIZE);
+	}
+	return 0;
 }
 
 /* ---- eventfds ----------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #ifndef HULL_MICROVM_KVM_H
 #define HULL_MICROVM_KVM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,11 @@ struct snapshot;
  */
 int kvm_save(const struct kvm *kvm, struct snapshot *s, struct error *err);
 int kvm_restore(const struct kvm *kvm, struct snapshot *s, struct error *err);
+
+/* Begins or ends to note which pages the guest writes; and adds (or) those that it wrote since, as guest_memory_take_dirty() does. */
+int kvm_track(const struct kvm *kvm, const struct guest_memory *memory, bool on, struct error *err);
+int kvm_take_dirty(const struct kvm *kvm, const struct guest_memory *memory, uint64_t *words,
+		   struct error *err);
 
 /* Each write to the eventfd raises the edge-triggered interrupt gsi once. */
 int kvm_irqfd(const struct kvm *kvm, unsigned gsi, int fd, struct error *err);

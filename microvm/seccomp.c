@@ -47,6 +47,7 @@ static const unsigned device_ioctls[] = {
 	KVM_GET_CPUID2,
 	KVM_GET_CLOCK,
 	KVM_GET_IRQCHIP,
+	KVM_GET_DIRTY_LOG,
 };
 static const unsigned data_only[] = { PROT_READ | PROT_WRITE, PROT_READ,
 				      PROT_NONE }; /* never code */
@@ -103,6 +104,8 @@ static const struct jail_rule device_rules[] = {
 	{ SYS_pwritev2, ANY, "disks" },
 	{ SYS_fdatasync, ANY, "a disk's flush" },
 	{ SYS_fallocate, ANY, "a disk's discard, the balloon" },
+	{ SYS_memfd_create, ANY, "which pages are dirty" },
+	{ SYS_ftruncate, ANY, "its size" },
 	{ SYS_lseek, ANY, "a disk's size, what of the guest's memory was touched" },
 	{ SYS_getrandom, ANY, "the random device" },
 	{ SYS_accept4, ANY, "vsock and control connections" },

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Snapshots as files; see snapshot.h. */
+/* The records of a snapshot, and its file as it is read; see snapshot.h. */
 #include "microvm/snapshot.h"
 
 #include <fcntl.h>
@@ -10,10 +10,7 @@
 
 #include "base/file.h"
 
-#define STATE_START GUEST_PAGE_SIZE
-#define GROWTH      (64u << 10)
-/* Zeroes between pages that are not: so few are written, too. Each extent costs system calls, for ever after. */
-#define GAP_MAX (8 * GUEST_PAGE_SIZE)
+#define GROWTH (64u << 10)
 
 struct record {
 	uint32_t tag, len;
@@ -129,118 +126,6 @@ int snapshot_get_part(struct snapshot *s, enum snapshot_tag tag, struct snapshot
 	return r;
 }
 
-/* ---- writing a file ------------------------------------------------------------------------ */
-
-static int write_at(int fd, const void *data, size_t len, uint64_t at, struct error *err)
-{
-	int r = file_write_at(fd, data, len, (off_t)at);
-
-	return r < 0 ? error_errno(err, -r, "write the snapshot") : 0;
-}
-
-struct extents {
-	struct snapshot_extent *items;
-	size_t count, limit; /* beyond which the last one grows, whatever lies between */
-};
-
-/* Pages come in ascending order; a region's first one never joins what is in the region before. */
-static void add_page(struct extents *all, uint64_t gpa, bool first)
-{
-	struct snapshot_extent *last = all->count ? &all->items[all->count - 1] : NULL;
-
-	if (last && !first &&
-	    (gpa - (last->gpa + last->len) <= GAP_MAX || all->count == all->limit))
-		last->len = gpa + GUEST_PAGE_SIZE - last->gpa;
-	else
-		all->items[all->count++] = (struct snapshot_extent){ gpa, GUEST_PAGE_SIZE };
-}
-
-static bool is_zero(const uint8_t *page)
-{
-	return !page[0] && !memcmp(page, page + 1, GUEST_PAGE_SIZE - 1);
-}
-
-/* What was never touched is a hole in the memfd, and not looked at: that would give it a page. */
-static int find_extents(const struct guest_memory *memory, const struct guest_region *region,
-			struct extents *all, struct error *err)
-{
-	off_t end = (off_t)(region->offset + region->size), hole;
-	bool first = true;
-	off_t at = lseek(memory->fd, (off_t)region->offset, SEEK_DATA);
-
-	while (at >= 0 && at < end) {
-		hole = lseek(memory->fd, at, SEEK_HOLE);
-		if (hole < 0)
-			break;
-		for (; at < hole && at < end; at += GUEST_PAGE_SIZE) {
-			uint64_t within = (uint64_t)at - region->offset;
-
-			if (is_zero(region->host + within))
-				continue;
-			add_page(all, region->gpa + within, first);
-			first = false;
-		}
-		at = lseek(memory->fd, hole, SEEK_DATA);
-	}
-	if (at < 0 && errno != ENXIO)
-		return error_errno(err, errno, "look through the guest's memory");
-	return 0;
-}
-
-static uint64_t page_after(uint64_t at)
-{
-	return (at + GUEST_PAGE_SIZE - 1) & ~(uint64_t)(GUEST_PAGE_SIZE - 1);
-}
-
-static int write_pages(const struct guest_memory *memory, const struct extents *all, int fd,
-		       uint64_t at, struct error *err)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < all->count; i++) {
-		const struct snapshot_extent *extent = &all->items[i];
-
-		r = write_at(fd, guest_memory_at(memory, extent->gpa, extent->len), extent->len, at,
-			     err);
-		at += extent->len;
-	}
-	return r;
-}
-
-int snapshot_finish(const struct snapshot *s, const struct guest_memory *memory, int fd,
-		    struct error *err)
-{
-	struct snapshot_header header = { .magic = SNAPSHOT_MAGIC,
-					  .version = SNAPSHOT_VERSION,
-					  .memory_size = memory->size,
-					  .state_size = s->len };
-	struct extents all = { 0 };
-	uint64_t list = STATE_START + s->len, pages;
-	int r = 0;
-
-	all.items = malloc(SNAPSHOT_EXTENTS_MAX * sizeof(*all.items));
-	if (s->failed || !all.items)
-		r = error_errno(err, ENOMEM, "keep the machine's state");
-	else if (memory->fd < 0)
-		r = error_set(err, ENOTSUP, "it was restored itself: its memory is not all here");
-	for (unsigned i = 0; r == 0 && i < memory->region_count; i++) {
-		all.limit = SNAPSHOT_EXTENTS_MAX / ARRAY_SIZE(memory->regions) * (i + 1);
-		r = find_extents(memory, &memory->regions[i], &all, err);
-	}
-	pages = page_after(list + all.count * sizeof(*all.items));
-	if (r == 0)
-		r = write_pages(memory, &all, fd, pages, err);
-	if (r == 0)
-		r = write_at(fd, s->data, s->len, STATE_START, err);
-	if (r == 0)
-		r = write_at(fd, all.items, all.count * sizeof(*all.items), list, err);
-	header.extents = (uint32_t)all.count;
-	if (r == 0)
-		r = write_at(fd, &header, sizeof(header), 0, err);
-	free(all.items);
-	return r;
-}
-
 /* ---- reading a file ------------------------------------------------------------------------ */
 
 static int read_at(int fd, void *data, size_t len, uint64_t at, struct error *err)
@@ -261,13 +146,10 @@ static int read_at(int fd, void *data, size_t len, uint64_t at, struct error *er
 	return 0;
 }
 
-int snapshot_open(struct snapshot *s, int fd, struct error *err)
+int snapshot_read_header(int fd, struct snapshot_header *h, struct error *err)
 {
-	struct snapshot_header *h = &s->header;
-	int r;
+	int r = read_at(fd, h, sizeof(*h), 0, err);
 
-	*s = (struct snapshot){ .fd = fd };
-	r = read_at(fd, h, sizeof(*h), 0, err);
 	if (r < 0)
 		return r;
 	if (memcmp(h->magic, SNAPSHOT_MAGIC, sizeof(h->magic)) != 0)
@@ -277,29 +159,46 @@ int snapshot_open(struct snapshot *s, int fd, struct error *err)
 		return error_set(err, EBADMSG,
 				 "the snapshot has version %u, and this hull reads %u", h->version,
 				 SNAPSHOT_VERSION);
-	if (h->state_size > SNAPSHOT_STATE_MAX || h->extents > SNAPSHOT_EXTENTS_MAX)
+	if (h->state_size > SNAPSHOT_STATE_MAX || h->extents > SNAPSHOT_EXTENTS_MAX ||
+	    h->state_at > INT64_MAX / 2)
 		return error_set(err, EBADMSG, "the snapshot says that it is larger than any");
-	s->len = s->size = h->state_size;
+	return 0;
+}
+
+int snapshot_open(struct snapshot *s, int fd, struct error *err)
+{
+	int r;
+
+	*s = (struct snapshot){ .fd = fd };
+	r = snapshot_read_header(fd, &s->header, err);
+	if (r < 0)
+		return r;
+	s->len = s->size = s->header.state_size;
 	s->data = malloc(s->size ? s->size : 1);
 	if (!s->data)
 		return error_errno(err, ENOMEM, "read the snapshot");
-	r = read_at(fd, s->data, s->len, STATE_START, err);
+	r = read_at(fd, s->data, s->len, s->header.state_at, err);
 	if (r < 0)
 		snapshot_close(s);
 	return r;
 }
 
 /* An access to what is mapped of a file beyond its end would end the process. */
-static int check_length(int fd, const struct snapshot_extent *items, uint32_t count, uint64_t at,
-			struct error *err)
+static int check_extents(int fd, const struct snapshot_extent *items, uint32_t count,
+			 struct error *err)
 {
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
 		return error_errno(err, errno, "read the snapshot");
 	for (uint32_t i = 0; i < count; i++) {
-		if (items[i].len > INT64_MAX || (at += items[i].len) > (uint64_t)st.st_size)
+		uint64_t size = (uint64_t)st.st_size;
+
+		if (items[i].at > size || items[i].len > size - items[i].at)
 			return error_set(err, EBADMSG, "the snapshot is cut off");
+		if (items[i].at % GUEST_PAGE_SIZE)
+			return error_set(err, EBADMSG,
+					 "the snapshot's list of pages makes no sense");
 	}
 	return 0;
 }
@@ -307,16 +206,13 @@ static int check_length(int fd, const struct snapshot_extent *items, uint32_t co
 static int map_extents(const struct snapshot *s, const struct guest_memory *memory,
 		       struct snapshot_extent *items, struct error *err)
 {
-	size_t size = s->header.extents * sizeof(*items);
-	uint64_t list = STATE_START + s->header.state_size, at = page_after(list + size);
-	int r = read_at(s->fd, items, size, list, err);
+	int r = read_at(s->fd, items, s->header.extents * sizeof(*items),
+			s->header.state_at + s->header.state_size, err);
 
 	if (r == 0)
-		r = check_length(s->fd, items, s->header.extents, at, err);
-	for (uint32_t i = 0; r == 0 && i < s->header.extents; i++) {
-		r = guest_memory_map(memory, items[i].gpa, s->fd, at, items[i].len, err);
-		at += items[i].len;
-	}
+		r = check_extents(s->fd, items, s->header.extents, err);
+	for (uint32_t i = 0; r == 0 && i < s->header.extents; i++)
+		r = guest_memory_map(memory, items[i].gpa, s->fd, items[i].at, items[i].len, err);
 	return r;
 }
 

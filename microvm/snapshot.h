@@ -3,14 +3,15 @@
  * A machine in a file: the state of its parts, one record after the other, then the pages of its memory.
  *
  *	a page		struct snapshot_header
+ *	pages		of the guest's memory
  *	records		a tag, a length, so many bytes; a record may hold records
- *	extents		which pages of the memory are there; all others are zeroes
- *	pages		of the extents, one after the other, from the next page of the file on
+ *	extents		where which pages of the memory are; all others are zeroes
  *
- * The header is written last: a file that has one is whole. Numbers are the processor's own. Who reads takes nothing on trust: lengths are
+ * Pages come first, so that they can be written while the machine runs, and written again where it changed them; the header is written
+ * last: a file that has one is whole. Numbers are the processor's own. Who reads takes nothing on trust: lengths are
  * bounded, what a device is told is checked as if its driver had said it.
  *
- *     snapshot_begin(), what the parts put, snapshot_finish()
+ *     snapshot_pages_begin(), snapshot_pages_write() once or in rounds; snapshot_begin(), what the parts put; snapshot_finish()
  *     snapshot_open(), what the parts get, snapshot_map_memory(), snapshot_close()
  */
 #ifndef HULL_MICROVM_SNAPSHOT_H
@@ -24,7 +25,7 @@
 #include "microvm/guest_memory.h"
 
 #define SNAPSHOT_MAGIC       "hull-vm"
-#define SNAPSHOT_VERSION     1u
+#define SNAPSHOT_VERSION     2u
 #define SNAPSHOT_STATE_MAX   (4u << 20) /* bytes of records */
 #define SNAPSHOT_EXTENTS_MAX (1u << 14) /* a process may have so many mappings, and more */
 
@@ -40,6 +41,9 @@ enum snapshot_tag {
 	SNAPSHOT_DEVICE, /* records: */
 	SNAPSHOT_VIRTIO, /* what all devices have */
 	SNAPSHOT_OWN,    /* what this one has */
+	SNAPSHOT_CONNECTION,
+	SNAPSHOT_BYTES,    /* that are on their way */
+	SNAPSHOT_WORKLOAD, /* of whoever runs the machine (struct vmm_hooks): records */
 };
 
 struct snapshot_header {
@@ -47,11 +51,23 @@ struct snapshot_header {
 	uint32_t version;
 	uint32_t extents;
 	uint64_t memory_size; /* bytes of the guest's memory */
-	uint64_t state_size;  /* bytes of records */
+	uint64_t state_at;    /* where in the file the records begin */
+	uint64_t state_size;  /* bytes of records; behind them are the extents */
+	uint32_t cpus, cards; /* what a machine must have that goes on from here */
 };
 
 struct snapshot_extent {
 	uint64_t gpa, len; /* whole pages of one region */
+	uint64_t at;       /* in the file */
+};
+
+/* Pages that are in a file, or come there. */
+struct snapshot_pages {
+	int fd;
+	struct snapshot_extent *items; /* by address */
+	size_t count;
+	uint64_t end;     /* of the file */
+	uint64_t written; /* pages, by the last snapshot_pages_write() */
 };
 
 /* Records that are written or read. A record that is read may be read as records, which lie in the same memory. */
@@ -74,11 +90,26 @@ size_t snapshot_enter(struct snapshot *s, enum snapshot_tag tag);
 void snapshot_leave(struct snapshot *s, size_t entered);
 /* Puts the records of another one behind. */
 void snapshot_append(struct snapshot *s, const struct snapshot *records);
-/* Writes records and memory, which nobody changes meanwhile, to fd. */
-int snapshot_finish(const struct snapshot *s, const struct guest_memory *memory, int fd,
-		    struct error *err);
+
+/* Begins with an empty file, which stays the caller's. Freed by snapshot_pages_free(). */
+int snapshot_pages_begin(struct snapshot_pages *pages, int fd, struct error *err);
+/*
+ * Writes pages of the memory: with changed (a bitmap as guest_memory_take_dirty() has it) those, at first all that are not zero. What is changed
+ * meanwhile must be written again.
+ */
+int snapshot_pages_write(struct snapshot_pages *pages, const struct guest_memory *memory,
+			 const uint64_t *changed, struct error *err);
+void snapshot_pages_free(struct snapshot_pages *pages);
+#define _cleanup_snapshot_pages_ __attribute__((cleanup(snapshot_pages_free)))
+
+/* Writes the records behind the pages, all of which are written, and the header. machine: of the header, memory_size, cpus and cards. */
+int snapshot_finish(const struct snapshot *s, const struct snapshot_pages *pages,
+		    const struct snapshot_header *machine, struct error *err);
 
 /* ---- reading ------------------------------------------------------------------------------- */
+
+/* Reads and checks the header alone. */
+int snapshot_read_header(int fd, struct snapshot_header *header, struct error *err);
 
 /* Reads the records of a whole file. fd stays the caller's, and open for snapshot_map_memory(). */
 int snapshot_open(struct snapshot *s, int fd, struct error *err);

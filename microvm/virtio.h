@@ -202,4 +202,7 @@ void virtio_fs_watch(struct virtio_device *dev, void (*lost)(void *data, const c
  */
 void virtio_fs_save_to(struct virtio_device *dev, int fd);
 
+/* Has the server note what it writes of the guest's memory (guest_memory_prepare_track(), dirty_fd), or (fd negative) no more. */
+int virtio_fs_track(struct virtio_device *dev, int fd, struct error *err);
+
 #endif

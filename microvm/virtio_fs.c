@@ -532,3 +532,21 @@ void virtio_fs_watch(struct virtio_device *dev, void (*lost)(void *data, const c
 	fs->lost = lost;
 	fs->lost_data = data;
 }
+
+/* Where the memory is private, the server does not have it. */
+int virtio_fs_track(struct virtio_device *dev, int fd, struct error *err)
+{
+	struct fs_device *fs = (struct fs_device *)dev;
+	struct answer answer;
+	int r;
+
+	if (fs->window)
+		return 0;
+	pthread_mutex_lock(&dev->lock);
+	r = fs->server < 0 ? error_set(err, EPIPE, ENDED)
+			   : message_send(fs->server, FS_TRACK, NULL, 0, &fd, fd >= 0, err);
+	if (r == 0)
+		r = await(fs, FS_TRACKING, sizeof(answer.err), ANSWER_MS, &answer, err);
+	pthread_mutex_unlock(&dev->lock);
+	return r < 0 ? r : pass_on(&answer, err);
+}

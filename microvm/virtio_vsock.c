@@ -16,7 +16,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "microvm/snapshot.h"
 #include "microvm/vsock_table.h"
 
 #define HOST_CID         2
@@ -258,6 +257,7 @@ static void accept_guest(struct vsock *v, const struct virtio_vsock_hdr *h)
 	}
 	c->guest_port = h->src_port;
 	c->host_port = h->dst_port;
+	c->tag = find_listener(v, h->dst_port) ? h->dst_port : 0;
 	note_credit(c, h);
 	vsock_say(v, c, VSOCK_SAY_RESPONSE);
 	vsock_watch(v, c);
@@ -280,23 +280,6 @@ static void establish(struct vsock *v, struct vsock_connection *c)
 	vsock_watch(v, c);
 }
 
-/* Both sides have nothing to say any more, or the guest agreed to the end. */
-static void end_if_over(struct vsock *v, struct vsock_connection *c)
-{
-	if (c->output_ended && c->input_ended && !vsock_backlog(c)) {
-		vsock_drop_host(v, c);
-		c->state = VSOCK_CLOSING;
-		vsock_say(v, c, VSOCK_SAY_RST);
-	}
-}
-
-static void end_output(struct vsock *v, struct vsock_connection *c)
-{
-	if (!vsock_backlog(c) && c->source.fd >= 0)
-		shutdown(c->source.fd, SHUT_WR);
-	end_if_over(v, c);
-}
-
 static void on_shutdown(struct vsock *v, struct vsock_connection *c, uint32_t flags)
 {
 	if (flags & VIRTIO_VSOCK_SHUTDOWN_RCV) {
@@ -308,7 +291,7 @@ static void on_shutdown(struct vsock *v, struct vsock_connection *c, uint32_t fl
 	if (flags & VIRTIO_VSOCK_SHUTDOWN_SEND)
 		c->output_ended = true;
 	if (c->output_ended)
-		end_output(v, c);
+		vsock_end_output(v, c);
 	if (c->source.fd >= 0)
 		vsock_watch(v, c);
 }
@@ -466,7 +449,7 @@ static void on_connection(struct loop_source *source, uint32_t events)
 		if (vsock_owes_credit(c))
 			vsock_say(v, c, VSOCK_SAY_CREDIT);
 		if (c->output_ended && !vsock_backlog(c))
-			end_output(v, c);
+			vsock_end_output(v, c);
 		if ((events & (EPOLLIN | EPOLLHUP)) && !c->input_ended && c->source.fd >= 0) {
 			c->input_ready = true;
 			if (has_bytes(c))
@@ -548,68 +531,6 @@ static void reset(struct virtio_device *dev)
 		loop_watch(dev->loop, &v->listener, 0, NULL);
 }
 
-static int save(struct virtio_device *dev, struct snapshot *s, struct error *err)
-{
-	struct saved_connection saved[VSOCK_LISTENERS_MAX] = { 0 };
-	struct vsock *v = vsock_of(dev);
-	unsigned count = 0;
-
-	for (struct vsock_connection *c = v->connections; c; c = c->next) {
-		if (count == VSOCK_LISTENERS_MAX || !find_listener(v, c->host_port) ||
-		    c->state != VSOCK_ESTABLISHED || vsock_backlog(c) || c->input_ended ||
-		    c->output_ended || (c->pending & ~VSOCK_SAY_CREDIT))
-			return error_set(err, EBUSY, "connections are open, and cannot be saved");
-		saved[count++] =
-			(struct saved_connection){ c->guest_port, c->host_port, c->peer_buffer,
-						   c->peer_taken, c->sent,      c->received,
-						   c->told_taken };
-	}
-	snapshot_put(s, SNAPSHOT_OWN, saved, count * sizeof(*saved));
-	return 0;
-}
-
-static int restore(struct virtio_device *dev, struct snapshot *s, struct error *err)
-{
-	struct vsock *v = vsock_of(dev);
-	const void *data;
-	size_t len;
-	int r = snapshot_take(s, SNAPSHOT_OWN, &data, &len, err);
-
-	if (r < 0)
-		return r;
-	if (len > sizeof(v->restored))
-		return error_set(err, EBADMSG, "the snapshot has too many connections");
-	v->restored_count = (unsigned)(len / sizeof(*v->restored));
-	memcpy(v->restored, data, v->restored_count * sizeof(*v->restored));
-	return virtio_running(dev) ? activate(dev, err) : 0;
-}
-
-/* Gives a listener the connections that a guest had to it when it was saved. */
-static int accept_restored(struct vsock *v, uint32_t port, struct error *err)
-{
-	for (unsigned i = 0; i < v->restored_count; i++) {
-		const struct saved_connection *saved = &v->restored[i];
-		struct vsock_connection *c;
-		int fd;
-
-		if (saved->host_port != port)
-			continue;
-		fd = open_host_port(v, port);
-		c = fd < 0 ? NULL : vsock_add(v, fd, VSOCK_ESTABLISHED);
-		if (!c)
-			return error_errno(err, ENOMEM, "restore a connection");
-		c->guest_port = saved->guest_port;
-		c->host_port = saved->host_port;
-		c->peer_buffer = saved->peer_buffer;
-		c->peer_taken = saved->peer_taken;
-		c->sent = saved->sent;
-		c->received = c->taken = saved->received;
-		c->told_taken = saved->told_taken;
-		vsock_watch(v, c);
-	}
-	return 0;
-}
-
 static void destroy(struct virtio_device *dev)
 {
 	struct vsock *v = vsock_of(dev);
@@ -630,8 +551,8 @@ static const struct virtio_ops vsock_ops = {
 	.activate = activate,
 	.notify = notify,
 	.reset = reset,
-	.save = save,
-	.restore = restore,
+	.save = vsock_save,
+	.restore = vsock_restore,
 	.destroy = destroy,
 };
 
@@ -669,18 +590,21 @@ int virtio_vsock_listen(struct virtio_device *dev, uint32_t port, vsock_accepted
 	if (v->internal_count == VSOCK_LISTENERS_MAX)
 		return error_errno(err, ENOSPC, "listen on vsock port %u", port);
 	v->internal[v->internal_count++] = (struct internal_listener){ port, accepted, data };
-	return accept_restored(v, port, err);
+	return 0;
 }
 
-int virtio_vsock_connect(struct virtio_device *dev, uint32_t port, int fd, struct error *err)
+int virtio_vsock_connect(struct virtio_device *dev, uint32_t port, int fd, uint32_t tag,
+			 struct error *err)
 {
 	struct vsock *v = vsock_of(dev);
 	struct vsock_connection *c;
 
 	pthread_mutex_lock(&dev->lock);
 	c = vsock_add(v, fd, VSOCK_REQUESTED);
-	if (c)
+	if (c) {
+		c->tag = tag;
 		vsock_request(v, c, port);
+	}
 	if (c && virtio_running(dev))
 		serve_ready(v);
 	pthread_mutex_unlock(&dev->lock);

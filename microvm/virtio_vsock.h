@@ -24,17 +24,25 @@
 typedef void vsock_accepted(void *data, int fd);
 
 /*
- * The VMM listens on port itself, instead of a Unix socket. -ENOSPC where it does so on too many. Before the guest runs. A guest that was
- * connected to the port when it was saved is so again at once.
+ * The VMM listens on port itself, instead of a Unix socket. -ENOSPC where it does so on too many. Before the guest runs. The port is the
+ * connections' tag.
  */
 int virtio_vsock_listen(struct virtio_device *dev, uint32_t port, vsock_accepted *accepted,
 			void *data, struct error *err);
 
 /*
  * Connects fd, a stream socket that becomes the device's, to the guest's port. When the guest refuses, or ends, fd is closed: its
- * other side sees the end of the stream. Not from within vsock_accepted().
+ * other side sees the end of the stream. Not from within vsock_accepted(). tag: see virtio_vsock_adopt(); 0: it ends with the machine.
  */
-int virtio_vsock_connect(struct virtio_device *dev, uint32_t port, int fd, struct error *err);
+int virtio_vsock_connect(struct virtio_device *dev, uint32_t port, int fd, uint32_t tag,
+			 struct error *err);
+
+/*
+ * In a restored machine, before it runs: the VMM's end of the connection with this tag, or -ENOENT without a message. unread: what had come of it
+ * before, and nobody had read; it is read from there first.
+ */
+int virtio_vsock_adopt(struct virtio_device *dev, uint32_t tag, const void *unread, size_t len,
+		       struct error *err);
 
 /*
  * Whether connections to the listening socket are taken; true at first. Those that come meanwhile wait: until the guest

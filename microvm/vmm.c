@@ -184,8 +184,10 @@ static int add_files(struct vmm *vmm, struct error *err)
 					 &vmm->memory, &vmm->loop, err),
 			   err);
 
-	if (r == 0)
-		virtio_fs_watch(vmm->devices[vmm->device_count - 1], file_server_lost, vmm);
+	if (r == 0) {
+		vmm->files = vmm->devices[vmm->device_count - 1];
+		virtio_fs_watch(vmm->files, file_server_lost, vmm);
+	}
 	return r;
 }
 
@@ -498,6 +500,8 @@ void vmm_free(struct vmm *vmm)
 {
 	if (!vmm)
 		return;
+	free(vmm->changed_pages);
+	snapshot_pages_free(&vmm->saved_pages);
 	if (vmm->has_vcpus)
 		vcpus_free(&vmm->vcpus);
 	free(vmm->saved_vcpus);

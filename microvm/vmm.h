@@ -45,6 +45,14 @@ struct vmm_hooks {
 	void (*started)(void *data);
 	/* A signal to this process, in the device thread. NULL: SIGTERM, SIGINT, SIGHUP and SIGQUIT end the machine, others do nothing. */
 	void (*signalled)(void *data, const struct signalfd_siginfo *info);
+	/* Puts what is to be kept of the process itself behind the machine's state; there it is in vmm->snapshot after vmm_new(). NULL: nothing. */
+	int (*save)(void *data, struct snapshot *s, struct error *err);
+	/*
+	 * Has the guest hold its workload still, before it is saved from outside: what came of it goes to control_held(). NULL: it cannot be told.
+	 * And lets it go on.
+	 */
+	int (*hold)(void *data, struct error *err);
+	void (*release)(void *data);
 	void *data;
 };
 
@@ -68,7 +76,7 @@ struct vmm_config {
 	int serial; /* where what the guest writes to COM1 goes */
 	/*
 	 * A file of vmm_save()'s: the machine, which has the same processors, memory and devices, goes on from there, and kernel, initrd and
-	 * command line are not looked at.
+	 * command line are not looked at. Where the file server's state was saved, it must have that.
 	 */
 	int restore;
 	struct vmm_hooks hooks;
@@ -94,10 +102,12 @@ struct vmm {
 	struct serial serial;
 	struct virtio_device *devices[LAYOUT_MMIO_MAX];
 	unsigned device_count;
-	struct virtio_device *vsock, *balloon, *cards[VMM_CARDS_MAX]; /* among them */
+	struct virtio_device *vsock, *balloon, *files, *cards[VMM_CARDS_MAX]; /* among them */
 	bool paused;
 	struct snapshot snapshot; /* what it is restored from, until it is */
 	struct snapshot *saved_vcpus;
+	struct snapshot_pages saved_pages; /* between vmm_save_begin() and vmm_save_end() */
+	uint64_t *changed_pages;           /* and a round was made; else NULL */
 	struct vcpus vcpus;
 	bool has_vcpus;
 	int signal_fd, end_fd;
@@ -125,11 +135,22 @@ void vmm_pause(struct vmm *vmm);
 void vmm_resume(struct vmm *vmm);
 
 /*
- * Writes the machine, which is paused, to an empty file (snapshot.h), from which any number can be made (struct vmm_config, restore).
- * -EBUSY where something that cannot be saved is under way: a connection between guest and host other than to the monitor's own listeners, files
- * that are in use; -ENOTSUP where a device cannot be saved. vmm_snapshot.c
+ * Saving a machine to an empty file (snapshot.h), from which any number can be made (struct vmm_config, restore). In the device thread,
+ * in no device's callback. vmm_snapshot.c
+ *
+ *     vmm_save_begin()    the file stays the caller's
+ *     vmm_save_round()    any number of times, while the guest runs: copies the pages that it wrote since the last time, and says how many
+ *     vmm_save()          the machine, which is paused, and the pages that are left
+ *     vmm_save_end()      whatever happened
+ *
+ * files: an empty file for the state of the file server, -1: that has not been used. -EBUSY where something that cannot be saved is
+ * under way, -ENOTSUP where a device cannot be saved. Of vsock connections those live on whose host's side is this process; the guest
+ * of a restored machine finds the others reset.
  */
-int vmm_save(struct vmm *vmm, int fd, struct error *err);
+int vmm_save_begin(struct vmm *vmm, int fd, struct error *err);
+int vmm_save_round(struct vmm *vmm, uint64_t *pages, struct error *err);
+int vmm_save(struct vmm *vmm, int files, uint64_t *pages, struct error *err);
+void vmm_save_end(struct vmm *vmm);
 
 /* Between vmm.c and vmm_snapshot.c: the machine's own record, which must be of the same machine; each vCPU's, to be freed; and the rest. */
 int vmm_restore_vcpus(const struct vmm *vmm, struct snapshot *s, struct snapshot **vcpus,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A whole machine, to and from a snapshot (snapshot.h). Saved are first the devices, then the vCPUs, then what the kernel has of the
- * machine, and last its memory; restored are first memory (vmm.c) and vCPUs, then the interrupt controllers, which hand on to
+ * A whole machine, to and from a snapshot (snapshot.h). Saved are first the devices, which finish what they have begun, then the vCPUs,
+ * then what the kernel has of the machine, and last its memory; restored are first memory (vmm.c) and vCPUs, then the interrupt controllers, which hand on to
  * those what is pending, and last the devices, which may interrupt.
  */
 #include <string.h>
@@ -35,20 +35,108 @@ static int save_state(struct vmm *vmm, struct snapshot *s, struct error *err)
 	if (r < 0)
 		return r;
 	r = kvm_save(&vmm->kvm, s, err);
+	if (r < 0)
+		return r;
 	serial_save(&vmm->serial, s);
 	snapshot_append(s, &devices);
+	return vmm->config.hooks.save ? vmm->config.hooks.save(vmm->config.hooks.data, s, err) : 0;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+int vmm_save_begin(struct vmm *vmm, int fd, struct error *err)
+{
+	vmm_save_end(vmm);
+	return snapshot_pages_begin(&vmm->saved_pages, fd, err);
+}
+
+/* From now on it is known which pages change: the guest's writes from KVM, the devices' from themselves. */
+static int begin_to_track(struct vmm *vmm, struct error *err)
+{
+	bool paused = vmm->paused;
+	int r;
+
+	vmm->changed_pages =
+		calloc(guest_memory_dirty_words(&vmm->memory), sizeof(*vmm->changed_pages));
+	if (!vmm->changed_pages)
+		return error_errno(err, ENOMEM, "track the guest's memory");
+	r = guest_memory_prepare_track(&vmm->memory, err);
+	if (r == 0 && vmm->files)
+		r = virtio_fs_track(vmm->files, vmm->memory.dirty_fd, err);
+	if (r < 0)
+		return r;
+	/* So that no vCPU's thread is in a device. */
+	vmm_pause(vmm);
+	guest_memory_track(&vmm->memory);
+	r = kvm_track(&vmm->kvm, &vmm->memory, true, err);
+	if (!paused)
+		vmm_resume(vmm);
 	return r;
 }
 
-int vmm_save(struct vmm *vmm, int fd, struct error *err)
+static int find_changed(struct vmm *vmm, struct error *err)
 {
+	memset(vmm->changed_pages, 0,
+	       guest_memory_dirty_words(&vmm->memory) * sizeof(*vmm->changed_pages));
+	guest_memory_take_dirty(&vmm->memory, vmm->changed_pages);
+	return kvm_take_dirty(&vmm->kvm, &vmm->memory, vmm->changed_pages, err);
+}
+
+static int save_pages(struct vmm *vmm, uint64_t *pages, struct error *err)
+{
+	int r = vmm->changed_pages ? find_changed(vmm, err) : 0;
+
+	if (r == 0)
+		r = snapshot_pages_write(&vmm->saved_pages, &vmm->memory, vmm->changed_pages, err);
+	*pages = vmm->saved_pages.written;
+	return r;
+}
+
+int vmm_save_round(struct vmm *vmm, uint64_t *pages, struct error *err)
+{
+	int r = vmm->changed_pages ? 0 : begin_to_track(vmm, err);
+
+	if (r == 0)
+		r = save_pages(vmm, pages, err);
+	return r < 0 ? error_wrap(err, "copy the machine's memory") : 0;
+}
+
+void vmm_save_end(struct vmm *vmm)
+{
+	bool paused = vmm->paused;
+
+	if (vmm->changed_pages) {
+		vmm_pause(vmm);
+		kvm_track(&vmm->kvm, &vmm->memory, false, NULL);
+		if (vmm->files)
+			virtio_fs_track(vmm->files, -EBADF, NULL);
+		guest_memory_untrack(&vmm->memory);
+		if (!paused)
+			vmm_resume(vmm);
+	}
+	free(vmm->changed_pages);
+	vmm->changed_pages = NULL;
+	snapshot_pages_free(&vmm->saved_pages);
+}
+
+/* ---- the machine ------------------------------------------------------------------------------ */
+
+int vmm_save(struct vmm *vmm, int files, uint64_t *pages, struct error *err)
+{
+	const struct snapshot_header header = { .memory_size = vmm->config.memory,
+						.cpus = vmm->config.cpus,
+						.cards = vmm->config.card_count };
 	_cleanup_snapshot_ struct snapshot s;
 	int r;
 
 	snapshot_begin(&s);
+	if (vmm->files)
+		virtio_fs_save_to(vmm->files, files);
 	r = save_state(vmm, &s, err);
 	if (r == 0)
-		r = snapshot_finish(&s, &vmm->memory, fd, err);
+		r = save_pages(vmm, pages, err);
+	if (r == 0)
+		r = snapshot_finish(&s, &vmm->saved_pages, &header, err);
 	return r < 0 ? error_wrap(err, "save the machine") : 0;
 }
 
@@ -104,7 +192,7 @@ int vmm_restore(struct vmm *vmm, struct snapshot *s, struct error *err)
 		r = serial_restore(&vmm->serial, s, err);
 	for (unsigned i = 0; r == 0 && i < vmm->device_count; i++)
 		r = virtio_restore(vmm->devices[i], s, err);
-	if (r == 0 && s->at != s->len)
-		r = error_set(err, EBADMSG, "the snapshot has more devices than the machine");
+	if (r == 0 && !vmm->config.hooks.save && s->at != s->len)
+		r = error_set(err, EBADMSG, "the snapshot has more than the machine");
 	return r < 0 ? error_wrap(err, "restore the machine") : 0;
 }

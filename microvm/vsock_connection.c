@@ -23,6 +23,7 @@ struct vsock_connection *vsock_connection_new(void *device, int fd, loop_callbac
 void vsock_connection_free(struct vsock_connection *c)
 {
 	close_fd(&c->source.fd);
+	free(c->unsent);
 	free(c->buffer);
 	free(c);
 }

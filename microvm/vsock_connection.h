@@ -34,7 +34,9 @@ struct vsock_connection {
 	struct loop_source source; /* the host's side */
 	void *device;
 	enum vsock_state state;
-	bool forgotten;    /* no connection of the device's any more */
+	bool forgotten; /* no connection of the device's any more */
+	uint32_t
+		tag; /* its host's side is this process', which knows it by this; 0: somebody else's */
 	bool queued;       /* in the list of those that have something for the guest */
 	bool answer;       /* a line "OK" is owed to the host's side */
 	bool input_ready;  /* there may be something to read */
@@ -49,6 +51,10 @@ struct vsock_connection {
 	/* From the guest: what came, and what the host's side took of it; what of that the guest was told. */
 	uint32_t received, taken, told_taken;
 	char *buffer; /* a ring of VSOCK_BUFFER bytes: received - taken of them, from taken on; NULL: empty */
+
+	/* Of a restored one: what its host's side had sent, and the device not yet read. NULL: nothing. */
+	char *unsent;
+	size_t unsent_len;
 
 	char command[32]; /* VSOCK_COMMAND: what was said so far */
 	unsigned command_len;

@@ -3,6 +3,7 @@
 #include "microvm/vsock_table.h"
 
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 struct vsock_connection *vsock_find(struct vsock *v, uint32_t guest_port, uint32_t host_port)
 {
@@ -102,6 +103,23 @@ void vsock_reset_connection(struct vsock *v, struct vsock_connection *c)
 	c->state = VSOCK_CLOSING;
 	c->pending = 0;
 	vsock_say(v, c, VSOCK_SAY_RST);
+}
+
+/* Both sides have nothing to say any more, or the guest agreed to the end. */
+static void end_if_over(struct vsock *v, struct vsock_connection *c)
+{
+	if (c->output_ended && c->input_ended && !vsock_backlog(c)) {
+		vsock_drop_host(v, c);
+		c->state = VSOCK_CLOSING;
+		vsock_say(v, c, VSOCK_SAY_RST);
+	}
+}
+
+void vsock_end_output(struct vsock *v, struct vsock_connection *c)
+{
+	if (!vsock_backlog(c) && c->source.fd >= 0)
+		shutdown(c->source.fd, SHUT_WR);
+	end_if_over(v, c);
 }
 
 struct vsock_connection *vsock_add(struct vsock *v, int fd, enum vsock_state state)

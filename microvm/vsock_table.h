@@ -15,12 +15,19 @@
 #define VSOCK_FIRST_HOST_PORT (1u << 30) /* of connections that the host begins */
 
 /*
- * A connection to a listener in the monitor, on which nothing is under way. Others do not outlive a snapshot: their host's side is
- * somebody else's.
+ * A connection whose host's side is this process lives on: with it are saved the bytes that neither side has taken yet. Of others only the
+ * ports are, so that the guest can be told that they are over.
  */
 struct saved_connection {
+	uint32_t tag; /* 0: it is over */
 	uint32_t guest_port, host_port;
-	uint32_t peer_buffer, peer_taken, sent, received, told_taken;
+	uint32_t peer_buffer, peer_taken, sent, received, taken, told_taken;
+	uint32_t state, pending, shutdown_flags;
+	uint32_t input_ended, output_ended;
+};
+
+struct saved_vsock {
+	uint32_t next_port, connections;
 };
 
 struct internal_listener {
@@ -38,8 +45,6 @@ struct vsock {
 	bool take_connections;
 	struct internal_listener internal[VSOCK_LISTENERS_MAX];
 	unsigned internal_count;
-	struct saved_connection restored[VSOCK_LISTENERS_MAX]; /* that wait for their listener */
-	unsigned restored_count;
 
 	struct vsock_connection *connections, *ready, **ready_end;
 	struct vsock_connection
@@ -73,6 +78,9 @@ void vsock_request(struct vsock *v, struct vsock_connection *c, uint32_t guest_p
 /* Lets go of the host's side; the guest is still to be told. */
 void vsock_drop_host(struct vsock *v, struct vsock_connection *c);
 
+/* The guest sends no more: once the host's side has all of it, that sees the end; and if it is over for both, the guest is told. */
+void vsock_end_output(struct vsock *v, struct vsock_connection *c);
+
 /* An end that is none of the guest's doing: it hears of it, and the connection is over. */
 void vsock_reset_connection(struct vsock *v, struct vsock_connection *c);
 
@@ -84,5 +92,9 @@ void vsock_forget(struct vsock *v, struct vsock_connection *c);
  * one of these waited for the lock.
  */
 void vsock_free_dead(struct vsock *v);
+
+/* The device's own part of a snapshot (vsock_snapshot.c): struct virtio_ops. */
+int vsock_save(struct virtio_device *dev, struct snapshot *s, struct error *err);
+int vsock_restore(struct virtio_device *dev, struct snapshot *s, struct error *err);
 
 #endif

@@ -37,6 +37,14 @@ bool netlink_add(struct netlink_request *q, uint16_t type, const void *data, siz
 	return true;
 }
 
+void netlink_append(const struct netlink_request *q, struct strbuf *out)
+{
+	static const char padding[NLMSG_ALIGNTO];
+
+	strbuf_add(out, q, q->h.nlmsg_len);
+	strbuf_add(out, padding, NLMSG_ALIGN(q->h.nlmsg_len) - q->h.nlmsg_len);
+}
+
 static int send_request(int sock, struct netlink_request *q)
 {
 	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };

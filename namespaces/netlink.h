@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/strbuf.h"
 
 /* One request: a header, the family's own header, attributes. */
 struct netlink_request {
@@ -24,6 +25,9 @@ void netlink_init(struct netlink_request *q, uint16_t type, uint16_t flags, cons
 
 /* false where there is no room, which is for attributes that nobody has a use for. */
 bool netlink_add(struct netlink_request *q, uint16_t type, const void *data, size_t len);
+
+/* Keeps a request behind others, each aligned. */
+void netlink_append(const struct netlink_request *q, struct strbuf *out);
 
 /* Called with each message of an answer; 0 to go on. */
 typedef int netlink_answer_fn(const struct nlmsghdr *h, void *data);

@@ -83,14 +83,6 @@ static bool is_carried(const struct vm_net *net, int index)
 	return false;
 }
 
-static void keep_message(struct vm_net *net, const struct netlink_request *q)
-{
-	static const char padding[NLMSG_ALIGNTO];
-
-	strbuf_add(&net->messages, q, q->h.nlmsg_len);
-	strbuf_add(&net->messages, padding, NLMSG_ALIGN(q->h.nlmsg_len) - q->h.nlmsg_len);
-}
-
 /* Makes of an address that the kernel tells one that another kernel can be told. */
 static int read_address(const struct nlmsghdr *h, void *data)
 {
@@ -106,7 +98,7 @@ static int read_address(const struct nlmsghdr *h, void *data)
 	if (!netlink_repeat_address(&q, h, NLM_F_CREATE | NLM_F_REPLACE,
 				    (netlink_address_flags(h) & ADDRESS_FLAGS) | IFA_F_NODAD))
 		return -EMSGSIZE;
-	keep_message(net, &q);
+	netlink_append(&q, &net->messages);
 	return 0;
 }
 
@@ -151,7 +143,7 @@ static int read_route(const struct nlmsghdr *h, void *data)
 			return -EMSGSIZE;
 	}
 	if (carried && gateway == pass->with_gateway)
-		keep_message(pass->net, &q);
+		netlink_append(&q, &pass->net->messages);
 	return 0;
 }
 

@@ -56,7 +56,10 @@ void vm_net_card_address(unsigned i, uint8_t mac[6]);
 /* The description for the guest: count, interfaces, messages. */
 int vm_net_print(const struct vm_net *net, struct strbuf *out, struct error *err);
 
-/* In the guest: gives its cards their names, sizes, addresses and routes. */
+/*
+ * In the guest: gives its cards their names, sizes, addresses and routes, in the place of what they had. Only what differs is touched, so
+ * that where all is as before connections live on; learnt neighbours are forgotten, for the cable may lead somewhere else.
+ */
 int vm_net_apply(const char *description, size_t len, struct error *err);
 
 #endif

@@ -229,7 +229,7 @@ static int describe(const struct container *c, const struct runtime_checkpoint *
 static int check(const struct container *c, const struct runtime_checkpoint *o, struct error *err)
 {
 	if (!c->sandbox.ops->checkpoint)
-		return error_set(err, ENOTSUP, "checkpoints of microVMs are not supported yet");
+		return error_set(err, ENOTSUP, "it cannot be checkpointed");
 	if (c->status != OCI_RUNNING && c->status != OCI_PAUSED)
 		return error_set(err, EINVAL, "cannot checkpoint container `%s`: it is %s",
 				 c->record.id, oci_status_name(c->status));

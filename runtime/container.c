@@ -212,6 +212,20 @@ int container_load_config(struct container *c, struct error *err)
 		     : 0;
 }
 
+int container_rename(const struct store *store, struct container *c, const char *id,
+		     struct error *err)
+{
+	const char *copy = arena_strdup(&c->arena, id);
+	int r = copy ? 0 : error_errno(err, ENOMEM, "rename container `%s`", c->record.id);
+
+	if (r == 0 && strcmp(c->record.id, id) != 0)
+		r = store_rename(store, c->record.id, id, err);
+	if (r < 0)
+		return r;
+	c->record.id = c->sandbox.id = copy;
+	return record_write(c->dir, &c->record, err);
+}
+
 struct oci_state container_state(const struct container *c)
 {
 	return (struct oci_state){

@@ -27,9 +27,8 @@ struct source {
 
 static int check_kind(const struct manifest *m, struct error *err)
 {
-	if (!strcmp(m->kind, sandbox_kind_name(SANDBOX_MICROVM)))
-		return error_set(err, ENOTSUP, "checkpoints of microVMs are not supported yet");
-	if (strcmp(m->kind, sandbox_kind_name(SANDBOX_CONTAINER)) != 0)
+	if (strcmp(m->kind, sandbox_kind_name(SANDBOX_MICROVM)) != 0 &&
+	    strcmp(m->kind, sandbox_kind_name(SANDBOX_CONTAINER)) != 0)
 		return error_set(err, ENOTSUP, "it is of a `%s`, which this hull does not know",
 				 m->kind);
 	if (m->pre_dump)
@@ -59,7 +58,9 @@ static int check_source(struct source *s, struct error *err)
 		r = manifest_host(&s->arena, &host, err);
 	if (r == 0)
 		r = manifest_check_host(s->manifest.host, &host, err);
-	return r < 0 ? r : verify_files(s->images, err);
+	if (r < 0 || manifest_is_stamped(s->images, &s->manifest))
+		return r;
+	return verify_files(s->images, err);
 }
 
 static int open_source(const struct runtime_restore *o, struct source *s, struct error *err)
@@ -81,6 +82,8 @@ static int record_restored(void *data, struct error *err)
 
 	c->record.pid = c->sandbox.pid;
 	c->record.start_time = c->sandbox.start_time;
+	c->record.file_server = c->sandbox.file_server;
+	c->record.file_server_start = c->sandbox.file_server_start;
 	c->record.started = true;
 	c->status = OCI_RUNNING;
 	return record_write(c->dir, &c->record, err);

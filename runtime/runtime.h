@@ -210,6 +210,13 @@ void container_unmake(const struct store *store, struct container *c);
 int container_run_foreground(const struct store *store, struct container *c, int notify, bool keep,
 			     int *exit_status, struct error *err);
 
+/*
+ * Gives a container another id, in the state directory; what else is named after it, as its cgroup may be, keeps its name. Without
+ * a lock: who calls it knows that no command is at work on the container.
+ */
+int container_rename(const struct store *store, struct container *c, const char *id,
+		     struct error *err);
+
 /* Prepares the sandbox of c from its record. */
 int container_bind_sandbox(struct container *c, struct error *err);
 

@@ -188,6 +188,17 @@ int store_add(const struct store *store, const char *id, struct error *err)
 	return r < 0 ? error_errno(err, -r, "lock container `%s`", id) : take_fd(&dir);
 }
 
+int store_rename(const struct store *store, const char *id, const char *new_id, struct error *err)
+{
+	int r = store_check_id(new_id, err);
+
+	if (r < 0)
+		return r;
+	if (renameat2(store->dir, id, store->dir, new_id, RENAME_NOREPLACE) < 0)
+		return error_errno(err, errno, "rename container `%s` to `%s`", id, new_id);
+	return 0;
+}
+
 int store_remove(const struct store *store, const char *id, int dir, struct error *err)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)

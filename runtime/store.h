@@ -53,6 +53,9 @@ int store_lock(const struct store *store, const char *id, int timeout, struct er
 /* Opens a container's directory without a lock, to read. */
 int store_peek(const struct store *store, const char *id, struct error *err);
 
+/* Gives a container's directory another name; what is in it stays. */
+int store_rename(const struct store *store, const char *id, const char *new_id, struct error *err);
+
 /* Removes a container's directory with what is in it; dir is its descriptor. The record goes last. */
 int store_remove(const struct store *store, const char *id, int dir, struct error *err);
 

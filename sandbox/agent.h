@@ -121,8 +121,8 @@ struct agent_mount {
 
 /* Who and when the machine is now. */
 struct agent_restored {
-	uint64_t time_ns;     /* the host's CLOCK_REALTIME */
-	uint8_t seed[64];     /* for the guest's random pool, before anything of the container runs */
+	uint64_t time_ns; /* the host's CLOCK_REALTIME */
+	uint8_t seed[64]; /* for the guest's random pool, before anything of the container runs */
 	uint32_t network_len; /* follows */
 	char id[256];         /* of the container, from now on */
 	char hostname[65];    /* of the container's own UTS namespace; "": as it was */

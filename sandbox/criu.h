@@ -11,7 +11,7 @@
  *
  * Fields, of which descriptors are numbers that hull-criu inherits:
  *
- *	op=dump, pre-dump, restore, verify
+ *	op=dump, pre-dump, restore; verify; publish (what was written without CRIU)
  *	images=FD, work=FD          directories: of the checkpoint, and of CRIU's log
  *	place=FD, publish=NAME, temporary=NAME
  *	                            dump: the checkpoint is written as `temporary` in the directory `place`, and gets the name

@@ -38,6 +38,12 @@ static const struct schema_member host_members[] = {
 };
 static const struct schema host_schema = SCHEMA(struct manifest_host, host_members);
 
+static const struct schema_member pre_copy_members[] = {
+	MEMBER(struct manifest_pre_copy, rounds, "rounds", .required = true),
+	MEMBER(struct manifest_pre_copy, pages, "pages", .required = true),
+};
+static const struct schema pre_copy_schema = SCHEMA(struct manifest_pre_copy, pre_copy_members);
+
 static const struct schema_member mount_members[] = {
 	MEMBER(struct manifest_mount, key, "key", .required = true),
 	MEMBER(struct manifest_mount, destination, "destination", .required = true),
@@ -62,6 +68,7 @@ static const struct schema_member manifest_members[] = {
 	MEMBER(struct manifest, pre_dump, "preDump"),
 	MEMBER(struct manifest, parent, "parent"),
 	MEMBER(struct manifest, parent_digest, "parentManifestSha256"),
+	OBJECT(struct manifest, pre_copy, "preCopy", pre_copy_schema),
 	OBJECT(struct manifest, host, "host", host_schema, .required = true),
 	ARRAY(struct manifest, mounts, "externalMounts", mount_schema),
 	MEMBER(struct manifest, stdio, "stdio"),

@@ -40,6 +40,12 @@ struct manifest_file {
 	const char *sha256; /* hexadecimal */
 };
 
+/* How the memory was copied before the workload was stopped. */
+struct manifest_pre_copy {
+	uint64_t rounds;
+	uint64_t pages; /* that were left, and written while it was stopped */
+};
+
 struct manifest_mounts {
 	struct manifest_mount *items;
 	size_t len;
@@ -61,7 +67,8 @@ struct manifest {
 	bool pre_dump;       /* memory only: cannot be restored, but another can build on it */
 	const char *
 		parent; /* the directory with the rest of the memory, relative to this; NULL: none */
-	const char *parent_digest; /* of its manifest */
+	const char *parent_digest;          /* of its manifest */
+	struct manifest_pre_copy *pre_copy; /* NULL: there were no rounds */
 	struct manifest_host *host;
 	struct manifest_mounts mounts;
 	struct oci_strings stdio;    /* what standard input, output and error were */
@@ -90,5 +97,12 @@ int manifest_host(struct arena *arena, struct manifest_host *host, struct error 
  */
 int manifest_check_host(const struct manifest_host *then, const struct manifest_host *now,
 			struct error *err);
+
+/*
+ * Whether hull found all files of the directory to be as the manifest says, and nobody can have changed them since (manifest_stamp.c).
+ * And that it did so; without effect for who is not root of the host, and where the file system has no place for it.
+ */
+bool manifest_is_stamped(int dir, const struct manifest *manifest);
+void manifest_stamp(int dir, const struct manifest *manifest);
 
 #endif

@@ -4,6 +4,9 @@
  * declarations are between the files of its implementation:
  *
  *	microvm.c		the operations
+ *	microvm_create.c	making a machine, and the container in it
+ *	microvm_checkpoint.c	a directory of a machine
+ *	microvm_restore.c	and a machine of that
  *	microvm_check.c		what a microVM cannot be asked for
  *	microvm_config.c	the configuration as the guest gets it; how large the machine is
  *	microvm_spawn.c		hull-vmm and its file server
@@ -76,7 +79,7 @@ bool microvm_is_shared(const struct oci_mount *mount);
 /* Makes of a mount, whose source the file server has as name, one of the guest's. -ENOMEM. */
 int microvm_adjust_mount(struct oci_mount *mount, const char *name, struct arena *arena);
 
-/* ---- microvm_spawn.c ---------------------------------------------------------------------------------- */
+/* ---- the plan ------------------------------------------------------------------------------------------ */
 
 /* A booted machine in a file. -EBADF: none. */
 struct microvm_template {
@@ -85,6 +88,15 @@ struct microvm_template {
 	int fresh;     /* empty, for the machine that boots; it has no name yet */
 	char name[80]; /* in dir */
 };
+
+/* A machine that ran, in two files of a checkpoint. -EBADF: none. */
+struct microvm_saved {
+	int machine; /* microvm/snapshot.h */
+	int files;   /* its file server's state */
+};
+
+#define MICROVM_MACHINE "machine" /* their names */
+#define MICROVM_FILES   "files"
 
 struct microvm_plan {
 	struct sandbox *sb;
@@ -103,10 +115,50 @@ struct microvm_plan {
 	unsigned cards; /* network cards that the machine has */
 	const struct sandbox_hooks *hooks;
 	struct microvm_template template;
+	struct microvm_saved saved;
 	bool guest_is_up; /* it has answered */
 	int program;      /* hull-vmm, from microvm_spawn() on */
 	int server_end; /* of the socket between hull-vmm and the file server, until that is started */
 };
+
+/* ---- microvm_create.c --------------------------------------------------------------------------------- */
+
+int microvm_create(struct sandbox *sb, const struct sandbox_hooks *hooks,
+		   const struct sandbox_io *io, bool detach_later, struct error *err);
+
+/* Without descriptors; then with what the configuration, or a saved machine, asks for; and closed. */
+void microvm_plan_init(struct microvm_plan *plan, struct sandbox *sb,
+		       const struct sandbox_hooks *hooks);
+int microvm_plan_open(struct microvm_plan *plan, const struct sandbox_io *io, struct error *err);
+void microvm_plan_close(struct microvm_plan *plan);
+
+/* Starts hull-vmm and its file server, and runs hooks. The guest boots, or goes on, afterwards. */
+int microvm_make_machine(struct microvm_plan *plan, struct error *err);
+
+/* At the end, whatever happened: closes the plan, and where it failed ends what was made. */
+void microvm_settle(struct microvm_plan *plan, bool failed);
+
+/* What hull-vmm said before it ended, if anything; else how it ended. An error in any case. */
+int microvm_ended(struct sandbox *sb, struct error *err);
+
+/* Nanoseconds since the epoch. */
+uint64_t microvm_now_ns(void);
+
+/* The machine may outlive us. */
+int microvm_commit(struct sandbox *sb, struct error *err);
+
+/* ---- microvm_checkpoint.c, microvm_restore.c ------------------------------------------------------------ */
+
+int microvm_checkpoint(struct sandbox *sb, const struct sandbox_checkpoint *checkpoint,
+		       struct error *err);
+int microvm_restore(struct sandbox *sb, const struct sandbox_hooks *hooks,
+		    const struct sandbox_io *io, const struct sandbox_restore *restore,
+		    struct error *err);
+
+/* Plans a machine such as was saved. */
+int microvm_plan_saved(struct microvm_plan *plan, struct error *err);
+
+/* ---- microvm_spawn.c ------------------------------------------------------------------------------------ */
 
 /*
  * Waits until a child of ours says on the channel that it is done (CONTROL_DONE), or that it failed: then its error is ours. One that
@@ -208,6 +260,11 @@ int microvm_open_dir(const struct sandbox *sb, struct error *err);
 /* One request to hull-guest, and its answer: see agent_receive_answer(). parts: the payload. */
 ssize_t microvm_request(const struct sandbox *sb, enum agent_type type, const struct iovec *parts,
 			unsigned count, char **answer, size_t max, struct error *err);
+
+/* A connection to hull-vmm for orders, which waits at most so many seconds for an answer; and an order on it, with descriptors. */
+int microvm_open_control(const struct sandbox *sb, int seconds, struct error *err);
+ssize_t microvm_order_on(int sock, uint32_t order, const void *payload, size_t len, const int *fds,
+			 unsigned fd_count, void *answer, size_t size, struct error *err);
 
 /* One order to hull-vmm (microvm/control.h), with a descriptor unless fd is negative. answer (of size bytes) may be NULL. Returns the answer's length. */
 ssize_t microvm_order(const struct sandbox *sb, uint32_t order, const void *payload, size_t len,

@@ -100,24 +100,29 @@ ssize_t microvm_request(const struct sandbox *sb, enum agent_type type, const st
 	return r < 0 ? r : agent_receive_answer(sock, NULL, answer, max, NULL, err);
 }
 
-ssize_t microvm_order(const struct sandbox *sb, uint32_t order, const void *payload, size_t len,
-		      int fd, void *answer, size_t size, struct error *err)
+int microvm_open_control(const struct sandbox *sb, int seconds, struct error *err)
 {
-	_cleanup_close_ int dir = microvm_open_dir(sb, err), sock = -EBADF;
+	_cleanup_close_ int dir = microvm_open_dir(sb, err);
+	int sock;
+
+	if (dir < 0)
+		return dir;
+	sock = connect_socket(dir, "control.sock", SOCK_SEQPACKET, err);
+	if (sock >= 0)
+		limit_wait(sock, seconds);
+	return sock;
+}
+
+ssize_t microvm_order_on(int sock, uint32_t order, const void *payload, size_t len, const int *fds,
+			 unsigned fd_count, void *answer, size_t size, struct error *err)
+{
 	union {
 		struct error error;
 		char bytes[sizeof(struct error)];
 	} buf;
 	struct message message = { 0 };
-	int r;
+	int r = message_send(sock, order, payload, len, fds, fd_count, err);
 
-	if (dir < 0)
-		return dir;
-	sock = connect_socket(dir, "control.sock", SOCK_SEQPACKET, err);
-	if (sock < 0)
-		return sock;
-	limit_wait(sock, MICROVM_ANSWER);
-	r = message_send(sock, order, payload, len, &fd, fd >= 0, err);
 	if (r == 0)
 		r = message_receive(sock, &message, &buf, sizeof(buf), err);
 	if (r < 0)
@@ -135,4 +140,14 @@ ssize_t microvm_order(const struct sandbox *sb, uint32_t order, const void *payl
 	if (message.len)
 		memcpy(answer, buf.bytes, message.len);
 	return message.len;
+}
+
+ssize_t microvm_order(const struct sandbox *sb, uint32_t order, const void *payload, size_t len,
+		      int fd, void *answer, size_t size, struct error *err)
+{
+	_cleanup_close_ int sock = microvm_open_control(sb, MICROVM_ANSWER, err);
+
+	return sock < 0 ? sock
+			: microvm_order_on(sock, order, payload, len, &fd, fd >= 0, answer, size,
+					   err);
 }

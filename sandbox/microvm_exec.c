@@ -41,7 +41,7 @@ struct stand_in {
 
 /* ---- in the process that stands for it ------------------------------------------------------------------ */
 
-static int connect_stream(void *data, uint32_t port, struct error *err)
+static int connect_stream(void *data, uint32_t port, unsigned stream _unused_, struct error *err)
 {
 	const struct stand_in *p = data;
 	int sock = microvm_connect(p->dir, port, MICROVM_ANSWER, err);

@@ -132,7 +132,7 @@ file_server_main(struct microvm_plan *plan, int netns, bool in_cgroup)
 {
 	struct command c = { .arena = &plan->arena };
 	struct error err = { 0 };
-	int kept[] = { plan->server_end, -EBADF };
+	int kept[] = { plan->server_end, -EBADF, plan->saved.files };
 	int r = begin_child(plan, in_cgroup, &err);
 
 	if (r == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
@@ -157,6 +157,8 @@ file_server_main(struct microvm_plan *plan, int netns, bool in_cgroup)
 	add(&c, "hull-vmm");
 	add_fd(&c, "--file-server", kept[0], "");
 	add_fd(&c, "--proc", kept[1], "");
+	if (plan->saved.files >= 0)
+		add_fd(&c, "--state", plan->saved.files, "");
 	if (r == 0)
 		r = keep_only(kept, ARRAY_SIZE(kept), &err);
 	if (r == 0 && c.failed)
@@ -227,14 +229,21 @@ static void close_vmm_fds(struct vmm_fds *fds)
 	close_fd(&fds->control);
 }
 
+/* From which the machine goes on; -EBADF: it boots. */
+static int saved_machine(const struct microvm_plan *plan)
+{
+	return plan->saved.machine >= 0 ? plan->saved.machine : plan->template.saved;
+}
+
 static void build_command(const struct microvm_plan *plan, const struct vmm_fds *fds,
 			  struct command *c)
 {
 	const struct microvm_machine *m = &plan->machine;
+	int saved = saved_machine(plan);
 
 	add(c, "hull-vmm");
-	if (plan->template.saved >= 0) {
-		add_fd(c, "--restore", plan->template.saved, "");
+	if (saved >= 0) {
+		add_fd(c, "--restore", saved, "");
 	} else {
 		add_fd(c, "--kernel", fds->kernel, "");
 		add_fd(c, "--initrd", fds->initrd, "");
@@ -295,7 +304,7 @@ vmm_main(struct microvm_plan *plan, const struct vmm_fds *fds, bool in_cgroup)
 {
 	struct command c = { .arena = &plan->arena };
 	struct error err = { 0 };
-	bool boots = plan->template.saved < 0;
+	bool boots = saved_machine(plan) < 0;
 	const int kept[] = { boots ? fds->kernel : -EBADF,
 			     boots ? fds->initrd : -EBADF,
 			     fds->files,
@@ -303,7 +312,7 @@ vmm_main(struct microvm_plan *plan, const struct vmm_fds *fds, bool in_cgroup)
 			     fds->control,
 			     plan->dir,
 			     plan->sync,
-			     plan->template.saved,
+			     saved_machine(plan),
 			     plan->template.fresh };
 	int r;
 
@@ -370,6 +379,18 @@ static int open_file(const char *path, const char *what, struct error *err)
 	return error_errno(err, errno, "open the guest's %s `%s`", what, path);
 }
 
+static int open_kernel(struct microvm_plan *plan, struct vmm_fds *fds, struct error *err)
+{
+	fds->kernel = open_file(plan->machine.kernel, "kernel", err);
+	if (fds->kernel < 0)
+		return fds->kernel;
+	fds->initrd = open_file(plan->machine.initrd, "initramfs", err);
+	if (fds->initrd < 0)
+		return fds->initrd;
+	microvm_template_open(plan, fds->kernel, fds->initrd);
+	return 0;
+}
+
 int microvm_spawn(struct microvm_plan *plan, struct error *err)
 {
 	struct vmm_fds fds = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF };
@@ -381,12 +402,8 @@ int microvm_spawn(struct microvm_plan *plan, struct error *err)
 		plan->program = open(path, O_PATH | O_CLOEXEC);
 		r = plan->program < 0 ? error_errno(err, errno, "open `%s`", path) : 0;
 	}
-	if (r == 0)
-		r = fds.kernel = open_file(plan->machine.kernel, "kernel", err);
-	if (r >= 0)
-		r = fds.initrd = open_file(plan->machine.initrd, "initramfs", err);
-	if (r >= 0)
-		microvm_template_open(plan, fds.kernel, fds.initrd);
+	if (r == 0 && plan->saved.machine < 0)
+		r = open_kernel(plan, &fds, err);
 	if (r >= 0)
 		r = fds.vsock = open_listener(plan->dir, "vsock.sock", SOCK_STREAM, err);
 	if (r >= 0)

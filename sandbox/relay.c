@@ -175,10 +175,27 @@ int relay_start(struct relay *relay, struct loop *loop, int from, int to, struct
 		return r;
 	}
 	error_clear(err);
+	if (relay->start < relay->end && !flush(relay))
+		return 0;
 	wait_for(relay, true, false);
 	if (relay->from_is_file)
 		while (carry(relay))
 			;
+	return 0;
+}
+
+int relay_preload(struct relay *relay, const void *data, size_t len, struct error *err)
+{
+	if (!len)
+		return 0;
+	if (len > RELAY_BUFFER)
+		return error_set(err, EBADMSG, "more bytes than a stream has on its way");
+	relay->buffer = malloc(RELAY_BUFFER);
+	if (!relay->buffer)
+		return error_errno(err, ENOMEM, "carry a stream");
+	memcpy(relay->buffer, data, len);
+	relay->start = 0;
+	relay->end = (uint32_t)len;
 	return 0;
 }
 

@@ -34,6 +34,9 @@ struct relay {
  */
 int relay_start(struct relay *relay, struct loop *loop, int from, int to, struct error *err);
 
+/* Before relay_start(): what is carried first, at most RELAY_BUFFER bytes that were taken before. */
+int relay_preload(struct relay *relay, const void *data, size_t len, struct error *err);
+
 /* Carries at once what can be had without waiting, to the input's end or until there is none: a process that wrote it has ended. */
 void relay_drain(struct relay *relay);
 

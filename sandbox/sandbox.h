@@ -98,7 +98,26 @@ struct sandbox_checkpoint {
 	int place;
 	const char *temporary, *name; /* name: what it gets once it is whole */
 	struct manifest *manifest;    /* what the caller knows of it; the rest is added */
+	/*
+	 * Copies the memory in up to so many rounds while the workload runs, so that what is left for the time in which it is stopped
+	 * is little; 0: none. sandbox_pre_copy_again() says when they end. What they wrote is in the directory, too.
+	 */
+	unsigned rounds_max;
+	/* Called after each round, which are counted from 1, with the pages that it wrote; last with round 0: those of the stop. May be NULL. */
+	void (*progress)(void *data, unsigned round, uint64_t pages);
+	void *progress_data;
 };
+
+/*
+ * Whether another round is worth its time, after this one (counted from 1) wrote so many pages and the one before `last`: the workload
+ * may change memory as fast as it is copied.
+ */
+#define PRE_COPY_FEW 256 /* pages; that many are written in no time */
+static inline bool sandbox_pre_copy_again(unsigned round, unsigned rounds_max, uint64_t last,
+					  uint64_t pages)
+{
+	return round < rounds_max && pages >= PRE_COPY_FEW && (round == 1 || pages < last / 2);
+}
 
 struct sandbox_restore {
 	struct sandbox_criu_options common;

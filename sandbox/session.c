@@ -8,6 +8,10 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "microvm/snapshot.h"
+
+#define UNREAD_MAX (1u << 20) /* bytes: more than a socket holds */
+
 static void finish(struct session *s, int status, const struct error *err)
 {
 	if (s->ended)
@@ -50,7 +54,7 @@ static void on_output(struct relay *relay)
 
 static int open_stream(struct session *s, uint32_t port, uint8_t which, struct error *err)
 {
-	_cleanup_close_ int sock = s->connect(s->data, port, err);
+	_cleanup_close_ int sock = s->connect(s->data, port, which, err);
 
 	if (sock < 0)
 		return sock;
@@ -68,33 +72,39 @@ static int start_output(struct session *s, unsigned which, int from, int to, str
 	return relay_start(relay, s->loop, from, to, err);
 }
 
-static int start_terminal(struct session *s, const struct agent_streams *streams, struct error *err)
+/* A terminal has one connection for both directions. Of the two, that to the host can be over before the other. */
+static int carry_terminal(struct session *s, int sock, struct error *err)
 {
-	int sock = open_stream(s, streams->port, 0, err), r;
-	int again = sock < 0 ? -1 : fcntl(sock, F_DUPFD_CLOEXEC, 0);
+	int again = fcntl(sock, F_DUPFD_CLOEXEC, 0);
+	int r = start_output(s, 0, sock, fcntl(s->stdio[0], F_DUPFD_CLOEXEC, 0), err);
 
-	if (sock < 0)
-		return sock;
-	r = start_output(s, 0, sock, fcntl(s->stdio[0], F_DUPFD_CLOEXEC, 0), err);
 	if (r == 0)
 		r = relay_start(&s->in, s->loop, fcntl(s->stdio[0], F_DUPFD_CLOEXEC, 0), again,
 				err);
+	else
+		close_fd(&again);
 	return r;
 }
 
-static int start_pipes(struct session *s, const struct agent_streams *streams, struct error *err)
+static int carry_pipe(struct session *s, unsigned i, int sock, struct error *err)
+{
+	int stdio = take_fd(&s->stdio[i]);
+
+	return i == 0 ? relay_start(&s->in, s->loop, stdio, sock, err)
+		      : start_output(s, i - 1, sock, stdio, err);
+}
+
+static int start_streams(struct session *s, const struct agent_streams *streams, struct error *err)
 {
 	int r = 0;
 
-	for (uint8_t i = 0; r == 0 && i < AGENT_STREAMS_MAX; i++) {
+	for (uint8_t i = 0; r == 0 && i < streams->count; i++) {
 		int sock = open_stream(s, streams->port, i, err);
 
 		if (sock < 0)
 			r = sock;
-		else if (i == 0)
-			r = relay_start(&s->in, s->loop, take_fd(&s->stdio[0]), sock, err);
 		else
-			r = start_output(s, i - 1u, sock, take_fd(&s->stdio[i]), err);
+			r = s->tty ? carry_terminal(s, sock, err) : carry_pipe(s, i, sock, err);
 	}
 	return r;
 }
@@ -109,7 +119,7 @@ static void on_streams(struct session *s, const struct agent_streams *streams)
 		return;
 	}
 	s->streaming = true;
-	r = s->tty ? start_terminal(s, streams, &err) : start_pipes(s, streams, &err);
+	r = start_streams(s, streams, &err);
 	if (r < 0)
 		finish(s, -1, &err);
 	else
@@ -141,7 +151,7 @@ static bool on_frame(void *data, uint32_t type, const char *payload, size_t len)
 		    hello.magic != AGENT_MAGIC || hello.version != AGENT_VERSION)
 			return false;
 		s->wants_hello = false;
-		s->on_hello(s->data);
+		s->heard_hello = true;
 		return true;
 	}
 	switch (type) {
@@ -152,6 +162,11 @@ static bool on_frame(void *data, uint32_t type, const char *payload, size_t len)
 		return true;
 	case AGENT_WARNING:
 		agent_log_warning(payload, len);
+		return true;
+	case AGENT_HELD:
+		if (!take(&s->held, sizeof(s->held), payload, len))
+			return false;
+		s->heard_held = true;
 		return true;
 	case AGENT_STARTED:
 		if (s->on_started)
@@ -175,6 +190,19 @@ static bool on_frame(void *data, uint32_t type, const char *payload, size_t len)
 	}
 }
 
+/* What may save the session: when all that was heard is dealt with. */
+static void tell(struct session *s)
+{
+	if (s->heard_hello) {
+		s->heard_hello = false;
+		s->on_hello(s->data);
+	}
+	if (s->heard_held && s->on_held) {
+		s->heard_held = false;
+		s->on_held(s->data, (int)(s->held < 4096 ? s->held : EPROTO));
+	}
+}
+
 static void on_control(struct loop_source *source, uint32_t events)
 {
 	struct session *s = source->data;
@@ -186,8 +214,10 @@ static void on_control(struct loop_source *source, uint32_t events)
 		return;
 	if (n > 0)
 		s->received += (size_t)n;
-	if (n > 0 && agent_take_frames(s->frame, sizeof(s->frame), &s->received, on_frame, s))
+	if (n > 0 && agent_take_frames(s->frame, sizeof(s->frame), &s->received, on_frame, s)) {
+		tell(s);
 		return;
+	}
 	if (n > 0)
 		fail(s, EPROTO, "the microVM's hull-guest says what this hull does not understand");
 	else if (s->exited)
@@ -237,6 +267,222 @@ void session_resize(struct session *session)
 	if (size.rows || size.columns)
 		agent_send(session->control.fd, AGENT_RESIZE, &size, sizeof(size), NULL);
 }
+
+int session_hold(struct session *session, struct error *err)
+{
+	return session->ended ? error_set(err, ESRCH, "the workload has ended")
+			      : agent_send(session->control.fd, AGENT_HOLD, NULL, 0, err);
+}
+
+void session_release(struct session *session)
+{
+	if (!session->ended)
+		agent_send(session->control.fd, AGENT_GO, NULL, 0, NULL);
+}
+
+/* ---- snapshots ---------------------------------------------------------------------------------------- */
+
+struct saved_relay {
+	uint32_t runs; /* it has begun, and not ended */
+	uint64_t taken, carried;
+};
+
+struct saved_session {
+	uint32_t version; /* of what the guest speaks */
+	uint32_t tty, wants_hello, streaming, exited;
+	struct agent_exited exit;
+	struct saved_relay in, out[2];
+};
+
+static bool runs(const struct relay *relay)
+{
+	return relay->loop && !relay->ended;
+}
+
+static struct saved_relay describe(const struct relay *relay)
+{
+	return (struct saved_relay){ runs(relay), relay->taken, relay->carried };
+}
+
+/* What can be read of a socket, which stays in it. */
+static int save_unread(int fd, struct snapshot *snapshot, struct error *err)
+{
+	_cleanup_free_ char *data = malloc(UNREAD_MAX);
+	ssize_t n = data ? recv(fd, data, UNREAD_MAX, MSG_PEEK | MSG_DONTWAIT) : -1;
+
+	if (!data)
+		return error_errno(err, ENOMEM, "save the workload's streams");
+	snapshot_put(snapshot, SNAPSHOT_BYTES, data, n > 0 ? (size_t)n : 0);
+	return 0;
+}
+
+static int save_relay(const struct relay *relay, bool from_guest, struct snapshot *snapshot,
+		      struct error *err)
+{
+	const bool alive = runs(relay);
+
+	snapshot_put(snapshot, SNAPSHOT_BYTES,
+		     alive && relay->buffer ? relay->buffer + relay->start : "",
+		     alive ? relay->end - relay->start : 0);
+	return alive && from_guest ? save_unread(relay->from.fd, snapshot, err) : 0;
+}
+
+int session_save(const struct session *session, struct snapshot *snapshot, struct error *err)
+{
+	const struct saved_session saved = {
+		.version = AGENT_VERSION,
+		.tty = session->tty,
+		.wants_hello = session->wants_hello,
+		.streaming = session->streaming,
+		.exited = session->exited,
+		.exit = session->exit,
+		.in = describe(&session->in),
+		.out = { describe(&session->out[0]), describe(&session->out[1]) },
+	};
+	int r;
+
+	if (session->ended)
+		return error_set(err, ESRCH, "the workload has ended");
+	snapshot_put(snapshot, SNAPSHOT_OWN, &saved, sizeof(saved));
+	snapshot_put(snapshot, SNAPSHOT_BYTES, session->frame, session->received);
+	r = save_unread(session->control.fd, snapshot, err);
+	if (r == 0)
+		r = save_relay(&session->in, false, snapshot, err);
+	for (int i = 0; r == 0 && i < 2; i++)
+		r = save_relay(&session->out[i], true, snapshot, err);
+	return r;
+}
+
+/* One that has ended has no descriptors; one that runs gets what it had read and not written. */
+static int restore_relay(struct relay *relay, const struct saved_relay *saved, bool from_guest,
+			 struct snapshot *snapshot, const void **unread, size_t *unread_len,
+			 struct error *err)
+{
+	const void *pending;
+	size_t len;
+	int r = snapshot_take(snapshot, SNAPSHOT_BYTES, &pending, &len, err);
+
+	*unread = NULL;
+	*unread_len = 0;
+	if (r == 0 && saved->runs && from_guest)
+		r = snapshot_take(snapshot, SNAPSHOT_BYTES, unread, unread_len, err);
+	if (r < 0)
+		return r;
+	relay->taken = saved->taken;
+	relay->carried = saved->carried;
+	return saved->runs ? relay_preload(relay, pending, len, err) : 0;
+}
+
+static void end_relay(struct session *s, struct relay *relay)
+{
+	relay->loop = s->loop;
+	relay->ended = true;
+	relay->from.fd = relay->to.fd = -EBADF;
+}
+
+struct unread {
+	const void *data;
+	size_t len;
+};
+
+/* With which streams have what to come first: of a terminal that of its output is the only one. */
+static int restore_streams(struct session *s, const struct saved_session *saved,
+			   const struct unread unread[AGENT_STREAMS_MAX], session_adopt *adopt,
+			   struct error *err)
+{
+	const bool alive[] = { s->tty ? saved->in.runs && saved->out[0].runs : saved->in.runs,
+			       saved->out[0].runs, saved->out[1].runs };
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < (s->tty ? 1 : AGENT_STREAMS_MAX); i++) {
+		int sock =
+			alive[i] ? adopt(s->data, i, unread[i].data, unread[i].len, err) : -ENOENT;
+
+		if (sock >= 0)
+			r = s->tty ? carry_terminal(s, sock, err) : carry_pipe(s, i, sock, err);
+		else if (sock != -ENOENT)
+			r = sock;
+	}
+	if (!runs(&s->in))
+		end_relay(s, &s->in);
+	for (int i = 0; i < (s->tty ? 1 : 2); i++)
+		if (!runs(&s->out[i]))
+			end_relay(s, &s->out[i]);
+	return r;
+}
+
+static int restore_all_streams(struct session *s, const struct saved_session *saved,
+			       struct snapshot *snapshot, session_adopt *adopt, struct error *err)
+{
+	struct unread unread[AGENT_STREAMS_MAX] = { { NULL, 0 } }, out[2], none;
+	int r = restore_relay(&s->in, &saved->in, false, snapshot, &none.data, &none.len, err);
+
+	for (int i = 0; r == 0 && i < 2; i++)
+		r = restore_relay(&s->out[i], &saved->out[i], true, snapshot, &out[i].data,
+				  &out[i].len, err);
+	if (r < 0 || !saved->streaming)
+		return r;
+	if (s->tty) {
+		unread[0] = out[0];
+	} else {
+		unread[1] = out[0];
+		unread[2] = out[1];
+	}
+	s->streaming = true;
+	return restore_streams(s, saved, unread, adopt, err);
+}
+
+static int restore_control(struct session *s, struct snapshot *snapshot, session_adopt *adopt,
+			   struct error *err)
+{
+	const void *frame, *unread;
+	size_t received, len;
+	int r = snapshot_take(snapshot, SNAPSHOT_BYTES, &frame, &received, err);
+
+	if (r == 0)
+		r = snapshot_take(snapshot, SNAPSHOT_BYTES, &unread, &len, err);
+	if (r < 0)
+		return r;
+	if (received > sizeof(s->frame))
+		return error_set(err, EBADMSG, "the snapshot has a word that is too long");
+	memcpy(s->frame, frame, received);
+	s->received = received;
+	s->control.fd = adopt(s->data, AGENT_STREAMS_MAX, unread, len, err);
+	if (s->control.fd == -ENOENT)
+		return error_set(err, EBADMSG, "the snapshot has no connection to hull-guest");
+	return s->control.fd < 0 ? s->control.fd : session_begin(s, err);
+}
+
+int session_restore(struct session *session, struct snapshot *snapshot, session_adopt *adopt,
+		    struct error *err)
+{
+	struct saved_session saved;
+	int r = snapshot_get(snapshot, SNAPSHOT_OWN, &saved, sizeof(saved), err);
+
+	if (r < 0)
+		return r;
+	if (saved.version != AGENT_VERSION)
+		return error_set(err, ENOTSUP,
+				 "the microVM's hull-guest speaks version %u, and this hull %u",
+				 saved.version, AGENT_VERSION);
+	/* Who had no streams yet can get either kind. */
+	if (saved.streaming && saved.tty != session->tty)
+		return error_set(err, EINVAL, "/process/terminal: the workload has %s",
+				 saved.tty ? "a terminal" : "none");
+	session->wants_hello = saved.wants_hello;
+	session->exited = saved.exited;
+	session->exit = saved.exit;
+	r = restore_control(session, snapshot, adopt, err);
+	if (r == 0)
+		r = restore_all_streams(session, &saved, snapshot, adopt, err);
+	if (r == 0) {
+		session_resize(session);
+		end_if_complete(session);
+	}
+	return r;
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------ */
 
 void session_end(struct session *session)
 {

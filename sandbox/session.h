@@ -23,9 +23,11 @@ struct session {
 		[AGENT_STREAMS_MAX]; /* the host's ends, the session's, which it closes; with tty only [0], for both directions */
 	bool tty;
 	bool wants_hello; /* it begins with AGENT_HELLO: the main connection */
-	/* A connection to the guest's port, or a negative errno. */
-	int (*connect)(void *data, uint32_t port, struct error *err);
-	void (*on_hello)(void *data);   /* the guest is up */
+	/* A connection to the guest's port for the stream, or a negative errno. */
+	int (*connect)(void *data, uint32_t port, unsigned stream, struct error *err);
+	void (*on_hello)(void *data); /* the guest is up */
+	void (*on_held)(void *data,
+			int code); /* the answer to session_hold(): 0 or an errno; may be NULL */
 	void (*on_started)(void *data); /* the process runs; may be NULL */
 	/* Once: the process has ended with status, and all its output was written; or (status -1) the guest is gone or talks nonsense, as err says. */
 	void (*on_end)(void *data, int status, const struct error *err);
@@ -36,6 +38,8 @@ struct session {
 	bool streaming, exited, ended;
 	bool exec_failed; /* an error that on_end() is told is about the workload's program */
 	struct agent_exited exit;
+	bool heard_hello, heard_held;
+	uint32_t held;
 	char frame[2048]; /* what was received of the guest's next frame */
 	size_t received;
 };
@@ -52,6 +56,22 @@ void session_resize(struct session *session);
 
 /* The size that a terminal of the host's has; 0: nobody has set one. */
 struct agent_size session_terminal_size(int terminal);
+
+/* Has the guest freeze the workload, and lets it go on. */
+int session_hold(struct session *session, struct error *err);
+void session_release(struct session *session);
+
+/*
+ * The session to and from a snapshot of its machine (microvm/snapshot.h), with the bytes that it has read and not yet written. Restored is one
+ * that is prepared and has not begun; it begins by that. adopt: the connection of a stream, or (AGENT_STREAMS_MAX) that on which the guest
+ * speaks, from which `unread` is to come first; -ENOENT: there is none.
+ */
+struct snapshot;
+typedef int session_adopt(void *data, unsigned stream, const void *unread, size_t len,
+			  struct error *err);
+int session_save(const struct session *session, struct snapshot *snapshot, struct error *err);
+int session_restore(struct session *session, struct snapshot *snapshot, session_adopt *adopt,
+		    struct error *err);
 
 /* Closes everything. */
 void session_end(struct session *session);

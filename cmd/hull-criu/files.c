@@ -163,20 +163,19 @@ static int write_sum(int dir, struct error *err)
 	return r < 0 ? r : file_replace(dir, MANIFEST_SUM, line, MANIFEST_SHA256 + 1, 0600, err);
 }
 
-static int complete(int dir, const char *text, struct error *err)
+static int complete(int dir, const char *text, struct arena *arena, struct manifest *m,
+		    struct error *err)
 {
-	_cleanup_arena_ struct arena arena = { 0 };
 	_cleanup_strbuf_ struct strbuf out = { 0 };
-	struct manifest m;
-	int r = manifest_parse(text, strlen(text), &arena, &m, err);
+	int r = manifest_parse(text, strlen(text), arena, m, err);
 
 	if (r == 0)
-		r = add_parent(dir, &arena, &m, err);
+		r = add_parent(dir, arena, m, err);
 	if (r == 0)
-		r = add_files(dir, &arena, &m, err);
+		r = add_files(dir, arena, m, err);
 	if (r < 0)
 		return r;
-	manifest_print(&m, &out);
+	manifest_print(m, &out);
 	if (strbuf_failed(&out))
 		return error_errno(err, ENOMEM, "write `" MANIFEST_NAME "`");
 	r = file_replace(dir, MANIFEST_NAME, out.data, out.len, 0600, err);
@@ -207,16 +206,21 @@ int files_publish(const struct request *q, struct error *err)
 {
 	const char *manifest = request_get(q, "manifest"), *name = request_get(q, "publish"),
 		   *temporary = request_get(q, "temporary");
-	int place = request_fd(q, "place"), r;
+	int place = request_fd(q, "place"), images = request_fd(q, "images"), r;
+	_cleanup_arena_ struct arena arena = { 0 };
+	struct manifest m;
 
 	if (!manifest || !name || !temporary || place < 0)
 		return error_set(err, EPROTO, "read the request");
-	r = complete(request_fd(q, "images"), manifest, err);
+	r = complete(images, manifest, &arena, &m, err);
 	if (r == 0)
 		r = give_name(place, temporary, name, err);
-	if (r == 0)
-		fsync(place);
-	return r;
+	if (r < 0)
+		return r;
+	/* A name makes the directory another than before. */
+	manifest_stamp(images, &m);
+	fsync(place);
+	return 0;
 }
 
 void files_discard(const struct request *q)
@@ -310,6 +314,7 @@ static int verify_one(int dir, int *parent, struct error *err)
 		r = verify_names(dir, &m, &arena, err);
 	if (r < 0)
 		return r;
+	manifest_stamp(dir, &m);
 	*parent = open_parent(dir, &m, err);
 	return *parent < 0 && *parent != -ENOENT ? *parent : 0;
 }

@@ -114,6 +114,13 @@ static int act(struct session *s, pid_t *pid, struct error *err)
 
 	if (op && !strcmp(op, "verify"))
 		return files_verify(request_fd(s->q, "images"), err);
+	if (op && !strcmp(op, "publish")) {
+		int r = files_publish(s->q, err);
+
+		if (r < 0)
+			files_discard(s->q);
+		return r;
+	}
 	s->dump = op && (!strcmp(op, "dump") || !strcmp(op, "pre-dump"));
 	if (s->dump)
 		return dump(s, err);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between the files of hull-guest: main.c (process 1), machine.c (what the machine needs), requests.c, session.c. */
+/*
+ * Between the files of hull-guest: main.c (process 1), machine.c (what the machine needs), requests.c, session.c, and for
+ * checkpoints hold.c and restored.c.
+ */
 #ifndef HULL_CMD_HULL_GUEST_H
 #define HULL_CMD_HULL_GUEST_H
 
@@ -14,6 +17,7 @@
 #define GUEST_SHARED \
 	GUEST_RUN "/shared" /* the host's tree, by virtiofs: what the container's paths lead to */
 #define GUEST_TAG "hull"
+#define GUEST_ID  GUEST_RUN "/id" /* a file: the container's id, once it is made */
 
 struct guest {
 	int main_connection;
@@ -26,8 +30,8 @@ struct guest {
 /* From the initramfs to a root of our own with /proc, /sys, /dev, /run and cgroups. */
 int machine_set_up(struct error *err);
 
-/* Random bytes and the time of day from the host. */
-int machine_take_identity(const struct agent_create *create, struct error *err);
+/* The time of day, in nanoseconds, and random bytes from the host. */
+int machine_take_identity(uint64_t time_ns, const uint8_t seed[64], struct error *err);
 
 /* Writes back what is dirty and switches the machine off. Does not return. */
 void machine_power_off(void) __attribute__((noreturn));
@@ -39,6 +43,26 @@ void machine_power_off(void) __attribute__((noreturn));
  * serves AGENT_CREATE, which stays until it ends and returns true then.
  */
 bool request_serve(struct guest *guest, int connection);
+
+/* Reads the container's id, of at most STORE_ID_MAX bytes. -ESRCH where there is none yet. */
+int request_load_id(char *id, size_t size, struct error *err);
+
+/* ---- hold.c ------------------------------------------------------------------------------------------- */
+
+/*
+ * Freezes the container for a snapshot, unless it is paused or has ended, and remembers that in a file, which is in the snapshot:
+ * whoever goes on from there finds it, in whichever process. One that is held already stays so. Waits some seconds each for
+ * a command on the container and for the freezing: -EBUSY and -ETIMEDOUT, and then it is not frozen.
+ */
+int hold_begin(const struct store *store, struct error *err);
+
+/* Thaws what hold_begin() froze, and nothing else. */
+int hold_end(const struct store *store, struct error *err);
+
+/* ---- restored.c --------------------------------------------------------------------------------------- */
+
+/* Serves AGENT_RESTORED. On an error what was held stays so, and the machine is of no use. */
+int restored_serve(struct guest *guest, const char *payload, size_t len, struct error *err);
 
 /* ---- ps.c ---------------------------------------------------------------------------------------------- */
 
@@ -55,6 +79,8 @@ struct session {
 	int ends[AGENT_STREAMS_MAX];    /* our ends of pipes; [0] of a terminal: its primary side */
 	int theirs[AGENT_STREAMS_MAX];  /* the process' ends, until it has them */
 	pid_t pid;                      /* a child of ours */
+	const struct store *
+		store; /* of the container whose first process it is, to hold it; NULL: it is another process */
 	int readiness; /* on which it may say that it is ready (runtime/systemd.h), or -1; the caller's */
 };
 

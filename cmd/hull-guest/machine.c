@@ -89,31 +89,30 @@ int machine_set_up(struct error *err)
 	return r;
 }
 
-static int add_random(const uint8_t *seed, size_t len, struct error *err)
+static int add_random(const uint8_t seed[64], struct error *err)
 {
 	_cleanup_close_ int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
 	struct {
 		struct rand_pool_info info;
 		uint8_t bytes[64];
-	} pool = { .info = { .entropy_count = (int)len * 8, .buf_size = (int)len } };
+	} pool = { .info = { .entropy_count = (int)sizeof(pool.bytes) * 8,
+			     .buf_size = (int)sizeof(pool.bytes) } };
 
-	if (len > sizeof(pool.bytes))
-		len = sizeof(pool.bytes);
-	memcpy(pool.info.buf, seed, len);
+	memcpy(pool.info.buf, seed, sizeof(pool.bytes));
 	/* At once: the machine may be one of many that were restored from the same snapshot. */
 	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
 		return error_errno(err, errno, "seed the guest's random numbers");
 	return 0;
 }
 
-int machine_take_identity(const struct agent_create *create, struct error *err)
+int machine_take_identity(uint64_t time_ns, const uint8_t seed[64], struct error *err)
 {
-	struct timespec host = { .tv_sec = (time_t)(create->time_ns / 1000000000),
-				 .tv_nsec = (long)(create->time_ns % 1000000000) };
+	struct timespec host = { .tv_sec = (time_t)(time_ns / 1000000000),
+				 .tv_nsec = (long)(time_ns % 1000000000) };
 
 	if (clock_settime(CLOCK_REALTIME, &host) < 0)
 		return error_errno(err, errno, "set the guest's clock");
-	return add_random(create->seed, sizeof(create->seed), err);
+	return add_random(seed, err);
 }
 
 void machine_power_off(void)

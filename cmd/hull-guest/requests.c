@@ -28,7 +28,6 @@
 
 #define REQUEST_TIMEOUT 30 /* seconds in which the host must have said what it wants */
 #define BUNDLE          GUEST_RUN "/bundle"
-#define ID_FILE         GUEST_RUN "/id"
 
 struct request {
 	struct guest *guest;
@@ -77,14 +76,17 @@ static void pass_warnings_on(const struct request *request)
 }
 
 /* The container's id: the directory of the store cannot be trusted to hold just one while it is being made. */
+int request_load_id(char *id, size_t size, struct error *err)
+{
+	if (file_read_small(AT_FDCWD, GUEST_ID, id, size, err) < 0)
+		return error_set(err, ESRCH, "there is no container in the microVM yet");
+	return 0;
+}
+
 static int load_id(struct guest *guest, char *id, size_t size, struct error *err)
 {
-	ssize_t len = file_read_small(AT_FDCWD, ID_FILE, id, size, err);
-
-	if (len < 0)
-		return error_set(err, ESRCH, "there is no container in the microVM yet");
 	guest->id = id;
-	return 0;
+	return request_load_id(id, size, err);
 }
 
 /* A file without a name that holds data, for functions that read files: its path. */
@@ -272,7 +274,7 @@ static int serve_create(struct request *request, struct error *err)
 		return error_errno(err, EPROTO, "create");
 	guest->id = create.id;
 	creation.flags = create.flags;
-	r = machine_take_identity(&create, err);
+	r = machine_take_identity(create.time_ns, create.seed, err);
 	if (r == 0)
 		r = mount_shared(err);
 	if (r == 0)
@@ -286,6 +288,7 @@ static int serve_create(struct request *request, struct error *err)
 		return config;
 	creation.config = path.s;
 	session_init(&session, guest->main_connection, tty);
+	session.store = &guest->store;
 	creation.readiness = &session.readiness;
 	/* As a service of a systemd has it: what is at the address does not matter, for we are who hears the workload. */
 	if ((create.flags & AGENT_NOTIFY) && setenv("NOTIFY_SOCKET", "@host", 1) < 0)
@@ -293,7 +296,7 @@ static int serve_create(struct request *request, struct error *err)
 	r = make_with_streams(&session, &create.size, create_container, &creation, err);
 	request->exec_failed = creation.exec_failed;
 	if (r == 0)
-		r = file_replace(AT_FDCWD, ID_FILE, create.id, strlen(create.id), 0600, err);
+		r = file_replace(AT_FDCWD, GUEST_ID, create.id, strlen(create.id), 0600, err);
 	if (r == 0) {
 		pass_warnings_on(request);
 		r = agent_send(request->connection, AGENT_OK, NULL, 0, err);
@@ -521,6 +524,11 @@ static int serve_events(struct request *request, struct error *err)
 	return runtime_events(&request->guest->store, request->guest->id, &events, err);
 }
 
+static int serve_restored(struct request *request, struct error *err)
+{
+	return restored_serve(request->guest, request->payload, request->len, err);
+}
+
 /* ---- serving ------------------------------------------------------------------------------------------ */
 
 static const struct {
@@ -532,7 +540,7 @@ static const struct {
 	{ AGENT_EXEC, true, serve_exec },      { AGENT_KILL, true, serve_kill },
 	{ AGENT_STATE, true, serve_state },    { AGENT_PS, true, serve_ps },
 	{ AGENT_EVENTS, true, serve_events },  { AGENT_UPDATE, true, serve_update },
-	{ AGENT_MOUNT, true, serve_mount },
+	{ AGENT_MOUNT, true, serve_mount },    { AGENT_RESTORED, true, serve_restored },
 };
 
 static int dispatch(struct request *request, uint32_t type, struct error *err)

@@ -159,6 +159,19 @@ static void resize(struct carrier *c, const struct agent_size *size)
 		ioctl(c->session->ends[0], TIOCSWINSZ, &ws);
 }
 
+/*
+ * Before a snapshot. The streams wait meanwhile, for seconds at most: what is frozen writes nothing, and a command on the container that
+ * cannot go on without them is not waited for longer than that.
+ */
+static void hold(const struct carrier *c)
+{
+	struct error err = { 0 };
+	int r = c->running ? hold_begin(c->session->store, &err) : 0;
+	uint32_t code = r < 0 ? (uint32_t)-r : 0;
+
+	agent_send(c->session->control, AGENT_HELD, &code, sizeof(code), NULL);
+}
+
 /* The host's frames to a session are small; a longer one is nothing that we know, and the connection is of no more use. */
 static bool obey(void *data, uint32_t type, const char *payload, size_t len)
 {
@@ -176,6 +189,10 @@ static bool obey(void *data, uint32_t type, const char *payload, size_t len)
 	} else if (type == AGENT_RESIZE && len == sizeof(size)) {
 		memcpy(&size, payload, sizeof(size));
 		resize(c, &size);
+	} else if (type == AGENT_HOLD && c->session->store) {
+		hold(c);
+	} else if (type == AGENT_GO && c->session->store) {
+		hold_end(c->session->store, NULL);
 	}
 	return true;
 }

@@ -100,6 +100,21 @@ static void signalled(void *data, const struct signalfd_siginfo *info)
 	workload_signal(&p->workload, info);
 }
 
+static int save_workload(void *data, struct snapshot *snapshot, struct error *err)
+{
+	return workload_save(&((struct program *)data)->workload, snapshot, err);
+}
+
+static int hold_workload(void *data, struct error *err)
+{
+	return workload_hold(&((struct program *)data)->workload, err);
+}
+
+static void release_workload(void *data)
+{
+	workload_release(&((struct program *)data)->workload);
+}
+
 /* ---- the end ------------------------------------------------------------------------------------------- */
 
 static void report_lines(const char *lines)
@@ -160,7 +175,7 @@ static int run(struct program *p, struct vmm_ending *ending, struct error *err)
 
 	if (p->options.workload)
 		r = workload_init(&p->workload, p->vmm, p->options.terminal,
-				  take_fd(&p->options.snapshot), err);
+				  take_fd(&p->options.snapshot), &p->control, err);
 	if (r == 0 && p->options.control >= 0)
 		r = control_open(&p->control, p->vmm, p->options.control, err);
 	if (r == 0)
@@ -205,9 +220,14 @@ static int make_and_run(struct program *p, struct error *err)
 	p->options.config.hooks = (struct vmm_hooks){
 		.enter_thread = enter_thread,
 		.started = started,
-		.signalled = p->options.workload ? signalled : NULL,
 		.data = p,
 	};
+	if (p->options.workload) {
+		p->options.config.hooks.signalled = signalled;
+		p->options.config.hooks.save = save_workload;
+		p->options.config.hooks.hold = hold_workload;
+		p->options.config.hooks.release = release_workload;
+	}
 	if (!p->options.no_jail)
 		r = enter_jail(&p->options, err);
 	if (r < 0)

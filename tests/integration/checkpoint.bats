@@ -383,6 +383,7 @@ saved_number()
 	refused()
 	{
 		jq "$1" <"$TEST_DIR/whole" >"$IMAGE/manifest.json"
+		sha256sum <"$IMAGE/manifest.json" | cut -d' ' -f1 >"$IMAGE/manifest.sha256"
 		run h restore --detach --bundle "$BUNDLE" --image-path "$IMAGE" "$ID"
 		expect_error "$2"
 	}

@@ -310,8 +310,10 @@ is_restored()
 	set_args echo hello
 	h run --bundle "$BUNDLE" "$ID"
 	file=$(ls $templates/${size}m-*)
-	for damage in 'truncate --size 8000 "$0"' 'truncate --size -5000 "$0"' 'printf "xxxx" | dd of="$0" bs=1 seek=4100 conv=notrunc status=none' ': >"$0"'; do
-		sh -c "$damage" "$file"
+	for damage in 'truncate --size 8000 "$0"' 'truncate --size -5000 "$0"' 'printf "xxxx" | dd of="$0" bs=1 seek=$1 conv=notrunc status=none' ': >"$0"'; do
+		# Where the records begin (microvm/snapshot.h, state_at); a record's length is behind its tag.
+		records=$(od -An -tu8 -j24 -N8 "$file")
+		sh -c "$damage" "$file" $((records + 4))
 		run h run --bundle "$BUNDLE" "$ID"
 		[ "$status" -ne 0 ]
 		expect_match 'snapshot'

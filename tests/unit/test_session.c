@@ -22,7 +22,7 @@ struct guest {
 	struct error error;
 };
 
-static int on_connect(void *data, uint32_t port, struct error *err)
+static int on_connect(void *data, uint32_t port, unsigned stream _unused_, struct error *err)
 {
 	struct guest *g = data;
 	int pair[2];

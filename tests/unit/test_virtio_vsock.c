@@ -319,7 +319,7 @@ static void the_vmm_connects(void **state)
 	char c;
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	assert_int_equal(virtio_vsock_connect(g->d.dev, 12, pair[0], &err), 0);
+	assert_int_equal(virtio_vsock_connect(g->d.dev, 12, pair[0], 0, &err), 0);
 	h = expect(g, VIRTIO_VSOCK_OP_REQUEST);
 	say(g, packet(VIRTIO_VSOCK_OP_RESPONSE, 12, h.src_port, 0), NULL);
 	say(g, packet(VIRTIO_VSOCK_OP_RW, 12, h.src_port, 1), "y");

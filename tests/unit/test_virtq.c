@@ -263,7 +263,8 @@ static void written_pages_are_noted(void **state)
 
 	use_separate_pages(f);
 	virtq_offer(f, buffers, 3);
-	assert_int_equal(guest_memory_track(&d->memory, &err), 0);
+	assert_int_equal(guest_memory_prepare_track(&d->memory, &err), 0);
+	guest_memory_track(&d->memory);
 	words = calloc(guest_memory_dirty_words(&d->memory), sizeof(*words));
 	assert_non_null(words);
 	assert_int_equal(virtq_pop(&f->q, &f->chain), 1);
@@ -298,7 +299,8 @@ static void all_of_the_used_ring_is_noted(void **state)
 
 	queue->layout.device = page + GUEST_PAGE_SIZE - sizeof(struct vring_used);
 	assert_int_equal(virtq_begin(f, 0), 0);
-	assert_int_equal(guest_memory_track(&d->memory, NULL), 0);
+	assert_int_equal(guest_memory_prepare_track(&d->memory, NULL), 0);
+	guest_memory_track(&d->memory);
 	words = calloc(guest_memory_dirty_words(&d->memory), sizeof(*words));
 	assert_non_null(words);
 	virtq_push_all(&f->q, &used, 1);
@@ -316,7 +318,8 @@ static void ranges_of_pages_are_noted(void **state)
 	uint8_t *host = driver_at(&f->driver, 0, 1);
 	_cleanup_free_ uint64_t *words = NULL;
 
-	assert_int_equal(guest_memory_track(&f->driver.memory, NULL), 0);
+	assert_int_equal(guest_memory_prepare_track(&f->driver.memory, NULL), 0);
+	guest_memory_track(&f->driver.memory);
 	words = calloc(guest_memory_dirty_words(memory), sizeof(*words));
 	assert_non_null(words);
 	for (unsigned first = 0; first < 130; first++) {

@@ -435,6 +435,9 @@ struct saving {
 	int fd;
 	int result;
 	struct error error;
+	bool done;
+	unsigned rounds;
+	uint64_t pages[4];
 };
 
 static char last_digit(struct vmm *vmm)
@@ -451,13 +454,45 @@ static char last_digit(struct vmm *vmm)
 static void save_and_end(struct loop_source *source, uint32_t events)
 {
 	struct saving *saving = (struct saving *)tick(source);
+	uint64_t pages;
 
 	(void)events;
 	if (written(saving->ticker.vmm) < 100)
 		return;
 	vmm_pause(saving->ticker.vmm);
-	saving->result = vmm_save(saving->ticker.vmm, saving->fd, &saving->error);
+	saving->result = vmm_save_begin(saving->ticker.vmm, saving->fd, &saving->error);
+	if (saving->result == 0)
+		saving->result = vmm_save(saving->ticker.vmm, -1, &pages, &saving->error);
+	vmm_save_end(saving->ticker.vmm);
 	vmm_end(saving->ticker.vmm, VMM_END_KILLED, 0, NULL);
+}
+
+/* The same in rounds, of which the later ones write little. */
+static void copy_and_end(struct loop_source *source, uint32_t events)
+{
+	struct saving *saving = (struct saving *)tick(source);
+	struct vmm *vmm = saving->ticker.vmm;
+	uint64_t pages = 0;
+
+	(void)events;
+	if (saving->done)
+		return;
+	if (!saving->rounds)
+		saving->result = vmm_save_begin(vmm, saving->fd, &saving->error);
+	if (written(vmm) < 30 * (saving->rounds + 1))
+		return;
+	if (saving->rounds < 3) {
+		saving->result = vmm_save_round(vmm, &pages, &saving->error);
+		saving->pages[saving->rounds++] = pages;
+		if (saving->result == 0)
+			return;
+	}
+	saving->done = true; /* another tick may be under way */
+	vmm_pause(vmm);
+	if (saving->result == 0)
+		saving->result = vmm_save(vmm, -1, &saving->pages[3], &saving->error);
+	vmm_save_end(vmm);
+	vmm_end(vmm, VMM_END_KILLED, 0, NULL);
 }
 
 static void end_when_written(struct loop_source *source, uint32_t events)
@@ -546,6 +581,34 @@ static void a_snapshot_goes_on_any_number_of_times(void **state)
 	close(fd);
 }
 
+static void memory_is_copied_while_the_guest_runs(void **state)
+{
+	int fd = memfd_create("snapshot", MFD_CLOEXEC);
+	struct vmm_config config = make_config("b");
+	struct saving saving = { .fd = fd, .result = -1 };
+	struct vmm *vmm;
+	char digit;
+
+	(void)state;
+	need_kvm();
+	config.cpus = 2;
+	vmm = make_vmm(&config);
+	start_ticker(&saving.ticker, vmm, copy_and_end);
+	saving.fd = fd;
+	assert_int_equal(run(vmm).reason, VMM_END_KILLED);
+	if (saving.result < 0)
+		fail_msg("%s", saving.error.text);
+	digit = last_digit(vmm);
+	stop_ticker(&saving.ticker);
+	vmm_free(vmm);
+	assert_int_equal(saving.rounds, 3);
+	assert_true(saving.pages[0] > saving.pages[1]);
+	assert_true(saving.pages[3] <= saving.pages[0]);
+	for (int i = 0; i < 2; i++)
+		assert_counts_on(fd, digit);
+	close(fd);
+}
+
 static void assert_no_machine(struct vmm_config config, const char *why)
 {
 	struct error err = { 0 };
@@ -581,7 +644,7 @@ static void what_is_no_snapshot_of_the_machine_is_refused(void **state)
 	other = header;
 	other.version++;
 	assert_int_equal(pwrite(fd, &other, sizeof(other), 0), sizeof(other));
-	assert_no_machine(make_restoring(fd), "version 2");
+	assert_no_machine(make_restoring(fd), "version 3");
 	other = header;
 	other.state_size = UINT64_MAX;
 	assert_int_equal(pwrite(fd, &other, sizeof(other), 0), sizeof(other));
@@ -593,7 +656,7 @@ static void what_is_no_snapshot_of_the_machine_is_refused(void **state)
 	/* Any record that is longer than there is. */
 	assert_int_equal(pwrite(fd, &header, sizeof(header), 0), sizeof(header));
 	byte = 0xff;
-	assert_int_equal(pwrite(fd, &byte, 1, GUEST_PAGE_SIZE + 7), 1);
+	assert_int_equal(pwrite(fd, &byte, 1, (off_t)header.state_at + 7), 1);
 	assert_no_machine(make_restoring(fd), "record 1");
 	/* One that was never finished. */
 	assert_int_equal(fstat(fd, &st), 0);
@@ -721,6 +784,7 @@ int main(void)
 		cmocka_unit_test(pause_stops_and_resume_goes_on),
 		cmocka_unit_test(pause_misses_no_processor),
 		cmocka_unit_test(a_snapshot_goes_on_any_number_of_times),
+		cmocka_unit_test(memory_is_copied_while_the_guest_runs),
 		cmocka_unit_test(what_is_no_snapshot_of_the_machine_is_refused),
 		cmocka_unit_test(requests_come_by_the_control_socket),
 		cmocka_unit_test(the_start_is_told),
