@@ -108,6 +108,8 @@ static int hear(struct fs_device *fs, struct answer *answer, struct error *err)
 static int await(struct fs_device *fs, uint32_t type, size_t size, int timeout,
 		 struct answer *answer, struct error *err)
 {
+	const bool anew = type == FS_STARTED || type == FS_STOPPED;
+
 	for (;;) {
 		struct pollfd fd = { .fd = fs->server, .events = POLLIN };
 		int r = poll(&fd, 1, timeout);
@@ -120,7 +122,7 @@ static int await(struct fs_device *fs, uint32_t type, size_t size, int timeout,
 		if (answer->message.type == type)
 			break;
 		/* What was wrong with the queues before a reset is over. */
-		if (type == FS_SAVED || answer->message.type != FS_BROKEN)
+		if (!anew || answer->message.type != FS_BROKEN)
 			heed(fs, answer);
 		if (fs->server < 0)
 			return pass_on(answer, err);

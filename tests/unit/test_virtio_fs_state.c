@@ -267,6 +267,15 @@ static void take_all(struct fixture *f)
 	assert_false(driver_take_used(&f->d, FS_QUEUE_REQUEST, &head, &written));
 }
 
+static void drop_used(struct fixture *f)
+{
+	uint32_t written;
+	uint16_t head;
+
+	while (driver_take_used(&f->d, FS_QUEUE_REQUEST, &head, &written))
+		;
+}
+
 static void a_device_goes_on_again_and_again(void **state)
 {
 	struct fixture *f = *state;
@@ -286,6 +295,51 @@ static void a_device_goes_on_again_and_again(void **state)
 		assert_true(driver_interrupted(&f->d));
 		assert_read(f);
 		assert_string_equal(f->lost, "");
+	}
+}
+
+/* Each system call that saving and going on takes is in the filter, or the server ends. */
+static void the_filter_has_what_it_takes(void **state)
+{
+	struct fixture *f = *state;
+	struct {
+		struct fuse_create_in in;
+		char name[9];
+	} create = { { .flags = O_RDWR | O_SYNC, .mode = S_IFREG | 0640 }, "nameless" };
+	struct {
+		struct fuse_write_in in;
+		char data[6];
+	} write_in = { { .offset = 1 << 20, .size = 6 }, "thing" };
+	struct {
+		struct fuse_setxattr_in in;
+		char text[8];
+	} xattr = { { .size = 1 }, "user.a" };
+	struct fuse_read_in read_in = { .offset = 1 << 20, .size = 100 };
+	struct fuse_open_in open_in = { 0 };
+	const uint8_t *answer;
+	uint64_t node, dir;
+
+	answer = exchange(f, FUSE_CREATE, FUSE_ROOT_ID, &create, sizeof(create.in) + 9);
+	node = ((const struct fuse_entry_out *)answer)->nodeid;
+	write_in.in.fh = read_in.fh =
+		((const struct fuse_open_out *)(answer + sizeof(struct fuse_entry_out)))->fh;
+	exchange(f, FUSE_WRITE, node, &write_in, sizeof(write_in.in) + 6);
+	offer(f, 0, FUSE_SETXATTR, node, &xattr, sizeof(xattr.in) + 8); /* not every one has them */
+	save(f);
+	restore(f);
+	drop_used(f);
+	exchange(f, FUSE_UNLINK, FUSE_ROOT_ID, "nameless", 9);
+	dir = ((struct fuse_open_out *)exchange(f, FUSE_OPENDIR, FUSE_ROOT_ID, &open_in,
+						sizeof(open_in)))
+		      ->fh;
+	for (int i = 0; i < 2; i++) {
+		save(f);
+		restore(f);
+		answer = exchange(f, FUSE_READ, node, &read_in, sizeof(read_in));
+		assert_memory_equal(answer, "thing\0\xee", 7);
+		exchange(f, FUSE_READDIR, FUSE_ROOT_ID,
+			 &(struct fuse_read_in){ .fh = dir, .size = 1000 }, sizeof(read_in));
+		assert_read(f);
 	}
 }
 
@@ -444,6 +498,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		device_test(a_device_goes_on_again_and_again),
+		device_test(the_filter_has_what_it_takes),
 		device_test(more_than_the_window_holds_is_answered),
 		device_test(without_a_file_it_is_in_use),
 		device_test(a_server_that_cannot_go_on_says_why),
