@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -355,6 +356,37 @@ static void a_replaced_file_lives_on(void **state)
 	other = fs_lookup(c, ROOT, "file");
 	assert_int_not_equal(other, node);
 	assert_content(c, other, fs_open(c, other, O_RDONLY), "new");
+}
+
+/* There, a file of the lower layer keeps its link when it is removed. */
+static void a_file_that_an_overlay_removed_lives_on(void **state)
+{
+	struct fs_client *c = *state;
+	uint64_t node, fh;
+	char options[512];
+	int r = -1, saved;
+
+	run(c, "mkdir lower upper work && echo -n text >lower/file");
+	snprintf(options, sizeof(options), "lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work",
+		 c->path, c->path, c->path);
+	if (chdir(c->path) == 0)
+		r = mount("overlay", "tree", "overlay", 0, options);
+	if (r < 0)
+		skip();
+	close(c->tree);
+	c->tree = openat(c->base, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* It lives as long as somebody has it open. */
+	assert_int_equal(umount2("tree", MNT_DETACH), 0);
+	assert_int_equal(chdir("/"), 0);
+	fs_free(c->fs);
+	c->fs = new_server(c);
+	assert_int_equal(fs_init(c, UINT64_C(0xffffffff)), 0);
+	node = fs_lookup(c, ROOT, "file");
+	fh = fs_open(c, node, O_RDONLY);
+	assert_int_equal(fs_call(c, FUSE_UNLINK, ROOT, NULL, 0, "file", NULL), 0);
+	saved = save(c);
+	load(c, saved);
+	assert_content(c, node, fh, "text");
 }
 
 static void a_removed_directory_is_stale(void **state)
@@ -764,6 +796,7 @@ int main(void)
 		fs_test(a_removed_file_lives_on),
 		fs_test(a_file_that_never_had_a_name_lives_on),
 		fs_test(a_replaced_file_lives_on),
+		fs_test(a_file_that_an_overlay_removed_lives_on),
 		fs_test(a_removed_directory_is_stale),
 		fs_test(an_open_file_that_is_missing_is_an_error),
 		fs_test(what_is_only_known_may_be_gone),
