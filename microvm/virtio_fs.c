@@ -153,7 +153,7 @@ static int send_start(struct fs_device *fs, struct error *err)
 
 static int start(struct fs_device *fs, struct error *err)
 {
-	struct answer answer;
+	struct answer answer = { 0 };
 	int r = send_start(fs, err);
 
 	if (r == 0)
@@ -302,7 +302,7 @@ static int activate(struct virtio_device *dev, struct error *err)
 static void reset(struct virtio_device *dev)
 {
 	struct fs_device *fs = (struct fs_device *)dev;
-	struct answer answer;
+	struct answer answer = { 0 };
 	struct error err = { 0 };
 	int r;
 
@@ -378,7 +378,7 @@ static int empty_window(struct fs_device *fs, struct error *err)
 
 static int save_server(struct fs_device *fs, struct error *err)
 {
-	struct answer answer;
+	struct answer answer = { 0 };
 	int r;
 
 	if (fs->server < 0)
@@ -539,7 +539,7 @@ void virtio_fs_watch(struct virtio_device *dev, void (*lost)(void *data, const c
 int virtio_fs_track(struct virtio_device *dev, int fd, struct error *err)
 {
 	struct fs_device *fs = (struct fs_device *)dev;
-	struct answer answer;
+	struct answer answer = { 0 };
 	int r;
 
 	if (fs->window)

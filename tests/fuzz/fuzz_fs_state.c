@@ -23,7 +23,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 #define SECRET "this stays"
 
-static int work_fd = -1, descriptors = -1, secret_fd = -1;
+static int work_fd = -1, descriptors = -1, secret_fd = -1, cwd_fd = -1;
 static struct stat secret_was;
 
 int LLVMFuzzerInitialize(int *argc _unused_, char ***argv _unused_)
@@ -39,6 +39,7 @@ int LLVMFuzzerInitialize(int *argc _unused_, char ***argv _unused_)
 	    (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	     mount("fuzz", work, "tmpfs", MS_NODEV | MS_NOSUID, "size=8m,nr_inodes=2000") < 0))
 		abort();
+	cwd_fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	work_fd = open(work, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (mkdirat(work_fd, "outside", 0755) < 0)
 		abort();
@@ -163,6 +164,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		close(fd);
 	}
 	fs_free(fs);
+	/* The server goes elsewhere for extended attributes; the fuzzer's own files are named from here. */
+	if (fchdir(cwd_fd) < 0)
+		abort();
 	check_outside();
 	if (path_remove_tree(work_fd, "tree", NULL) < 0)
 		abort();
