@@ -435,22 +435,55 @@ static void what_was_not_looked_at_can_be_renamed(void **state)
 	assert_content(c, b, fs_open(c, b, O_RDONLY), "b");
 }
 
-static void an_open_file_that_the_host_renamed_cannot_be_saved(void **state)
+static void what_the_host_renamed_is_found(void **state)
+{
+	struct fs_client *c = *state;
+	uint64_t node, fh = fs_create(c, ROOT, "file", O_RDWR, 0600, &node), dir, dir_fh;
+	uint64_t known = fs_mkdir(c, ROOT, "known", 0755);
+
+	dir = fs_mkdir(c, ROOT, "dir", 0755);
+	dir_fh = fs_opendir(c, dir);
+	fs_host_run(
+		c,
+		"mkdir -p tree/a/b && mv tree/file tree/a/b/new && mv tree/dir tree/known/moved");
+	for (int i = 0; i < 2; i++) {
+		go_on(c);
+		assert_int_equal(fs_write(c, node, fh, 0, "x", 1, 0, 0), 1);
+		fs_host_run(c, "test \"$(cat tree/a/b/new)\" = x");
+		assert_int_equal(fs_lookup(c, known, "moved"), dir);
+		assert_int_equal(getattr(c, dir), 0);
+	}
+	/* What was found on the way is not held for longer. */
+	fs_release(c, node, fh);
+	fs_forget(c, node, 1);
+	fs_release(c, dir, dir_fh);
+	fs_forget(c, dir, 3);
+	fs_forget(c, known, 1);
+	assert_int_equal(c->fs->nodes.count, 1);
+}
+
+static void an_open_file_with_an_unknown_name_cannot_be_saved(void **state)
 {
 	struct fs_client *c = *state;
 	struct error err = { 0 };
 	uint64_t node, fh = fs_create(c, ROOT, "file", O_RDWR, 0600, &node);
 	int fd = fs_new_state();
 
-	fs_host_run(c, "mv tree/file tree/renamed");
+	fs_host_run(c, "ln tree/file tree/other && rm tree/file");
 	assert_int_equal(fs_state_save(c->fs, fd, &err), -EBUSY);
 	assert_non_null(strstr(err.text, "`/file`"));
-	/* The server goes on, and where it learns the name, it can. */
-	assert_int_equal(fs_lookup(c, ROOT, "renamed"), node);
 	close(fd);
+	/* The server goes on, and where it learns the name, it can. */
+	assert_int_equal(fs_lookup(c, ROOT, "other"), node);
 	go_on(c);
 	assert_int_equal(fs_write(c, node, fh, 0, "x", 1, 0, 0), 1);
-	close(fs_save(c));
+	/* The same by the guest. */
+	fs_host_run(c, "ln tree/other tree/third");
+	assert_int_equal(fs_call(c, FUSE_UNLINK, ROOT, NULL, 0, "other", NULL), 0);
+	fd = fs_new_state();
+	assert_int_equal(fs_state_save(c->fs, fd, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "inode"));
+	close(fd);
 }
 
 static void many_nodes_are_quick(void **state)
@@ -490,7 +523,8 @@ int main(void)
 		fs_test(an_open_file_that_is_missing_is_an_error),
 		fs_test(what_is_only_known_may_be_gone),
 		fs_test(what_was_not_looked_at_can_be_renamed),
-		fs_test(an_open_file_that_the_host_renamed_cannot_be_saved),
+		fs_test(what_the_host_renamed_is_found),
+		fs_test(an_open_file_with_an_unknown_name_cannot_be_saved),
 		fs_test(many_nodes_are_quick),
 	};
 
