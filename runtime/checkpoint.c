@@ -242,6 +242,12 @@ static int check(const struct container *c, const struct runtime_checkpoint *o, 
 			"container `%s` was made by hull run --image: its root file system "
 			"ends with it, so it cannot be checkpointed",
 			c->record.id);
+	if (c->record.layer && c->record.layer[0])
+		return error_set(
+			err, ENOTSUP,
+			"container `%s` is a clone: what it changed of its root file system "
+			"ends with it, so it cannot be checkpointed",
+			c->record.id);
 	return 0;
 }
 

@@ -96,6 +96,25 @@ static const char *now(struct arena *arena)
 			    second / 60 % 60, second % 60, ts.tv_nsec);
 }
 
+/* The text that is saved becomes that of the changed configuration. */
+static int adapt(const struct runtime_create *o, struct container *c, char **json, size_t *json_len,
+		 struct error *err)
+{
+	struct strbuf text = { 0 };
+	int r = o->adapt(o->adapt_data, c->config, &c->arena, err);
+
+	if (r == 0)
+		r = oci_config_print(c->config, &text, err);
+	if (r < 0) {
+		strbuf_free(&text);
+		return r;
+	}
+	free(*json);
+	*json = text.data;
+	*json_len = text.len;
+	return 0;
+}
+
 int container_prepare(struct container *c, const char *id, const struct runtime_create *o,
 		      char **json, size_t *json_len, struct error *err)
 {
@@ -111,6 +130,8 @@ int container_prepare(struct container *c, const char *id, const struct runtime_
 		return error_errno(err, errno, "bundle `%s`", c->record.bundle);
 	r = oci_config_load(o->config ? AT_FDCWD : dir, file, &c->arena, &c->config, json, json_len,
 			    err);
+	if (r == 0 && o->adapt)
+		r = adapt(o, c, json, json_len, err);
 	if (r == 0)
 		r = choose_kind(o, c->config, &c->record.kind, err);
 	if (r < 0)

@@ -115,6 +115,8 @@ int container_destroy(const struct store *store, struct container *c, struct err
 	/* Before the record, by which whoever is killed in between can be followed. */
 	if (c->record.owns_bundle)
 		r = bundle_remove(c->record.bundle, err);
+	if (r == 0 && c->record.layer && c->record.layer[0] == '/')
+		r = bundle_remove(c->record.layer, err);
 	return r < 0 ? r : store_remove(store, c->record.id, c->dir, err);
 }
 

@@ -44,6 +44,8 @@ int record_write(int dir, const struct record *record, struct error *err)
 	json_write_member(&w, "rootfs", record->rootfs);
 	if (record->owns_bundle)
 		write_bool(&w, "ownsBundle", true);
+	if (record->layer && record->layer[0])
+		json_write_member(&w, "layer", record->layer);
 	json_write_member(&w, "created", record->created);
 	write_u64(&w, "owner", record->owner);
 	json_write_member(&w, "cgroupPath", record->cgroup_path);
@@ -134,6 +136,7 @@ int record_read(int dir, struct arena *arena, struct record *record, struct erro
 		.bundle = get_string(root, "bundle"),
 		.rootfs = get_string(root, "rootfs"),
 		.owns_bundle = get_bool(root, "ownsBundle"),
+		.layer = get_string(root, "layer"),
 		.created = get_string(root, "created"),
 		.owner = (uid_t)get_u64(root, "owner"),
 		.cgroup_path = get_string(root, "cgroupPath"),

@@ -26,7 +26,12 @@ struct record {
 	uint64_t file_server_start;
 	const char *bundle, *rootfs; /* absolute */
 	bool owns_bundle;            /* which is removed with the container */
-	const char *created;         /* RFC 3339 */
+	/*
+	 * The directory with the workload's own writable layer, which is removed with it: absolute, or STORE_LAYER, in the state
+	 * directory. NULL or "": none.
+	 */
+	const char *layer;
+	const char *created; /* RFC 3339 */
 	uid_t owner;
 	const char *cgroup_path;    /* "" without one */
 	struct systemd_scope scope; /* which systemd makes as that cgroup; unit "": hull makes it */

@@ -11,17 +11,10 @@
 #include "base/log.h"
 #include "runtime/checkpoint.h"
 #include "runtime/foreground.h"
-#include "runtime/runtime.h"
+#include "runtime/restore.h"
 #include "sandbox/criu.h"
-#include "sandbox/manifest.h"
 
 #define DEFAULT_IMAGE_PATH "checkpoint"
-
-struct source {
-	int images, work;
-	struct manifest manifest;
-	struct arena arena;
-};
 
 /* ---- before anything is made -------------------------------------------------------------------------- */
 
@@ -47,7 +40,7 @@ static int verify_files(int images, struct error *err)
 	return criu_call(&call, err);
 }
 
-static int check_source(struct source *s, struct error *err)
+static int check_source(struct restore_source *s, struct error *err)
 {
 	struct manifest_host host;
 	int r = manifest_load(s->images, &s->arena, &s->manifest, err);
@@ -63,14 +56,21 @@ static int check_source(struct source *s, struct error *err)
 	return verify_files(s->images, err);
 }
 
-static int open_source(const struct runtime_restore *o, struct source *s, struct error *err)
+int restore_source_open(const char *path, struct restore_source *s, struct error *err)
 {
-	const char *path = o->image_path ? o->image_path : DEFAULT_IMAGE_PATH;
 	int r;
 
+	*s = (struct restore_source){ .images = -EBADF };
+	path = path ? path : DEFAULT_IMAGE_PATH;
 	s->images = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = s->images < 0 ? error_errno(err, errno, "open it") : check_source(s, err);
 	return r < 0 ? error_wrap(err, "checkpoint `%s`", path) : 0;
+}
+
+void restore_source_close(struct restore_source *s)
+{
+	close_fd(&s->images);
+	arena_free(&s->arena);
 }
 
 /* ---- making --------------------------------------------------------------------------------------------- */
@@ -89,51 +89,64 @@ static int record_restored(void *data, struct error *err)
 	return record_write(c->dir, &c->record, err);
 }
 
-static int make(struct container *c, const struct runtime_restore *o, const struct source *s,
-		const struct sandbox_io *io, struct error *err)
+static int make(struct container *c, const struct runtime_restore *o,
+		const struct restore_source *s, int work, const struct sandbox_io *io,
+		struct error *err)
 {
 	struct sandbox_hooks hooks = container_wanted_hooks(c);
+	_cleanup_close_ int root = -EBADF;
 	struct sandbox_restore request = {
 		.common = o->common,
 		.tcp_close = o->tcp_close,
 		.lsm_profile = o->lsm_profile,
 		.lsm_mount_context = o->lsm_mount_context,
+		.hostname = o->identity ? o->identity->hostname : NULL,
 		.images = s->images,
 		.manifest = &s->manifest,
 		.restored = record_restored,
 		.data = c,
 	};
-	int r = record_write(c->dir, &c->record, err);
+	int r = o->identity ? clone_plan_layer(o->identity, c, err) : 0;
 
+	if (r == 0)
+		r = record_write(c->dir, &c->record, err);
 	if (r == 0)
 		r = container_bind_sandbox(c, err);
 	if (r < 0)
 		return r;
-	request.common.work = s->work;
+	if (o->identity) {
+		root = clone_open_root(c, err);
+		if (root < 0)
+			return root;
+		c->sandbox.own_root = root;
+	}
+	request.common.work = work;
 	c->sandbox.no_pivot = o->create.no_pivot;
 	c->status = OCI_CREATING;
 	r = c->sandbox.ops->restore(&c->sandbox, &hooks, io, &request, err);
+	c->sandbox.own_root = 0;
 	return r < 0 ? r
 		     : announce_pid(c->sandbox.pid, o->create.pid_file, o->create.pidfd_socket,
 				    err);
 }
 
-static int restore(const struct store *store, const char *id, struct runtime_restore *o,
-		   struct source *s, struct container *c, struct error *err)
+int restore_one(const struct store *store, const char *id, const struct runtime_restore *o,
+		const struct restore_source *s, struct container *c, struct error *err)
 {
 	_cleanup_free_ char *json = NULL;
-	_cleanup_close_ int console = -EBADF;
+	_cleanup_close_ int console = -EBADF, work = -EBADF;
+	struct runtime_create create = o->create;
 	struct sandbox_io io = { .console_socket = -1 };
 	size_t len = 0;
 	bool terminal;
 	int r = store_check_id(id, err);
 
-	if (r == 0)
-		r = open_source(o, s, err);
 	if (r < 0)
 		return r;
-	o->create.sandbox = s->manifest.kind;
-	r = container_prepare(c, id, &o->create, &json, &len, err);
+	create.sandbox = s->manifest.kind;
+	create.adapt = o->identity ? clone_adapt : NULL;
+	create.adapt_data = o->identity;
+	r = container_prepare(c, id, &create, &json, &len, err);
 	if (r < 0)
 		return r;
 	assert(json && c->config && c->config->process);
@@ -148,9 +161,9 @@ static int restore(const struct store *store, const char *id, struct runtime_res
 	c->sandbox.state_dir = c->dir;
 	r = container_save_config(c, json, len, err);
 	if (r == 0)
-		s->work = r = checkpoint_open_work(o->work_path, c->dir, err);
+		r = work = checkpoint_open_work(o->work_path, c->dir, err);
 	if (r >= 0)
-		r = make(c, o, s, &io, err);
+		r = make(c, o, s, work, &io, err);
 	if (r < 0)
 		container_unmake(store, c);
 	return r;
@@ -170,17 +183,18 @@ int runtime_restore(const struct store *store, const char *id, struct runtime_re
 		    struct error *err)
 {
 	_cleanup_container_ struct container c = { .dir = -EBADF };
-	struct source s = { .images = -EBADF, .work = -EBADF };
+	struct restore_source s = { .images = -EBADF };
 	int r = become_parent(o, err);
 
 	if (r == 0)
-		r = restore(store, id, o, &s, &c, err);
+		r = restore_source_open(o->image_path, &s, err);
+	if (r == 0)
+		r = restore_one(store, id, o, &s, &c, err);
 	close_fd(&s.images);
-	close_fd(&s.work);
 	if (r == 0 && !o->detach && o->no_subreaper)
 		prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
 	if (r == 0 && !o->detach)
 		r = container_run_foreground(store, &c, -1, false, &o->exit_status, err);
-	arena_free(&s.arena);
+	restore_source_close(&s);
 	return r;
 }

@@ -37,6 +37,13 @@ struct runtime_create {
 	 * somebody's, with what is at /root/path.
 	 */
 	int own_root;
+	/*
+	 * Called with the configuration as soon as it is read (NULL: not). What it changes there is what the container gets, and what is
+	 * saved; it is in the arena.
+	 */
+	int (*adapt)(const void *data, struct oci_config *config, struct arena *arena,
+		     struct error *err);
+	const void *adapt_data;
 };
 
 /* exec_failed (may be NULL) is set where the error is about the workload's program. */
@@ -82,12 +89,40 @@ struct runtime_restore {
 	bool tcp_close;
 	const char *lsm_profile, *lsm_mount_context; /* NULL: as they were */
 	bool detach, no_subreaper;
-	int exit_status; /* result: of the workload, unless detach */
+	const struct restore_identity *identity; /* of a clone, from clone.c; NULL: none */
+	int exit_status;                         /* result: of the workload, unless detach */
 };
 
 /* Makes a container of such a directory, which stays as it is. In the foreground it waits, and deletes, as run does. */
 int runtime_restore(const struct store *store, const char *id, struct runtime_restore *o,
 		    struct error *err);
+
+/* A network namespace for a clone. */
+struct runtime_clone_network {
+	const char *id, *path;
+};
+
+struct runtime_clone {
+	struct runtime_restore restore; /* of each; detached */
+	const char *const *ids;
+	size_t count;
+	const struct runtime_clone_network *networks;
+	size_t network_count;
+	const char *layers; /* the directory for writable layers; NULL: the state directories */
+	bool keep_hostname;
+	unsigned jobs; /* how many are made at a time; 0: as many as there are processors */
+	/* Called for each as soon as it runs, or (err) could not be made. */
+	void (*done)(void *data, const char *id, const struct error *err);
+	void *data;
+};
+
+/*
+ * Makes many containers of one checkpoint at once, which is checked once. Each has its own writable layer over the bundle's root file
+ * system, its own host name (its id) and machine id, and its own cgroup. The failure of one does not keep the others: *failed says
+ * how many there were. An error returned is one that none was made for.
+ */
+int runtime_clone(const struct store *store, const struct runtime_clone *o, size_t *failed,
+		  struct error *err);
 
 /* ---- looking --------------------------------------------------------------------------------------- */
 

@@ -207,9 +207,10 @@ int store_remove(const struct store *store, const char *id, int dir, struct erro
 					   id);
 	if (unlinkat(store->dir, id, AT_REMOVEDIR) == 0 || errno == ENOENT)
 		return 0;
-	/* What is left is the directory of the readiness socket, which the container saw, and that of CRIU's log. */
+	/* What is left are the readiness socket, which the container saw, CRIU's log, and what the container wrote. */
 	if (errno == ENOTEMPTY && (path_remove_tree(dir, "notify", err) < 0 ||
-				   path_remove_tree(dir, STORE_CRIU, err) < 0))
+				   path_remove_tree(dir, STORE_CRIU, err) < 0 ||
+				   path_remove_tree(dir, STORE_LAYER, err) < 0))
 		return error_wrap(err, "remove the state of container `%s`", id);
 	if (unlinkat(store->dir, id, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		return error_errno(err, errno, "remove the state directory of container `%s`", id);

@@ -7,6 +7,7 @@
  *	config.json   the configuration as it was at creation
  *	init.sock     while the container is created and not started
  *	criu/         CRIU's log and statistics, where nobody asked for them elsewhere
+ *	layer/        a clone's own: what it changed of the root file system
  *	notify/       where hull was started with NOTIFY_SOCKET: see systemd.h
  *
  * Commands on one container exclude one another by a lock (flock(2)) on its directory. The lock
@@ -21,6 +22,7 @@
 #include "base/error.h"
 
 #define STORE_CRIU   "criu"
+#define STORE_LAYER  "layer"
 #define STORE_ID_MAX 255 /* bytes of a container's id, as a file name */
 
 struct store {

@@ -279,6 +279,63 @@ static int place_helper(void *data, pid_t helper, struct error *err)
 	return r;
 }
 
+/* What CRIU leaves to others, done in the container's namespaces. */
+struct settling {
+	int uts, mount; /* descriptors of namespaces; -EBADF: nothing to do in there */
+	const char *hostname;
+};
+
+static int settle_inside(void *data, struct error *err)
+{
+	const struct settling *s = data;
+	struct mount_attr read_only = { .attr_set = MOUNT_ATTR_RDONLY };
+
+	if (s->uts >= 0 &&
+	    (setns(s->uts, CLONE_NEWUTS) < 0 || sethostname(s->hostname, strlen(s->hostname)) < 0))
+		return error_errno(err, errno, "set the host name `%s`", s->hostname);
+	/* Whose root directory is that of the namespace then. */
+	if (s->mount >= 0 && setns(s->mount, CLONE_NEWNS) < 0)
+		return error_errno(err, errno, "enter the container's mount namespace");
+	if (s->mount >= 0 && mount_setattr(AT_FDCWD, "/", 0, &read_only, sizeof(read_only)) < 0)
+		return error_errno(err, errno, "set the root file system read-only");
+	return 0;
+}
+
+/* A namespace of the process, unless it is ours: nothing of the host is changed, whatever the checkpoint is. */
+static int open_own(pid_t pid, enum oci_namespace_type type, int *fd, struct error *err)
+{
+	const char *name = oci_namespace_file(type);
+	struct stat its, own;
+	char path[64], ours[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, name);
+	snprintf(ours, sizeof(ours), "/proc/self/ns/%s", name);
+	*fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (*fd < 0 || fstat(*fd, &its) < 0 || stat(ours, &own) < 0)
+		return error_errno(err, errno, "find the container's %s namespace", name);
+	if (its.st_ino == own.st_ino)
+		return error_set(err, EPERM, "the container is in the host's %s namespace", name);
+	return 0;
+}
+
+/* CRIU makes the root's mount as it finds it, not as it was. */
+static int settle(const struct restore *s, pid_t pid, struct error *err)
+{
+	_cleanup_close_ int uts = -EBADF, mount_ns = -EBADF;
+	const struct oci_config *config = s->plan.sb->config;
+	const struct oci_namespace *ns = oci_namespace_find(config, OCI_NS_UTS);
+	const char *hostname = ns && !ns->path ? s->request->hostname : NULL;
+	int r = 0;
+
+	if (hostname)
+		r = open_own(pid, OCI_NS_UTS, &uts, err);
+	if (r == 0 && config->root->readonly.v)
+		r = open_own(pid, OCI_NS_MOUNT, &mount_ns, err);
+	if (r < 0 || (uts < 0 && mount_ns < 0))
+		return r;
+	return process_in_child(settle_inside, &(struct settling){ uts, mount_ns, hostname }, err);
+}
+
 /* All is there, and nothing runs yet. */
 static int record(struct restore *s, pid_t pid, struct error *err)
 {
@@ -291,6 +348,8 @@ static int record(struct restore *s, pid_t pid, struct error *err)
 	sb->pid = pid;
 	sb->start_time = st.start_time;
 	r = container_enter_resctrl(sb, s->plan.resctrl, pid, err);
+	if (r == 0)
+		r = settle(s, pid, err);
 	if (r == 0)
 		r = s->request->restored(s->request->data, err);
 	s->recorded = r == 0;

@@ -55,7 +55,7 @@ _hull_words()
 		return
 		;;
 	checkpoint:0) words="inspect $("$hull" "${root[@]}" list --quiet 2>/dev/null)" ;;
-	checkpoint:1) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+	checkpoint:1 | clone:0) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
 	delete:* | mounts:1 | start:0 | state:0 | kill:0 | exec:0 | ps:0 | pause:0 | resume:0 | update:0 | events:0)
 		words=$("$hull" "${root[@]}" list --quiet 2>/dev/null)
 		;;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "cmd/hull/checkpoint.h"
 #include "cmd/hull/create.h"
 #include "sandbox/manifest.h"
 
@@ -59,16 +60,7 @@ static int parse_empty_ns(const struct option_strings *names, bool *network, str
 	return 0;
 }
 
-/* Options of both commands that are more than a flag. */
-struct words {
-	const char *cgroup_mode, *network_lock;
-	struct option_strings empty_ns;
-	/* What cannot be done together with a manifest of all that belongs to a checkpoint. */
-	bool lazy_pages, auto_dedup;
-	const char *page_server, *status_fd;
-};
-
-static int refuse(const struct words *w, struct error *err)
+static int refuse(const struct criu_words *w, struct error *err)
 {
 	if (w->lazy_pages || w->page_server || w->status_fd)
 		return error_set(err, ENOTSUP,
@@ -84,7 +76,7 @@ static int refuse(const struct words *w, struct error *err)
 	return 0;
 }
 
-static int parse_words(const struct words *w, struct sandbox_criu_options *o, struct error *err)
+int parse_criu_words(const struct criu_words *w, struct sandbox_criu_options *o, struct error *err)
 {
 	int r = refuse(w, err);
 
@@ -150,41 +142,15 @@ static int inspect(const char *path, const char *format, struct error *err)
 
 /* ---- the commands ------------------------------------------------------------------------------------- */
 
-#define COMMON_OPTIONS(o, c, w)                                                                        \
-	{ "image-path",     0,     OPTION_STRING,                                                      \
-	  &(o)->image_path, "DIR", "the checkpoint's directory (default: checkpoint)" },               \
-		{ "work-path",     0,     OPTION_STRING,                                               \
-		  &(o)->work_path, "DIR", "where CRIU's log goes (default: to the state directory)" }, \
-		{ "tcp-established",     0,    OPTION_FLAG,                                            \
-		  &(c)->tcp_established, NULL, "keep open TCP connections" },                          \
-		{ "ext-unix-sk",     0,    OPTION_FLAG,                                                \
-		  &(c)->ext_unix_sk, NULL, "allow Unix sockets that are connected to the outside" },   \
-		{ "shell-job",     0,    OPTION_FLAG,                                                  \
-		  &(c)->shell_job, NULL, "allow a terminal and a session of the outside" },            \
-		{ "file-locks", 0, OPTION_FLAG, &(c)->file_locks, NULL, "keep file locks" },           \
-		{ "manage-cgroups-mode",                                                               \
-		  0,                                                                                   \
-		  OPTION_STRING,                                                                       \
-		  &(w)->cgroup_mode,                                                                   \
-		  "MODE",                                                                              \
-		  "of cgroups: soft (default), full, strict or ignore" },                              \
-		{ "network-lock", 0,                                                                   \
-		  OPTION_STRING,  &(w)->network_lock,                                                  \
-		  "METHOD",       "how connections are held: iptables, nftables or skip" },            \
-		{ "empty-ns",     0,           OPTION_STRINGS,                                         \
-		  &(w)->empty_ns, "NAMESPACE", "leave what is in a namespace to others: network" },    \
-		{ "lazy-pages", 0, OPTION_HIDDEN_FLAG, &(w)->lazy_pages, NULL, NULL },                 \
-	{                                                                                              \
-		"auto-dedup", 0, OPTION_HIDDEN_FLAG, &(w)->auto_dedup, NULL, NULL                      \
-	}
-
 int cmd_checkpoint(struct context *ctx, int argc, char **argv, struct error *err)
 {
 	struct runtime_checkpoint o = { .image_path = NULL };
-	struct words w = { .cgroup_mode = NULL };
+	struct criu_words w = { .cgroup_mode = NULL };
 	const char *format = NULL;
 	const struct option options[] = {
-		COMMON_OPTIONS(&o, &o.common, &w),
+		{ "image-path", 0, OPTION_STRING, &o.image_path, "DIR",
+		  "the checkpoint's directory (default: checkpoint)" },
+		CRIU_OPTIONS(&o.work_path, &o.common, &w),
 		{ "parent-path", 0, OPTION_STRING, &o.parent_path, "DIR",
 		  "the pre-dump to build on, as seen from --image-path" },
 		{ "pre-dump", 0, OPTION_FLAG, &o.pre_dump, NULL,
@@ -225,7 +191,7 @@ int cmd_checkpoint(struct context *ctx, int argc, char **argv, struct error *err
 		return wrong_usage(&usage, argv[1], err);
 	if (words == 2)
 		return inspect(argv[1], format, err);
-	r = parse_words(&w, &o.common, err);
+	r = parse_criu_words(&w, &o.common, err);
 	if (r == 0 && format)
 		r = error_set(err, EINVAL, "option --format is for hull checkpoint inspect DIR");
 	if (r == 0)
@@ -237,12 +203,14 @@ int cmd_restore(struct context *ctx, int argc, char **argv, struct error *err)
 {
 	struct runtime_restore o = { .create = { .without_cgroups = ctx->without_cgroups,
 						 .systemd_cgroup = ctx->systemd_cgroup } };
-	struct words w = { .cgroup_mode = NULL };
+	struct criu_words w = { .cgroup_mode = NULL };
 	const char *parent;
 	const struct option options[] = {
 		{ "bundle", 'b', OPTION_STRING, &o.create.bundle, "DIR",
 		  "the bundle (default: the working directory)" },
-		COMMON_OPTIONS(&o, &o.common, &w),
+		{ "image-path", 0, OPTION_STRING, &o.image_path, "DIR",
+		  "the checkpoint's directory (default: checkpoint)" },
+		CRIU_OPTIONS(&o.work_path, &o.common, &w),
 		{ "parent-path", 0, OPTION_STRING, &parent, "DIR",
 		  "without effect: the checkpoint knows what it builds on" },
 		{ "tcp-close", 0, OPTION_FLAG, &o.tcp_close, NULL,
@@ -280,7 +248,7 @@ int cmd_restore(struct context *ctx, int argc, char **argv, struct error *err)
 
 	if (r < 0)
 		return r;
-	r = parse_words(&w, &o.common, err);
+	r = parse_criu_words(&w, &o.common, err);
 	if (r == 0)
 		r = runtime_restore(&store, argv[0], &o, err);
 	return r < 0 ? error_wrap(err, "restore") : o.exit_status;

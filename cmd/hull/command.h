@@ -23,7 +23,7 @@ typedef int command_fn(struct context *ctx, int argc, char **argv, struct error 
 
 command_fn cmd_check, cmd_create, cmd_delete, cmd_exec, cmd_features, cmd_image, cmd_kill, cmd_list,
 	cmd_mounts, cmd_pause, cmd_ps, cmd_resume, cmd_run, cmd_spec, cmd_start, cmd_state;
-command_fn cmd_checkpoint, cmd_events, cmd_restore, cmd_update;
+command_fn cmd_checkpoint, cmd_clone, cmd_events, cmd_restore, cmd_update;
 
 /*
  * Parses a command's options. Returns the number of words that are no options, which are argv[0…] then; -1 where --help

@@ -34,6 +34,7 @@ static const struct {
 	{ "mounts", cmd_mounts, "add mounts to a running container, or remove them" },
 	{ "checkpoint", cmd_checkpoint, "make a directory of a running container" },
 	{ "restore", cmd_restore, "make a container of such a directory, and let it go on" },
+	{ "clone", cmd_clone, "make many containers of such a directory" },
 	{ "update", cmd_update, "change the limits of a running container" },
 	{ "events", cmd_events, "print statistics and out-of-memory events as JSON" },
 	{ "image", cmd_image, "unpack OCI images, and keep them in a store" },

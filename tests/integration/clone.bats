@@ -1,0 +1,225 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# hull clone: many containers from one checkpoint, each with an identity and files of its own.
+
+load helpers
+load checkpoint
+
+setup()
+{
+	hull_setup
+	require_criu
+	IMAGE=$TEST_DIR/checkpoint
+	mkdir -p "$BUNDLE/rootfs/etc" "$BUNDLE/rootfs/var/lib/dbus"
+	echo 0123456789abcdef0123456789abcdef >"$BUNDLE/rootfs/etc/machine-id"
+	ln -s /etc/machine-id "$BUNDLE/rootfs/var/lib/dbus/machine-id"
+}
+
+# A checkpoint of a container that has ended.
+make_checkpoint()
+{
+	start_counter
+	h checkpoint --image-path "$IMAGE" "$ID"
+	h delete "$ID"
+}
+
+# clone [OPTION...] ID...
+clone()
+{
+	h clone --bundle "$BUNDLE" "${options[@]}" "$IMAGE" "$@" 2>>"$OUT" </dev/null || {
+		cat "$OUT"
+		grep -h Error "$ROOT"/*/criu/restore.log || true
+		return 1
+	}
+}
+
+# What the counter of the clone $1 has come to.
+last_of()
+{
+	h exec "$1" cat /tmp/last
+}
+
+# It counts on from where the bundle was, $2.
+expect_counting()
+{
+	wait_until 20 "[ \$(last_of $1) -gt $(($2 + 3)) ]"
+	[ "$(h exec "$1" sed -n "$(($2 + 1))p" /tmp/count)" = $(($2 + 1)) ]
+}
+
+@test "three clones go on where it was, each with its own name, machine id and files" {
+	options=()
+	make_checkpoint
+	before=$(last)
+	cp -a "$BUNDLE/rootfs" "$TEST_DIR/saved"
+	ids=("$ID-a" "$ID-b" "$ID-c")
+	run clone --jobs 3 "${ids[@]}"
+	expect_status 0
+	[ "$(sort <<<"$output")" = "$(printf '%s\n' "${ids[@]}")" ]
+	for id in "${ids[@]}"; do
+		[ "$(container_status "$id")" = running ]
+		expect_counting "$id" "$before"
+		[ "$(h exec "$id" hostname)" = "$id" ]
+		h exec "$id" cat /etc/machine-id >>"$TEST_DIR/ids"
+		[ "$(h exec "$id" cat /var/lib/dbus/machine-id)" = "$(tail -n 1 "$TEST_DIR/ids")" ]
+		jq -e --arg id "$id" '.hostname == $id' "$ROOT/$id/config.json"
+	done
+	[ "$(grep -xE '[0-9a-f]{32}' "$TEST_DIR/ids" | sort -u | grep -vc 0123456789abcdef)" = 3 ]
+	h exec "$ID-a" sh -c 'echo a >/file; rm /etc/passwd; chmod 700 /home'
+	run h exec "$ID-b" sh -c '[ ! -e /file ] && [ -e /etc/passwd ] && stat -c %a /home'
+	expect_output "$(stat -c %a "$BUNDLE/rootfs/home")"
+	# The bundle is as it was.
+	diff -r --no-dereference "$TEST_DIR/saved" "$BUNDLE/rootfs"
+	run h checkpoint --image-path "$IMAGE.2" "$ID-a"
+	expect_error 'is a clone'
+	h kill "$ID-a" KILL
+	wait_stopped "$ID-a"
+	h delete "$ID-a"
+	h delete --force "$ID-b" "$ID-c"
+	expect_nothing_left
+	[ -z "$(ls -A "$ROOT")" ]
+}
+
+@test "files, pipes, TCP, inotify and memory go on in each; state directories may be on a tmpfs" {
+	mkdir "$ROOT" 2>/dev/null || true
+	mount -t tmpfs tmpfs "$ROOT"
+	options=(--tcp-established)
+	start_workload
+	h checkpoint --tcp-established --image-path "$IMAGE" "$ID"
+	h delete "$ID"
+	before=$(number)
+	clone "$ID-a" "$ID-b"
+	for id in "$ID-a" "$ID-b"; do
+		wait_until 20 "[ \$(h exec $id sed -n 's/ files.*//p' /tmp/status) -gt $((before + 20)) ]" || fail "$(h exec "$id" cat /tmp/status)"
+		files=$(h exec "$id" sed 's/.*files //' /tmp/status)
+		h exec "$id" touch "/watch/new.$RANDOM"
+		wait_until 10 "h exec $id grep -q 'files $((files + 1))' /tmp/status" || fail "$(h exec "$id" cat /tmp/status)"
+		h delete --force "$id"
+	done
+	umount "$ROOT"
+}
+
+@test "one that fails is named and leaves nothing, the others stay" {
+	options=()
+	make_checkpoint
+	before=$(last)
+	start_sleeper "$ID-taken"
+	run clone --jobs 1 "$ID-a" "$ID-taken" "$ID-b"
+	expect_status 1
+	expect_match "clone .$ID-taken.: .*exists already"
+	expect_match "^$ID-a$"
+	expect_match "^$ID-b$"
+	expect_counting "$ID-a" "$before"
+	expect_counting "$ID-b" "$before"
+	[ "$(container_status "$ID-taken")" = running ]
+	# A hook that fails for one of them.
+	update_config --arg id "$ID-d" '.hooks.createRuntime = [{path: "/bin/sh", args: ["sh", "-c", "! grep -q " + $id]}]'
+	run clone "$ID-c" "$ID-d"
+	expect_status 1
+	expect_match "clone .$ID-d.: .*createRuntime"
+	[ "$(container_status "$ID-c")" = running ]
+	[ ! -e "$ROOT/$ID-d" ]
+	for options in "$ID-e $ID-e" "--pid-file $TEST_DIR/pid $ID-e $ID-f" "--netns $ID-e $ID-e" "--netns $ID-g=/x $ID-e"; do
+		run h clone --bundle "$BUNDLE" "$IMAGE" $options
+		[ "$status" -eq 1 ]
+	done
+	run ! ls "$ROOT/$ID-e"
+	printf x >>"$IMAGE/manifest.json"
+	options=()
+	run clone "$ID-e"
+	expect_error 'manifest.json'
+	run h clone "$IMAGE"
+	expect_error 'argument is missing'
+}
+
+@test "options: layers elsewhere, the host name as it was, a cgroup for each, a pid file" {
+	mkdir "$TEST_DIR/layers"
+	update_config --arg path "/$ID-group" '.hostname = "first" | .linux.cgroupsPath = $path + "/x"'
+	options=(--layers "$TEST_DIR/layers" --keep-hostname --work-path "$TEST_DIR/work")
+	make_checkpoint
+	before=$(last)
+	clone "$ID-a" "$ID-b"
+	[ "$(ls "$TEST_DIR/layers" | wc -l)" -eq 2 ]
+	for id in "$ID-a" "$ID-b"; do
+		expect_counting "$id" "$before"
+		[ "$(h exec "$id" hostname)" = first ]
+		[ -s "$TEST_DIR/work/$id/restore.log" ]
+		grep -q "/$ID-group/$id$" "/proc/$(container_pid "$id")/cgroup"
+	done
+	h exec "$ID-a" sh -c 'mkdir /deep && chmod 0 /deep && echo x >/file'
+	clone --pid-file "$TEST_DIR/pid" "$ID-c"
+	[ "$(cat "$TEST_DIR/pid")" = "$(container_pid "$ID-c")" ]
+	h delete --force "$ID-a" "$ID-b" "$ID-c"
+	[ -z "$(ls -A "$TEST_DIR/layers")" ]
+	find /sys/fs/cgroup -depth -type d -name "$ID-group" -exec rmdir {} +
+	options=(--layers "$TEST_DIR/nothing")
+	run clone "$ID-a"
+	expect_error 'nothing'
+	[ ! -e "$ROOT/$ID-a" ]
+}
+
+@test "a network namespace with a path is for one; --netns gives each its own" {
+	options=()
+	for n in "" -a -b; do
+		ip netns add "$ID$n"
+	done
+	update_config --arg ns "/run/netns/$ID" '(.linux.namespaces[] | select(.type == "network")).path = $ns'
+	make_checkpoint
+	run clone "$ID-a" "$ID-b"
+	expect_error 'cannot share.*--netns'
+	clone --netns "$ID-a=/run/netns/$ID-a" --netns "$ID-b=/run/netns/$ID-b" "$ID-a" "$ID-b"
+	for n in -a -b; do
+		[ "$(stat -Lc %i "/proc/$(container_pid "$ID$n")/ns/net")" = "$(stat -Lc %i "/run/netns/$ID$n")" ]
+	done
+	clone "$ID-c"
+	[ "$(stat -Lc %i "/proc/$(container_pid "$ID-c")/ns/net")" = "$(stat -Lc %i "/run/netns/$ID")" ]
+	h delete --force "$ID-a" "$ID-b" "$ID-c"
+	for n in "" -a -b; do
+		ip netns delete "$ID$n"
+	done
+}
+
+@test "a read-only root and a user namespace; links in the root lead nowhere" {
+	options=()
+	echo 00000000000000000000000000000000 >"$TEST_DIR/outside"
+	ln -sf "$TEST_DIR/outside" "$BUNDLE/rootfs/etc/machine-id"
+	rm "$BUNDLE/rootfs/var/lib/dbus/machine-id"
+	mkfifo "$BUNDLE/rootfs/var/lib/dbus/machine-id"
+	chown -R 100000:100000 "$BUNDLE/rootfs"
+	update_config '.linux.namespaces += [{type: "user"}] | .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
+		| .linux.gidMappings = .linux.uidMappings | .root.readonly = true
+		| .mounts += [{destination: "/tmp", type: "tmpfs", source: "tmpfs"}]'
+	set_args sh -c 'i=0; while :; do i=$((i + 1)); echo $i >/tmp/last; sleep 0.05; done'
+	start_quiet
+	wait_until 10 "[ \$(h exec $ID cat /tmp/last) -gt 3 ]"
+	h checkpoint --image-path "$IMAGE" "$ID"
+	h delete "$ID"
+	clone "$ID-a" "$ID-b"
+	for id in "$ID-a" "$ID-b"; do
+		before=$(last_of "$id")
+		wait_until 10 "[ \$(last_of $id) -gt $before ]"
+		run ! h exec "$id" touch /file
+		grep -q '^Uid:.100000' "/proc/$(container_pid "$id")/status"
+	done
+	[ "$(cat "$TEST_DIR/outside")" = 00000000000000000000000000000000 ]
+}
+
+@test "killed at many points, it leaves clones that run, and what delete --force removes" {
+	make_checkpoint
+	mkdir "$TEST_DIR/layers"
+	ids=("$ID-a" "$ID-b" "$ID-c")
+	for delay in $(races 8); do
+		"$HULL" --root "$ROOT" clone --bundle "$BUNDLE" --layers "$TEST_DIR/layers" --jobs 2 "$IMAGE" "${ids[@]}" >/dev/null 2>&1 </dev/null 3>&- 4>&- &
+		pid=$!
+		sleep "$(awk "BEGIN { print $delay * $delay * 0.06 }")"
+		kill -KILL $pid 2>/dev/null || true
+		wait $pid || true
+		for id in "${ids[@]}"; do
+			h delete --force "$id"
+		done
+		expect_nothing_left
+		[ -z "$(ls -A "$TEST_DIR/layers")" ]
+	done
+	options=()
+	clone "${ids[@]}"
+	h delete --force "${ids[@]}"
+}
