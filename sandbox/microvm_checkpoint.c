@@ -161,11 +161,14 @@ int microvm_checkpoint(struct sandbox *sb, const struct sandbox_checkpoint *chec
 	if (r == 0)
 		r = list_mounts(sb, checkpoint, &arena, err);
 	if (r == 0)
+		r = manifest_list_stdio(checkpoint->manifest, sb->pid, &arena, err);
+	if (r == 0)
 		r = control = microvm_open_control(sb, SAVE_TIME, err);
 	if (r >= 0)
 		r = save(control, checkpoint, err);
 	if (r == 0)
 		r = publish(sb, checkpoint, err);
 	checkpoint->manifest->mounts = (struct manifest_mounts){ 0 };
+	checkpoint->manifest->stdio = (struct oci_strings){ 0 };
 	return r < 0 || checkpoint->leave_running ? r : end(sb, err);
 }
