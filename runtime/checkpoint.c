@@ -236,6 +236,11 @@ static int check(const struct container *c, const struct runtime_checkpoint *o, 
 	if (o->pre_dump && c->status == OCI_PAUSED)
 		return error_set(err, EINVAL, "cannot pre-dump container `%s`: it is paused",
 				 c->record.id);
+	if (o->rounds_max && (o->pre_dump || o->parent_path))
+		return error_set(
+			err, EINVAL,
+			"option --pre-copy makes its own pre-dumps: --%s cannot be given, too",
+			o->pre_dump ? "pre-dump" : "parent-path");
 	if (c->record.owns_bundle)
 		return error_set(
 			err, ENOTSUP,
@@ -255,10 +260,16 @@ static int write_checkpoint(struct container *c, const struct runtime_checkpoint
 			    const struct target *t, struct error *err)
 {
 	_cleanup_close_ int work = open_work(t, o->work_path, c->dir, err);
+	/* The memory of what is paused does not change while it is copied. */
+	const unsigned rounds = c->status == OCI_PAUSED ? 0 : o->rounds_max;
+	struct manifest_pre_copy pre_copy = { 0 };
 	struct manifest_host host;
 	struct manifest manifest;
 	char created[32];
 	struct sandbox_checkpoint request = {
+		.rounds_max = rounds,
+		.progress = o->progress,
+		.progress_data = o->progress_data,
 		.common = o->common,
 		.leave_running = o->leave_running,
 		.pre_dump = o->pre_dump,
@@ -281,6 +292,7 @@ static int write_checkpoint(struct container *c, const struct runtime_checkpoint
 		r = copy_config(c, t, err);
 	if (r == 0)
 		r = describe(c, o, created, sizeof(created), &c->arena, &host, &manifest, err);
+	manifest.pre_copy = rounds ? &pre_copy : NULL;
 	return r < 0 ? r : c->sandbox.ops->checkpoint(&c->sandbox, &request, err);
 }
 

@@ -73,6 +73,10 @@ struct runtime_checkpoint {
 		*parent_path; /* an earlier checkpoint to build on, from image_path; NULL: none */
 	struct sandbox_criu_options common;
 	bool pre_dump, leave_running, tcp_skip_in_flight, link_remap;
+	unsigned rounds_max; /* of copying the memory while the container runs; 0: none */
+	void (*progress)(void *data, unsigned round,
+			 uint64_t pages); /* see struct sandbox_checkpoint */
+	void *progress_data;
 };
 
 /*

@@ -14,9 +14,18 @@
 
 /* ---- the tables --------------------------------------------------------------------------------- */
 
-static bool is_file_name(const char *s)
+static bool is_name(const char *s)
 {
 	return *s && !strchr(s, '/') && strcmp(s, ".") != 0 && strcmp(s, "..") != 0;
+}
+
+static bool is_file_name(const char *s)
+{
+	const char *slash = strchr(s, '/');
+
+	if (!slash)
+		return is_name(s);
+	return !strncmp(s, MANIFEST_ROUND, strlen(MANIFEST_ROUND)) && is_name(slash + 1);
 }
 
 static bool is_sha256(const char *s)

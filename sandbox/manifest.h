@@ -16,8 +16,10 @@
 #define MANIFEST_NAME   "manifest.json"
 #define MANIFEST_CONFIG "config.json"     /* beside it: the workload's configuration */
 #define MANIFEST_SUM    "manifest.sha256" /* and its own digest, in hexadecimal digits and a newline */
-#define MANIFEST_FORMAT 1                 /* a newer one is refused */
-#define MANIFEST_SHA256 64                /* hexadecimal digits */
+#define MANIFEST_ROUND \
+	"pre-copy-" /* and a number from 1: a directory with a round's memory, for containers */
+#define MANIFEST_FORMAT 1  /* a newer one is refused */
+#define MANIFEST_SHA256 64 /* hexadecimal digits */
 
 /* Where it was made. */
 struct manifest_host {
@@ -35,7 +37,7 @@ struct manifest_mount {
 };
 
 struct manifest_file {
-	const char *name;
+	const char *name;   /* of a round's: with its directory in front */
 	uint64_t size;      /* bytes */
 	const char *sha256; /* hexadecimal */
 };
