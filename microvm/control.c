@@ -82,10 +82,12 @@ static void end_saving(struct control *control)
 	vmm_save_end(control->vmm);
 	close_fd(&saving->machine);
 	close_fd(&saving->files);
-	if (saving->stopped)
-		vmm_resume(control->vmm);
 	if (saving->held)
 		hooks->release(hooks->data);
+	if (saving->was_paused)
+		vmm_pause(control->vmm);
+	else if (saving->stopped)
+		vmm_resume(control->vmm);
 	*saving = (struct control_saving){ .machine = -EBADF, .files = -EBADF };
 }
 
@@ -103,7 +105,7 @@ static int save_now(struct control *control, struct control_saved *saved, struct
 	struct control_saving *saving = &control->saving;
 	int r;
 
-	saving->stopped = !control->vmm->paused;
+	saving->stopped = true;
 	vmm_pause(control->vmm);
 	r = begin_file(control, err);
 	if (r == 0)
@@ -163,9 +165,11 @@ static int save(struct control_client *client, int machine, int files, struct an
 	}
 	control->saving.files = files;
 	answer->len = sizeof(answer->saved);
-	/* A guest that has stopped already can hold nothing: what goes on from there, goes on at once. */
-	if (control->vmm->paused || !hooks->hold)
+	if (!hooks->hold)
 		return save_now(control, &answer->saved, err);
+	/* A guest that has stopped can hold nothing: it goes on for that moment. */
+	control->saving.was_paused = control->vmm->paused;
+	vmm_resume(control->vmm);
 	r = hooks->hold(hooks->data, err);
 	control->saving.held = answer->later = r == 0;
 	if (r < 0)
@@ -193,6 +197,7 @@ static int act(struct control_client *client, const struct message *request, con
 		vmm_pause(vmm);
 		return 0;
 	case CONTROL_RESUME:
+		control->saving.was_paused = false;
 		end_saving(control);
 		vmm_resume(vmm);
 		return 0;
@@ -236,7 +241,7 @@ void control_held(struct control *control, int code)
 	int r;
 
 	/* Whoever asked for it may have left. */
-	if (!client || control->saving.stopped)
+	if (!client || !control->saving.held || control->saving.stopped)
 		return;
 	r = code ? error_errno(&result, code, "the microVM does not freeze its workload")
 		 : save_now(control, &answer.saved, &result);

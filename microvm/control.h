@@ -58,7 +58,8 @@ struct control_saving {
 	int machine, files;
 	bool begun;   /* vmm_save_begin() */
 	bool held;    /* the guest was told to hold its workload */
-	bool stopped; /* by us */
+	bool stopped;    /* by us */
+	bool was_paused; /* before, and is to be so afterwards */
 };
 
 struct control {

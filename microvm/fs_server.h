@@ -9,7 +9,7 @@
  *   capabilities   CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETUID and SETGID (files belong to whom the request comes from), SETFCAP
  *                  (security.capability). MKNOD only where guests shall make device nodes; SYS_ADMIN only for `trusted.` attributes.
  *   system calls   the socket, queues:  epoll_ctl epoll_wait(epoll_pwait) poll recvmsg sendmsg read write(eventfds)
- *                  its state:           of those below: fstat preadv pwritev2 copy_file_range lseek ftruncate
+ *                  its state:           preadv pwritev2 copy_file_range lseek ftruncate, and what files without a name take
  *                  memory:              mmap munmap mremap madvise brk mprotect
  *                  finding files:       openat openat2 close statx newfstatat fstat fstatfs readlinkat fcntl(F_DUPFD_CLOEXEC,
  *                                       F_GET_SEALS) getdents64 fchdir

@@ -62,8 +62,8 @@ struct fs_saved_slot {
 };
 
 /*
- * Writes the state to fd, an empty regular file. It stays the caller's. -EBUSY where the guest has a file open that is not where the
- * server knows it to be, because the host renamed it. fs is as it was.
+ * Writes the state to fd, an empty regular file. It stays the caller's. -EBUSY where the guest has a file open that has other names than the
+ * one by which it was found, which is gone. To the guest, fs is as it was.
  */
 int fs_state_save(struct fs *fs, int fd, struct error *err);
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writing what the file server knows; see fs_state.h. */
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "microvm/fs_ghost.h"
 #include "microvm/fs_path.h"
@@ -24,6 +26,65 @@ struct saver {
 	uint32_t ghosts;
 	const struct fs_node *directory; /* of the last ghost's device */
 };
+
+/* ---- names -------------------------------------------------------------------------------------- */
+
+/* Whether the file that fd is of is where its node says. */
+static bool is_in_place(struct fs *fs, const struct fs_node *node, int fd)
+{
+	struct statx is, found;
+	int dir = node->name ? fs_node_fd(&fs->nodes, node->parent) : -ESTALE;
+
+	return dir >= 0 && fs_stat_fd(fd, &is) == 0 &&
+	       fs_stat_beneath(dir, node->name, &found) == 0 && is.stx_ino == found.stx_ino &&
+	       fs_statx_dev(&is) == fs_statx_dev(&found) && is.stx_mnt_id == found.stx_mnt_id;
+}
+
+/* Where the kernel says that the file is; "" where it does not fit. */
+static void read_path(const struct fs *fs, int fd, char path[PATH_MAX])
+{
+	ssize_t n = readlinkat(fs->descriptors, fs_fd_name(fd).s, path, PATH_MAX - 1);
+
+	path[n > 0 ? n : 0] = '\0';
+}
+
+/*
+ * The host may have renamed what the guest has open. The kernel's path is no more than a hint: its names are looked up one after the other, as
+ * if the guest had asked, and where that leads to the very file, the node has a name again.
+ */
+static void find_name(struct fs *fs, int fd)
+{
+	struct fs_node *dir = fs->nodes.root, *found;
+	char root[PATH_MAX], path[PATH_MAX], *at, *name;
+	struct statx stx;
+	size_t len;
+
+	read_path(fs, dir->fd, root);
+	read_path(fs, fd, path);
+	len = strcmp(root, "/") == 0 ? 0 : strlen(root);
+	if (root[0] != '/' || strncmp(path, root, len) != 0 || path[len] != '/')
+		return;
+	at = path + len + 1;
+	while ((name = strsep(&at, "/"))) {
+		if (!fs_name_valid(name) || fs_node_lookup(&fs->nodes, dir, name, &found, &stx) < 0)
+			break;
+		/* Its parent stays as long as the child does. */
+		fs_node_forget(&fs->nodes, dir, 1);
+		dir = found;
+	}
+	fs_node_forget(&fs->nodes, dir, 1);
+}
+
+static void find_names(struct fs *fs)
+{
+	for (uint32_t i = 0; i < fs->files.size; i++) {
+		const struct fs_file *file = &fs->files.slots[i];
+
+		if (file->fd >= 0 && file->node != fs->nodes.root &&
+		    !is_in_place(fs, file->node, file->fd))
+			find_name(fs, file->fd);
+	}
+}
 
 /* ---- order -------------------------------------------------------------------------------------- */
 
@@ -70,17 +131,6 @@ static int order(struct saver *s)
 
 /* ---- what can be found again -------------------------------------------------------------------- */
 
-/* Whether the file that fd is of is where its node says. */
-static bool is_in_place(struct saver *s, const struct fs_node *node, int fd)
-{
-	struct statx is, found;
-	int dir = node->name ? fs_node_fd(&s->fs->nodes, node->parent) : -ESTALE;
-
-	return dir >= 0 && fs_stat_fd(fd, &is) == 0 &&
-	       fs_stat_beneath(dir, node->name, &found) == 0 && is.stx_ino == found.stx_ino &&
-	       fs_statx_dev(&is) == fs_statx_dev(&found) && is.stx_mnt_id == found.stx_mnt_id;
-}
-
 static bool can_be_read(const struct fs *fs, int fd)
 {
 	_cleanup_close_ int own = fs_reopen(fs->descriptors, fd, O_RDONLY);
@@ -92,7 +142,7 @@ static int classify_open(struct saver *s, struct item *item)
 {
 	const struct fs_node *node = item->node;
 
-	if (is_in_place(s, node, item->fd)) {
+	if (is_in_place(s->fs, node, item->fd)) {
 		item->kind = FS_SAVED_NAMED;
 	} else if (!S_ISREG(node->type)) {
 		item->kind = FS_SAVED_STALE;
@@ -100,13 +150,12 @@ static int classify_open(struct saver *s, struct item *item)
 		item->kind = FS_SAVED_GHOST;
 	} else if (node->name) {
 		return error_set(&s->f->err, EBUSY,
-				 "the open file `%s` is not there any more: the host renamed it",
+				 "the open file `%s` has lost this name, and is known by no other",
 				 fs_node_path(node).s);
 	} else {
 		return error_set(
 			&s->f->err, EBUSY,
-			"an open file (inode %llu) is known by a name that it lost, and not by "
-			"the one that it still has",
+			"an open file (inode %llu) has lost its name, and is known by no other",
 			(unsigned long long)node->inode);
 	}
 	return 0;
@@ -247,6 +296,7 @@ int fs_state_save(struct fs *fs, int fd, struct error *err)
 
 	if (!s.f)
 		return error_negative(err ? err->code : EINVAL);
+	find_names(fs);
 	r = order(&s);
 	if (r == 0)
 		r = classify_all(&s);

@@ -108,6 +108,8 @@ static int hear(struct fs_device *fs, struct answer *answer, struct error *err)
 static int await(struct fs_device *fs, uint32_t type, size_t size, int timeout,
 		 struct answer *answer, struct error *err)
 {
+	const bool anew = type == FS_STARTED || type == FS_STOPPED;
+
 	for (;;) {
 		struct pollfd fd = { .fd = fs->server, .events = POLLIN };
 		int r = poll(&fd, 1, timeout);
@@ -120,7 +122,7 @@ static int await(struct fs_device *fs, uint32_t type, size_t size, int timeout,
 		if (answer->message.type == type)
 			break;
 		/* What was wrong with the queues before a reset is over. */
-		if (type == FS_SAVED || answer->message.type != FS_BROKEN)
+		if (!anew || answer->message.type != FS_BROKEN)
 			heed(fs, answer);
 		if (fs->server < 0)
 			return pass_on(answer, err);
@@ -151,7 +153,7 @@ static int send_start(struct fs_device *fs, struct error *err)
 
 static int start(struct fs_device *fs, struct error *err)
 {
-	struct answer answer;
+	struct answer answer = { 0 };
 	int r = send_start(fs, err);
 
 	if (r == 0)
@@ -300,7 +302,7 @@ static int activate(struct virtio_device *dev, struct error *err)
 static void reset(struct virtio_device *dev)
 {
 	struct fs_device *fs = (struct fs_device *)dev;
-	struct answer answer;
+	struct answer answer = { 0 };
 	struct error err = { 0 };
 	int r;
 
@@ -376,12 +378,15 @@ static int empty_window(struct fs_device *fs, struct error *err)
 
 static int save_server(struct fs_device *fs, struct error *err)
 {
-	struct answer answer;
-	int r = fs->server < 0 ? error_set(err, EPIPE, ENDED)
-			       : message_send(fs->server, FS_SAVE, NULL, 0, &fs->state, 1, err);
+	struct answer answer = { 0 };
+	int r;
 
-	if (r == 0)
-		r = await(fs, FS_SAVED, sizeof(answer.err), SAVED_MS, &answer, err);
+	if (fs->server < 0)
+		return error_set(err, EPIPE, ENDED);
+	r = message_send(fs->server, FS_SAVE, NULL, 0, &fs->state, 1, err);
+	if (r < 0)
+		return error_wrap(err, "the file server");
+	r = await(fs, FS_SAVED, sizeof(answer.err), SAVED_MS, &answer, err);
 	return r < 0 ? r : pass_on(&answer, err);
 }
 
@@ -534,7 +539,7 @@ void virtio_fs_watch(struct virtio_device *dev, void (*lost)(void *data, const c
 int virtio_fs_track(struct virtio_device *dev, int fd, struct error *err)
 {
 	struct fs_device *fs = (struct fs_device *)dev;
-	struct answer answer;
+	struct answer answer = { 0 };
 	int r;
 
 	if (fs->window)

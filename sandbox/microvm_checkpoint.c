@@ -31,6 +31,28 @@ static int check(const struct sandbox *sb, const struct sandbox_checkpoint *c, s
 	return 0;
 }
 
+/* The guest knows what the host shares by where it is in the configuration. */
+static int list_mounts(const struct sandbox *sb, const struct sandbox_checkpoint *c,
+		       struct arena *arena, struct error *err)
+{
+	const struct oci_mounts *mounts = &sb->config->mounts;
+	struct manifest_mounts *list = &c->manifest->mounts;
+
+	list->items = arena_array(arena, mounts->len + 1, sizeof(*list->items));
+	for (size_t i = 0; list->items && i < mounts->len; i++) {
+		const char *key = arena_printf(arena, "hull-mount-%zu", i);
+
+		if (!microvm_is_shared(&mounts->items[i]))
+			continue;
+		if (!key)
+			return error_errno(err, ENOMEM, "list the mounts");
+		list->items[list->len++] = (struct manifest_mount){
+			.key = key, .destination = mounts->items[i].destination, .path = ""
+		};
+	}
+	return list->items ? 0 : error_errno(err, ENOMEM, "list the mounts");
+}
+
 static int make_file(int dir, const char *name, struct error *err)
 {
 	int fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -131,14 +153,18 @@ static int end(const struct sandbox *sb, struct error *err)
 int microvm_checkpoint(struct sandbox *sb, const struct sandbox_checkpoint *checkpoint,
 		       struct error *err)
 {
+	_cleanup_arena_ struct arena arena = { 0 };
 	_cleanup_close_ int control = -EBADF;
 	int r = check(sb, checkpoint, err);
 
+	if (r == 0)
+		r = list_mounts(sb, checkpoint, &arena, err);
 	if (r == 0)
 		r = control = microvm_open_control(sb, SAVE_TIME, err);
 	if (r >= 0)
 		r = save(control, checkpoint, err);
 	if (r == 0)
 		r = publish(sb, checkpoint, err);
+	checkpoint->manifest->mounts = (struct manifest_mounts){ 0 };
 	return r < 0 || checkpoint->leave_running ? r : end(sb, err);
 }

@@ -30,6 +30,34 @@ int microvm_plan_saved(struct microvm_plan *plan, struct error *err)
 	return 0;
 }
 
+/* What of the host the machine had, it finds again in the same place. */
+static int check_mounts(const struct sandbox *sb, const struct manifest_mounts *then,
+			struct error *err)
+{
+	const struct oci_mounts *now = &sb->config->mounts;
+	size_t k = 0;
+
+	for (size_t i = 0; i < now->len; i++) {
+		char key[32];
+
+		if (!microvm_is_shared(&now->items[i]))
+			continue;
+		snprintf(key, sizeof(key), "hull-mount-%zu", i);
+		if (k == then->len || strcmp(then->items[k].key, key) != 0 ||
+		    strcmp(then->items[k].destination, now->items[i].destination) != 0)
+			return error_set(err, EINVAL,
+					 "/mounts/%zu: the checkpoint's machine had no bind mount "
+					 "on `%s` here",
+					 i, now->items[i].destination);
+		k++;
+	}
+	return k == then->len ? 0
+			      : error_set(err, EINVAL,
+					  "/mounts: the checkpoint's machine had a bind mount on "
+					  "`%s`, which this bundle's configuration has not",
+					  then->items[k].destination);
+}
+
 static int open_file(int dir, const char *name, struct error *err)
 {
 	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -96,7 +124,9 @@ int microvm_restore(struct sandbox *sb, const struct sandbox_hooks *hooks,
 	int r;
 
 	microvm_plan_init(&plan, sb, hooks);
-	r = open_saved(&plan, restore->images, err);
+	r = check_mounts(sb, &restore->manifest->mounts, err);
+	if (r == 0)
+		r = open_saved(&plan, restore->images, err);
 	if (r == 0)
 		r = microvm_plan_open(&plan, io, err);
 	if (r == 0)

@@ -177,6 +177,9 @@ static bool on_frame(void *data, uint32_t type, const char *payload, size_t len)
 		    s->exit.status > 255)
 			return false;
 		s->exited = true;
+		/* A process that has ended is still, and hull-guest hears no more. */
+		s->held = 0;
+		s->heard_held = s->holding;
 		end_if_complete(s);
 		return true;
 	case AGENT_ERROR:
@@ -198,7 +201,7 @@ static void tell(struct session *s)
 		s->on_hello(s->data);
 	}
 	if (s->heard_held && s->on_held) {
-		s->heard_held = false;
+		s->heard_held = s->holding = false;
 		s->on_held(s->data, (int)(s->held < 4096 ? s->held : EPROTO));
 	}
 }
@@ -270,8 +273,12 @@ void session_resize(struct session *session)
 
 int session_hold(struct session *session, struct error *err)
 {
-	return session->ended ? error_set(err, ESRCH, "the workload has ended")
-			      : agent_send(session->control.fd, AGENT_HOLD, NULL, 0, err);
+	int r = session->ended || session->exited
+			? error_set(err, ESRCH, "the workload has ended")
+			: agent_send(session->control.fd, AGENT_HOLD, NULL, 0, err);
+
+	session->holding = r == 0;
+	return r;
 }
 
 void session_release(struct session *session)

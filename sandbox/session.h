@@ -39,6 +39,7 @@ struct session {
 	bool exec_failed; /* an error that on_end() is told is about the workload's program */
 	struct agent_exited exit;
 	bool heard_hello, heard_held;
+	bool holding; /* and has no answer yet */
 	uint32_t held;
 	char frame[2048]; /* what was received of the guest's next frame */
 	size_t received;

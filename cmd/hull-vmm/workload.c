@@ -81,6 +81,7 @@ static void on_end(void *data, int status, const struct error *err)
 
 	w->ended = true;
 	w->status = status;
+	control_held(w->saver, ESRCH);
 	/* What the guest waits for before it switches itself off. */
 	shutdown(w->session.control.fd, SHUT_RDWR);
 	if (status < 0)

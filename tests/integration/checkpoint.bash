@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Containers that are checkpointed, and how they are told to be the same afterwards. Tests set IMAGE, the checkpoint's directory.
+# Workloads that are checkpointed, and how they are told to be the same afterwards. Tests set IMAGE, the checkpoint's directory.
 
 require_criu()
 {
-	container_only 'checkpoints are not supported yet'
 	require_cmd criu
 	criu check >/dev/null 2>&1 || skip "CRIU does not work here: $(criu check 2>&1 | grep -m 1 Error)"
+}
+
+# What makes checkpoints of this kind of isolation.
+require_checkpoints()
+{
+	in_microvm || require_criu
 	[ -x "$HULL_BUILD/libexec/hull/hull-criu" ] || [ -x /usr/local/libexec/hull/hull-criu ] || skip "hull-criu is not built"
 }
 
@@ -22,7 +27,7 @@ start_counter()
 {
 	set_args sh -c 'exec 3>>/tmp/count; i=0; while :; do i=$((i + 1)); echo $i >&3; echo $i >/tmp/last; sleep 0.05; done'
 	start_quiet
-	wait_until 10 "[ \$(cat $BUNDLE/rootfs/tmp/last) -gt 3 ]"
+	wait_until 20 "[ \$(cat $BUNDLE/rootfs/tmp/last) -gt 3 ]"
 }
 
 last()
@@ -59,7 +64,7 @@ start_workload()
 	update_config '.mounts += [{destination: "/scratch", type: "tmpfs", source: "tmpfs"}]'
 	set_args workload "${MIB:-20}"
 	start_quiet
-	wait_until 20 '[ "$(number)" -gt 2 ]'
+	wait_until 60 '[ "$(number)" -gt 2 ]'
 }
 
 number()
@@ -75,7 +80,7 @@ expect_alive()
 	wait_until 20 "[ \$(number) -gt $(($1 + 20)) ]" || fail "$(cat "$BUNDLE/rootfs/tmp/status")"
 	[ "$(sed -n "$(($1 + 1))p" "$BUNDLE/rootfs/tmp/count")" = $(($1 + 1)) ]
 	files=$(sed 's/.*files //' "$BUNDLE/rootfs/tmp/status")
-	touch "$BUNDLE/rootfs/watch/new.$RANDOM"
+	h exec "$ID" touch "/watch/new.$RANDOM"
 	wait_until 10 "grep -q 'files $((files + 1))' $BUNDLE/rootfs/tmp/status" || fail "$(cat "$BUNDLE/rootfs/tmp/status")"
 }
 

@@ -5,10 +5,12 @@
  */
 #include "tests/unit/unit.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -20,6 +22,7 @@
 #include "base/cleanup.h"
 #include "microvm/fs_fuse.h"
 #include "microvm/fs_path.h"
+#include "microvm/fs_state.h"
 
 #define BUFFER ((size_t)(1 << 20) + 8192)
 
@@ -33,15 +36,55 @@ struct mounted {
 
 /* ---- the server --------------------------------------------------------------------------------- */
 
-static int serve(int device, struct fs *fs)
+static struct fs *new_server(int tree)
+{
+	struct error err = { 0 };
+	struct fs_config config;
+
+	fs_config_init(&config);
+	config.fds_max = 64; /* so that nodes lose theirs */
+	config.root = fcntl(tree, F_DUPFD_CLOEXEC, 0);
+	config.descriptors = fs_open_descriptors(-1, &err);
+	return fs_new(&config, &err);
+}
+
+static volatile sig_atomic_t shall_change;
+
+static void told_to_change(int number)
+{
+	shall_change = number;
+}
+
+/* In its place another one that goes on from its state, in what is T/tree now. */
+static struct fs *change_server(int base, struct fs *fs)
+{
+	_cleanup_close_ int state = memfd_create("state", MFD_CLOEXEC), tree = -EBADF;
+	struct error err = { 0 };
+	int r = fs_state_save(fs, state, &err);
+
+	shall_change = 0;
+	fs_free(fs);
+	tree = openat(base, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fs = r < 0 ? NULL : new_server(tree);
+	if (fs && fs_state_load(fs, state, &err) == 0)
+		return fs;
+	fprintf(stderr, "%s\n", err.text);
+	_exit(4);
+}
+
+static int serve(int device, int base, struct fs *fs)
 {
 	char *in = malloc(BUFFER), *out = malloc(BUFFER);
 
 	for (;;) {
 		ssize_t n = read(device, in, BUFFER);
 		struct iovec from = { in, n > 0 ? (size_t)n : 0 }, to = { out, BUFFER };
+		int why = errno;
 		size_t len;
 
+		if (shall_change)
+			fs = change_server(base, fs);
+		errno = why;
 		if (n < 0 && (errno == ENOENT || errno == EINTR))
 			continue; /* a request that was taken back */
 		if (n < 0 && errno != ENODEV)
@@ -59,21 +102,17 @@ static int serve(int device, struct fs *fs)
 	return 0;
 }
 
-static pid_t start_server(int device, int tree)
+static pid_t start_server(int device, int base, int tree)
 {
-	struct error err = { 0 };
-	struct fs_config config;
+	struct sigaction action = { .sa_handler = told_to_change }; /* a read is interrupted */
 	pid_t pid = fork();
 	struct fs *fs;
 
 	if (pid)
 		return pid;
-	fs_config_init(&config);
-	config.fds_max = 64; /* so that nodes lose theirs */
-	config.root = fcntl(tree, F_DUPFD_CLOEXEC, 0);
-	config.descriptors = fs_open_descriptors(-1, &err);
-	fs = fs_new(&config, &err);
-	_exit(fs ? serve(device, fs) : 1);
+	sigaction(SIGUSR1, &action, NULL);
+	fs = new_server(tree);
+	_exit(fs ? serve(device, base, fs) : 1);
 }
 
 static int setup(void **state)
@@ -97,7 +136,7 @@ static int setup(void **state)
 		close_fd(&device);
 		return 0; /* each test skips itself */
 	}
-	m->server = start_server(device, m->tree);
+	m->server = start_server(device, m->fd, m->tree);
 	close(device);
 	m->mount = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return m->mount < 0 ? -1 : 0;
@@ -407,6 +446,110 @@ static void trees_are_walked_and_removed(void **state)
 	assert_int_equal(faccessat(m->tree, "top", F_OK, 0), -1);
 }
 
+/* ---- another server ----------------------------------------------------------------------------- */
+
+static void run(struct mounted *m, const char *command)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		if (fchdir(m->fd) == 0)
+			execl("/bin/sh", "sh", "-c", command, NULL);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* With another tree, of which each file has another inode. Whoever asks next is answered by that. */
+static void change(struct mounted *m)
+{
+	/* What this kernel knows is not asked for again for so long. */
+	struct timespec pause = { .tv_sec = 1, .tv_nsec = 100 * 1000 * 1000 };
+
+	run(m, "rm -rf old && cp -a tree copy && mv tree old && mv copy tree");
+	close(m->tree);
+	m->tree = openat(m->fd, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(kill(m->server, SIGUSR1), 0);
+	nanosleep(&pause, NULL);
+}
+
+static void open_and_remove(int dir, const char *name, int *fd)
+{
+	put(dir, name, "removed");
+	*fd = openat(dir, name, O_RDWR | O_CLOEXEC);
+	assert_true(*fd >= 0);
+	assert_int_equal(unlinkat(dir, name, 0), 0);
+}
+
+static unsigned count_rest(DIR *dir)
+{
+	unsigned count = 0;
+
+	while (readdir(dir))
+		count++;
+	return count;
+}
+
+static void a_kernel_goes_on_with_another_server(void **state)
+{
+	struct mounted *m = mounted(state);
+	char name[16], text[16] = "", *map;
+	int dir, file, gone;
+	DIR *stream;
+
+	assert_int_equal(mkdirat(m->mount, "dir", 0755), 0);
+	for (int i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "dir/%d", i);
+		put(m->mount, name, name);
+	}
+	dir = openat(m->mount, "dir", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	put(m->mount, "file", "first text");
+	file = openat(m->mount, "file", O_RDWR | O_CLOEXEC);
+	map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	assert_ptr_not_equal(map, MAP_FAILED);
+	open_and_remove(m->mount, "gone", &gone);
+	stream = fdopendir(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	for (int i = 0; i < 10; i++)
+		assert_non_null(readdir(stream));
+	for (int round = 0; round < 2; round++) {
+		change(m);
+		/* Open files, mapped ones, ones without a name. */
+		assert_int_equal(pwrite(file, round ? "third" : "other", 5, 0), 5);
+		check(m->tree, "file", round ? "third tex!" : "other text");
+		assert_memory_equal(map, round ? "third tex!" : "other text", 10);
+		map[9] = '!';
+		assert_int_equal(msync(map, 4096, MS_SYNC), 0);
+		check(m->tree, "file", round ? "third tex!" : "other tex!");
+		check(m->mount, "file", round ? "third tex!" : "other tex!");
+		assert_int_equal(status_of(m->mount, "file").st_ino,
+				 status_of(m->tree, "file").st_ino);
+		assert_int_equal(pread(gone, text, 7, 0), 7);
+		assert_string_equal(text, "removed");
+		/* Names that were known, through a directory that is held. */
+		check(dir, "7", "dir/7");
+		assert_int_equal(renameat(dir, "8", m->mount, "file2"), 0);
+		check(m->tree, "file2", "dir/8");
+		assert_int_equal(renameat(m->mount, "file2", dir, "8"), 0);
+		put(dir, "new", "new");
+		check(m->tree, "dir/new", "new");
+		assert_int_equal(unlinkat(dir, "new", 0), 0);
+	}
+	assert_in_range(count_rest(stream), 302 - 10, 302 + 300); /* none is missing */
+	closedir(stream);
+	munmap(map, 4096);
+	close(file);
+	close(gone);
+	for (int i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		assert_int_equal(unlinkat(dir, name, 0), 0);
+	}
+	close(dir);
+	assert_int_equal(unlinkat(m->mount, "dir", AT_REMOVEDIR), 0);
+	run(m, "rm -r old && test \"$(ls -A tree)\" = file");
+}
+
 #define mount_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -420,6 +563,7 @@ int main(void)
 		mount_test(users_are_kept_apart),
 		mount_test(attributes_reach_the_host),
 		mount_test(trees_are_walked_and_removed),
+		mount_test(a_kernel_goes_on_with_another_server),
 	};
 
 	if (geteuid() == 0 &&

@@ -45,15 +45,17 @@ static void put(const void *data, size_t len)
 
 static void put_card(char **words, int index)
 {
-	struct vm_net_interface card = { .index = index, .mtu = (uint32_t)atoi(words[2]) };
-	unsigned mac[6];
+	struct vm_net_interface card = { .index = index,
+					 .mtu = (uint32_t)strtoul(words[2], NULL, 10) };
+	char *mac = words[1];
 
 	snprintf(card.name, sizeof(card.name), "%s", words[0]);
-	if (sscanf(words[1], "%x:%x:%x:%x:%x:%x", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4],
-		   &mac[5]) != 6)
-		die(words[1]);
-	for (int i = 0; i < 6; i++)
-		card.mac[i] = (uint8_t)mac[i];
+	for (int i = 0; i < 6; i++) {
+		card.mac[i] = (uint8_t)strtoul(mac, &mac, 16);
+		if (*mac != (i < 5 ? ':' : '\0'))
+			die(words[1]);
+		mac++;
+	}
 	put(&card, sizeof(card));
 }
 
@@ -86,7 +88,7 @@ static void put_address(char *word, int index)
 	if (!slash)
 		die(word);
 	*slash = '\0';
-	a.ifa_prefixlen = (uint8_t)atoi(slash + 1);
+	a.ifa_prefixlen = (uint8_t)strtoul(slash + 1, NULL, 10);
 	if (inet_pton(AF_INET, word, &address) != 1)
 		die(word);
 	put_header(RTM_NEWADDR, &a, sizeof(a), 2);
