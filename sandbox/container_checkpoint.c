@@ -234,6 +234,8 @@ static int notified(void *data, const struct criu_notice *notice, int *fd _unuse
 		r = error_set(err, EAGAIN,
 			      "the container changed its mounts while it was checkpointed; it goes "
 			      "on: try again");
+	if (r == 0 && d->checkpoint->frozen)
+		r = d->checkpoint->frozen(d->checkpoint->frozen_data, err);
 	return r;
 }
 

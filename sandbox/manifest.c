@@ -47,6 +47,12 @@ static const struct schema_member host_members[] = {
 };
 static const struct schema host_schema = SCHEMA(struct manifest_host, host_members);
 
+static const struct schema_member image_members[] = {
+	MEMBER(struct manifest_image, name, "name", .required = true),
+	MEMBER(struct manifest_image, digest, "digest", .required = true),
+};
+static const struct schema image_schema = SCHEMA(struct manifest_image, image_members);
+
 static const struct schema_member pre_copy_members[] = {
 	MEMBER(struct manifest_pre_copy, rounds, "rounds", .required = true),
 	MEMBER(struct manifest_pre_copy, pages, "pages", .required = true),
@@ -77,6 +83,7 @@ static const struct schema_member manifest_members[] = {
 	MEMBER(struct manifest, pre_dump, "preDump"),
 	MEMBER(struct manifest, parent, "parent"),
 	MEMBER(struct manifest, parent_digest, "parentManifestSha256"),
+	OBJECT(struct manifest, image, "image", image_schema),
 	OBJECT(struct manifest, pre_copy, "preCopy", pre_copy_schema),
 	OBJECT(struct manifest, host, "host", host_schema, .required = true),
 	ARRAY(struct manifest, mounts, "externalMounts", mount_schema),

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/number.h"
+#include "cmd/hull/bundle.h"
 #include "cmd/hull/checkpoint.h"
 #include "cmd/hull/create.h"
 #include "sandbox/manifest.h"
@@ -108,6 +109,8 @@ static void print_text(const struct manifest *m)
 		printf("pre-copy: %llu rounds, %llu pages were left for the stop\n",
 		       (unsigned long long)m->pre_copy->rounds,
 		       (unsigned long long)m->pre_copy->pages);
+	if (m->image)
+		printf("image:    %s, %s\n", m->image->name, m->image->digest);
 	for (size_t i = 0; i < m->mounts.len; i++)
 		if (m->mounts.items[i].destination[0])
 			printf("mount:    %s%s (of the host)\n", m->mounts.items[i].destination,
@@ -252,10 +255,12 @@ int cmd_restore(struct context *ctx, int argc, char **argv, struct error *err)
 	struct runtime_restore o = { .create = { .without_cgroups = ctx->without_cgroups,
 						 .systemd_cgroup = ctx->systemd_cgroup } };
 	struct criu_words w = { .cgroup_mode = NULL };
+	struct bundle_restore bundle = { .ctx = ctx };
 	const char *parent;
 	const struct option options[] = {
 		{ "bundle", 'b', OPTION_STRING, &o.create.bundle, "DIR",
-		  "the bundle (default: the working directory)" },
+		  "the bundle (default: the working directory, or one is made of the image)" },
+		BUNDLE_OPTIONS(&bundle),
 		{ "image-path", 0, OPTION_STRING, &o.image_path, "DIR",
 		  "the checkpoint's directory (default: checkpoint)" },
 		CRIU_OPTIONS(&o.work_path, &o.common, &w),
@@ -296,6 +301,9 @@ int cmd_restore(struct context *ctx, int argc, char **argv, struct error *err)
 
 	if (r < 0)
 		return r;
+	bundle.store = &store;
+	o.make_bundle = bundle_restore;
+	o.bundle_data = &bundle;
 	r = parse_criu_words(&w, &o.common, err);
 	if (r == 0)
 		r = runtime_restore(&store, argv[0], &o, err);
