@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Between hull and hull-image, for `hull run --image`: hull executes `hull-image bundle --reply FD …` with its end of
- * message_pair() as FD, and receives one message (base/message.h).
+ * message_pair() as FD, and receives one message (base/message.h). And for a checkpoint of such a container: `hull-image pack REPLY UPPER
+ * OUT`, three descriptors, writes the directory of changes UPPER to OUT as a layer.
  */
 #ifndef HULL_BASE_BUNDLE_REPLY_H
 #define HULL_BASE_BUNDLE_REPLY_H
@@ -15,6 +16,7 @@ enum bundle_message {
 	 */
 	BUNDLE_READY = 1,
 	BUNDLE_FAILED, /* payload: struct error */
+	BUNDLE_PACKED, /* the layer is written */
 };
 
 #endif

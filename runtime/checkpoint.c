@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/path.h"
+#include "base/process.h"
 #include "base/remove.h"
 #include "runtime/runtime.h"
 #include "sandbox/manifest.h"
@@ -236,11 +237,16 @@ static int check(const struct container *c, const struct runtime_checkpoint *o, 
 	if (o->pre_dump && c->status == OCI_PAUSED)
 		return error_set(err, EINVAL, "cannot pre-dump container `%s`: it is paused",
 				 c->record.id);
-	if (c->record.owns_bundle)
+	if (o->rounds_max && (o->pre_dump || o->parent_path))
 		return error_set(
-			err, ENOTSUP,
-			"container `%s` was made by hull run --image: its root file system "
-			"ends with it, so it cannot be checkpointed",
+			err, EINVAL,
+			"option --pre-copy makes its own pre-dumps: --%s cannot be given, too",
+			o->pre_dump ? "pre-dump" : "parent-path");
+	if (c->record.owns_bundle && !process_is_host_root())
+		return error_set(
+			err, EPERM,
+			"container `%s` is of an image, whose files are the user's sub-ids': "
+			"only root can checkpoint it",
 			c->record.id);
 	if (c->record.layer && c->record.layer[0])
 		return error_set(
@@ -251,14 +257,37 @@ static int check(const struct container *c, const struct runtime_checkpoint *o, 
 	return 0;
 }
 
+struct changes {
+	const char *bundle;
+	int images;
+};
+
+/* Of the image that it runs. */
+static int add_changes(void *data, struct error *err)
+{
+	const struct changes *changes = data;
+
+	return checkpoint_add_changes(changes->bundle, changes->images, err);
+}
+
 static int write_checkpoint(struct container *c, const struct runtime_checkpoint *o,
 			    const struct target *t, struct error *err)
 {
 	_cleanup_close_ int work = open_work(t, o->work_path, c->dir, err);
+	/* The memory of what is paused does not change while it is copied. */
+	const unsigned rounds = c->status == OCI_PAUSED ? 0 : o->rounds_max;
+	struct changes changes = { c->record.bundle, t->images };
+	struct manifest_pre_copy pre_copy = { 0 };
+	struct manifest_image image;
 	struct manifest_host host;
 	struct manifest manifest;
 	char created[32];
 	struct sandbox_checkpoint request = {
+		.rounds_max = rounds,
+		.progress = o->progress,
+		.progress_data = o->progress_data,
+		.frozen = c->record.owns_bundle ? add_changes : NULL,
+		.frozen_data = &changes,
 		.common = o->common,
 		.leave_running = o->leave_running,
 		.pre_dump = o->pre_dump,
@@ -281,6 +310,11 @@ static int write_checkpoint(struct container *c, const struct runtime_checkpoint
 		r = copy_config(c, t, err);
 	if (r == 0)
 		r = describe(c, o, created, sizeof(created), &c->arena, &host, &manifest, err);
+	manifest.pre_copy = rounds ? &pre_copy : NULL;
+	if (r == 0 && c->record.owns_bundle) {
+		manifest.image = &image;
+		r = checkpoint_find_image(c->record.bundle, &c->arena, &image, err);
+	}
 	return r < 0 ? r : c->sandbox.ops->checkpoint(&c->sandbox, &request, err);
 }
 

@@ -105,19 +105,14 @@ int clone_plan_layer(const struct restore_identity *identity, struct container *
 
 int clone_open_root(const struct container *c, struct error *err)
 {
-	_cleanup_close_ int dir = -EBADF, tree = -EBADF;
-	int r;
+	_cleanup_close_ int dir = -EBADF;
 
 	if (mkdirat(c->dir, c->record.layer, 0700) < 0)
 		return error_errno(err, errno, "make the writable layer `%s`", c->record.layer);
 	dir = openat(c->dir, c->record.layer, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir < 0)
 		return error_errno(err, errno, "open the writable layer `%s`", c->record.layer);
-	tree = layer_open(dir, c->record.rootfs, err);
-	if (tree < 0)
-		return tree;
-	r = layer_new_machine_id(tree, err);
-	return r < 0 ? r : take_fd(&tree);
+	return layer_open(dir, c->record.rootfs, err);
 }
 
 /* ---- before anything is made --------------------------------------------------------------------------- */
@@ -171,27 +166,34 @@ static int check_networks(const struct runtime_clone *o, const struct oci_config
 	return 0;
 }
 
-static int check(const struct runtime_clone *o, struct error *err)
+/* The configuration is the bundle's; or of an image's checkpoint, for which a bundle is made, its own. */
+static int check_config(const struct runtime_clone *o, const struct restore_source *source,
+			struct error *err)
 {
+	const bool image = source->manifest.image && !o->restore.create.bundle;
 	const char *bundle = o->restore.create.bundle ? o->restore.create.bundle : ".";
 	_cleanup_arena_ struct arena arena = { 0 };
 	_cleanup_free_ char *json = NULL;
-	_cleanup_close_ int dir = -EBADF;
+	_cleanup_close_ int dir = image ? -EBADF : open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct oci_config *config;
 	size_t len;
+	int r;
+
+	if (!image && dir < 0)
+		return error_errno(err, errno, "bundle `%s`", bundle);
+	r = oci_config_load(image ? source->images : dir, MANIFEST_CONFIG, &arena, &config, &json,
+			    &len, err);
+	return r < 0 ? r : check_networks(o, config, err);
+}
+
+static int check(const struct runtime_clone *o, struct error *err)
+{
 	int r = check_ids(o, err);
 
-	if (r < 0)
-		return r;
-	if (!process_is_host_root())
-		return error_set(
-			err, EPERM,
-			"a clone's writable layer is an overlay, which only root can mount");
-	dir = open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0)
-		return error_errno(err, errno, "bundle `%s`", bundle);
-	r = oci_config_load(dir, "config.json", &arena, &config, &json, &len, err);
-	return r < 0 ? r : check_networks(o, config, err);
+	if (r == 0 && !process_is_host_root())
+		r = error_set(err, EPERM,
+			      "a clone's writable layer is an overlay, which only root can mount");
+	return r;
 }
 
 /* ---- in a process of its own --------------------------------------------------------------------------- */
@@ -350,6 +352,8 @@ int runtime_clone(const struct store *store, const struct runtime_clone *o, size
 
 	if (r == 0)
 		r = restore_source_open(o->restore.image_path, &source, err);
+	if (r == 0)
+		r = check_config(o, &source, err);
 	if (r == 0)
 		clone_all(&all);
 	*failed = all.failed;

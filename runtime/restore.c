@@ -12,7 +12,9 @@
 #include "runtime/checkpoint.h"
 #include "runtime/foreground.h"
 #include "runtime/restore.h"
+#include "sandbox/bundle.h"
 #include "sandbox/criu.h"
+#include "sandbox/layer.h"
 
 #define DEFAULT_IMAGE_PATH "checkpoint"
 
@@ -106,7 +108,8 @@ static int make(struct container *c, const struct runtime_restore *o,
 		.restored = record_restored,
 		.data = c,
 	};
-	int r = o->identity ? clone_plan_layer(o->identity, c, err) : 0;
+	const bool layer = o->identity && !o->create.own_root;
+	int r = layer ? clone_plan_layer(o->identity, c, err) : 0;
 
 	if (r == 0)
 		r = record_write(c->dir, &c->record, err);
@@ -114,12 +117,15 @@ static int make(struct container *c, const struct runtime_restore *o,
 		r = container_bind_sandbox(c, err);
 	if (r < 0)
 		return r;
-	if (o->identity) {
-		root = clone_open_root(c, err);
+	c->sandbox.own_root = o->create.own_root;
+	if (layer) {
+		c->sandbox.own_root = root = clone_open_root(c, err);
 		if (root < 0)
 			return root;
-		c->sandbox.own_root = root;
 	}
+	r = o->identity ? layer_new_machine_id(c->sandbox.own_root, err) : 0;
+	if (r < 0)
+		return r;
 	request.common.work = work;
 	c->sandbox.no_pivot = o->create.no_pivot;
 	c->status = OCI_CREATING;
@@ -130,23 +136,16 @@ static int make(struct container *c, const struct runtime_restore *o,
 				    err);
 }
 
-int restore_one(const struct store *store, const char *id, const struct runtime_restore *o,
-		const struct restore_source *s, struct container *c, struct error *err)
+static int restore_into(const struct store *store, const char *id, const struct runtime_restore *o,
+			const struct restore_source *s, struct container *c, struct error *err)
 {
 	_cleanup_free_ char *json = NULL;
 	_cleanup_close_ int console = -EBADF, work = -EBADF;
-	struct runtime_create create = o->create;
 	struct sandbox_io io = { .console_socket = -1 };
 	size_t len = 0;
 	bool terminal;
-	int r = store_check_id(id, err);
+	int r = container_prepare(c, id, &o->create, &json, &len, err);
 
-	if (r < 0)
-		return r;
-	create.sandbox = s->manifest.kind;
-	create.adapt = o->identity ? clone_adapt : NULL;
-	create.adapt_data = o->identity;
-	r = container_prepare(c, id, &create, &json, &len, err);
 	if (r < 0)
 		return r;
 	assert(json && c->config && c->config->process);
@@ -167,6 +166,43 @@ int restore_one(const struct store *store, const char *id, const struct runtime_
 	if (r < 0)
 		container_unmake(store, c);
 	return r;
+}
+
+/* Into a bundle that is made for it, and which goes with the container. */
+static int restore_image(const struct store *store, const char *id, struct runtime_restore *o,
+			 const struct restore_source *s, struct container *c, struct error *err)
+{
+	struct runtime_bundle bundle = { .tree = -EBADF, .claim = -EBADF };
+	struct error second = { 0 };
+	int r = o->make_bundle(o->bundle_data, id, s->images, s->manifest.image, &bundle, err);
+
+	o->create.bundle = bundle.path;
+	o->create.own_root = bundle.tree;
+	if (r == 0)
+		r = restore_into(store, id, o, s, c, err);
+	/* A container that could not be made, or of another with this id: nobody else knows of the bundle. */
+	if (r < 0 && c->dir < 0 && bundle.path && bundle_remove(bundle.path, &second) < 0)
+		error_wrap(err, "%s; and", second.text);
+	close_fd(&bundle.tree);
+	close_fd(&bundle.claim);
+	free(bundle.path);
+	return r;
+}
+
+int restore_one(const struct store *store, const char *id, const struct runtime_restore *options,
+		const struct restore_source *s, struct container *c, struct error *err)
+{
+	struct runtime_restore o = *options;
+	int r = store_check_id(id, err);
+
+	if (r < 0)
+		return r;
+	o.create.sandbox = s->manifest.kind;
+	o.create.adapt = o.identity ? clone_adapt : NULL;
+	o.create.adapt_data = o.identity;
+	return s->manifest.image && !o.create.bundle && o.make_bundle
+		       ? restore_image(store, id, &o, s, c, err)
+		       : restore_into(store, id, &o, s, c, err);
 }
 
 /* What is restored is a child of hull-criu's, and ours when that has ended. */

@@ -73,6 +73,10 @@ struct runtime_checkpoint {
 		*parent_path; /* an earlier checkpoint to build on, from image_path; NULL: none */
 	struct sandbox_criu_options common;
 	bool pre_dump, leave_running, tcp_skip_in_flight, link_remap;
+	unsigned rounds_max; /* of copying the memory while the container runs; 0: none */
+	void (*progress)(void *data, unsigned round,
+			 uint64_t pages); /* see struct sandbox_checkpoint */
+	void *progress_data;
 };
 
 /*
@@ -82,6 +86,14 @@ struct runtime_checkpoint {
 int runtime_checkpoint(const struct store *store, const char *id,
 		       const struct runtime_checkpoint *options, struct error *err);
 
+/* A bundle that is made for one container, as by hull run --image. */
+struct runtime_bundle {
+	char *path; /* from malloc(3) */
+	int tree,
+		claim; /* see struct runtime_create, own_root; what keeps the bundle until there is a state directory */
+};
+
+struct manifest_image;
 struct runtime_restore {
 	struct runtime_create create; /* the bundle, the console socket, and so on */
 	const char *image_path, *work_path;
@@ -89,6 +101,14 @@ struct runtime_restore {
 	bool tcp_close;
 	const char *lsm_profile, *lsm_mount_context; /* NULL: as they were */
 	bool detach, no_subreaper;
+	/*
+	 * Where the checkpoint is of an image and no bundle is given: makes one for the container id. images: the checkpoint's directory,
+	 * which was checked. NULL: the working directory is the bundle.
+	 */
+	int (*make_bundle)(void *data, const char *id, int images,
+			   const struct manifest_image *image, struct runtime_bundle *bundle,
+			   struct error *err);
+	void *bundle_data;
 	const struct restore_identity *identity; /* of a clone, from clone.c; NULL: none */
 	int exit_status;                         /* result: of the workload, unless detach */
 };

@@ -21,6 +21,9 @@ struct dump {
 	struct external_mounts mounts;
 	struct criu_call call;
 	int pidfd;
+	unsigned round; /* that is being copied; 0: the dump itself */
+	int round_dir;
+	unsigned rounds; /* that there were */
 };
 
 /* ---- what cannot be done ---------------------------------------------------------------------------- */
@@ -158,19 +161,36 @@ static void add_common(struct dump *d)
 	snprintf(text, sizeof(text), "%d", d->sb->pid);
 	criu_add(&d->call, "pid", text);
 	criu_add(&d->call, "root", d->sb->rootfs);
-	criu_add_fd(&d->call, "images", c->images);
 	criu_add_fd(&d->call, "place", c->place);
 	criu_add(&d->call, "temporary", c->temporary);
-	criu_add(&d->call, "publish", c->name);
-	if (c->parent)
-		criu_add(&d->call, "parent_images", c->parent);
-	criu_add_flag(&d->call, "track_memory", c->pre_dump);
-	criu_add_flag(&d->call, "leave_running", c->leave_running || c->pre_dump);
 	criu_add_flag(&d->call, "tcp_skip_in_flight", c->tcp_skip_in_flight);
 	criu_add_flag(&d->call, "link_remap", c->link_remap);
 	/* As long as hull-criu is at work, no other command is, whether we live or not. */
 	criu_add_fd(&d->call, "lock", d->sb->state_dir);
 	criu_add_options(&d->call, &c->common, d->sb->config);
+}
+
+/* Where the memory goes, and where that is which need not be written again. */
+static void add_images(struct dump *d)
+{
+	const struct sandbox_checkpoint *c = d->checkpoint;
+	char parent[64];
+
+	criu_add_fd(&d->call, "images", d->round ? d->round_dir : c->images);
+	if (d->round)
+		criu_add_fd(&d->call, "whole", c->images); /* which is locked */
+	/* Also for what builds on another: without it CRIU would write all memory again. */
+	criu_add_flag(&d->call, "track_memory", c->pre_dump || c->parent || d->round || d->rounds);
+	criu_add_flag(&d->call, "leave_running", c->leave_running || c->pre_dump || d->round);
+	if (d->round > 1 || (!d->round && d->rounds)) {
+		snprintf(parent, sizeof(parent), "%s" MANIFEST_ROUND "%u", d->round ? "../" : "",
+			 d->round ? d->round - 1 : d->rounds);
+		criu_add(&d->call, "parent_images", parent);
+	} else if (c->parent) {
+		criu_add(&d->call, "parent_images", c->parent);
+	}
+	if (!d->round)
+		criu_add(&d->call, "publish", c->name);
 }
 
 static int add_manifest(struct dump *d, struct error *err)
@@ -201,21 +221,22 @@ static int notified(void *data, const struct criu_notice *notice, int *fd _unuse
 		r = error_set(err, EAGAIN,
 			      "the container changed its mounts while it was checkpointed; it goes "
 			      "on: try again");
+	if (r == 0 && d->checkpoint->frozen)
+		r = d->checkpoint->frozen(d->checkpoint->frozen_data, err);
 	return r;
 }
 
-static int prepare(struct dump *d, struct error *err)
+/* One call of CRIU. */
+static int dump(struct dump *d, const char *op, struct error *err)
 {
-	int r = check(d->sb, err);
+	int r;
 
-	if (r < 0)
-		return r;
-	d->pidfd = process_open(d->sb->pid, d->sb->start_time, err);
-	if (d->pidfd < 0)
-		return d->pidfd;
 	d->call = (struct criu_call){ .own_session = true, .data = d, .notify = notified };
-	criu_add(&d->call, "op", d->checkpoint->pre_dump ? "pre-dump" : "dump");
+	d->mounts = (struct external_mounts){ 0 };
+	d->checkpoint->manifest->mounts = (struct manifest_mounts){ 0 };
+	criu_add(&d->call, "op", op);
 	add_common(d);
+	add_images(d);
 	r = add_joined(d, err);
 	if (r == 0)
 		r = add_mounts(d, err);
@@ -223,23 +244,82 @@ static int prepare(struct dump *d, struct error *err)
 		r = add_stdio(d, err);
 	if (r == 0)
 		r = add_freezer(d, err);
-	return r < 0 ? r : add_manifest(d, err);
+	if (r == 0)
+		r = add_manifest(d, err);
+	if (r == 0)
+		r = criu_call(&d->call, err);
+	criu_call_free(&d->call);
+	return r;
+}
+
+static void tell(const struct dump *d, unsigned round)
+{
+	const struct sandbox_checkpoint *c = d->checkpoint;
+
+	if (c->rounds_max && c->progress)
+		c->progress(c->progress_data, round, d->call.pages);
+}
+
+static int copy_round(struct dump *d, struct error *err)
+{
+	_cleanup_close_ int dir = -EBADF;
+	char name[64];
+	int r;
+
+	snprintf(name, sizeof(name), MANIFEST_ROUND "%u", d->round);
+	/* As the directory itself: CRIU, as root of a user namespace, must be able to open what it made in there. */
+	if (mkdirat(d->checkpoint->images, name, 0711) < 0)
+		return error_errno(err, errno, "make `%s` of the checkpoint", name);
+	dir = openat(d->checkpoint->images, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0)
+		return error_errno(err, errno, "open `%s` of the checkpoint", name);
+	d->round_dir = dir;
+	r = dump(d, "round", err);
+	return r < 0 ? error_wrap(err, "pre-copy, round %u", d->round) : 0;
+}
+
+/* While the container runs. */
+static int copy_rounds(struct dump *d, struct error *err)
+{
+	const unsigned max = d->checkpoint->rounds_max;
+	uint64_t last = 0, pages = 0;
+	int r = 0;
+
+	while (r == 0 && max &&
+	       (!d->rounds || sandbox_pre_copy_again(d->rounds, max, last, pages))) {
+		last = pages;
+		d->round = d->rounds + 1;
+		r = copy_round(d, err);
+		if (r < 0)
+			break;
+		pages = d->call.pages;
+		tell(d, ++d->rounds);
+	}
+	d->round = 0;
+	if (d->rounds && d->checkpoint->manifest->pre_copy)
+		d->checkpoint->manifest->pre_copy->rounds = d->rounds;
+	return r;
 }
 
 int container_checkpoint(struct sandbox *sb, const struct sandbox_checkpoint *checkpoint,
 			 struct error *err)
 {
 	struct dump d = { .sb = sb, .checkpoint = checkpoint, .pidfd = -EBADF };
-	int r = prepare(&d, err);
+	int r = check(sb, err);
 
 	if (r == 0)
-		r = criu_call(&d.call, err);
+		r = d.pidfd = process_open(sb->pid, sb->start_time, err);
+	if (r >= 0)
+		r = copy_rounds(&d, err);
+	if (r == 0)
+		r = dump(&d, checkpoint->pre_dump ? "pre-dump" : "dump", err);
+	if (r == 0)
+		tell(&d, 0);
 	/* CRIU has killed it: whoever looks next shall see that it has stopped. */
 	if (r == 0 && !checkpoint->leave_running && !checkpoint->pre_dump)
 		r = process_await_end(d.pidfd, sb->pid, err);
 	checkpoint->manifest->mounts = (struct manifest_mounts){ 0 };
 	checkpoint->manifest->stdio = checkpoint->manifest->joined = (struct oci_strings){ 0 };
-	criu_call_free(&d.call);
 	close_fd(&d.pidfd);
 	arena_free(&d.arena);
 	return r;

@@ -150,6 +150,7 @@ static int follow(struct criu_call *call, int sock, struct error *err)
 			return error_set(err, refused.code, "%s", refused.text);
 		if (m.type == CRIU_DONE && m.len == sizeof(payload.notice)) {
 			call->pid = payload.notice.pid;
+			call->pages = payload.notice.pages;
 			return 0;
 		}
 		if (m.type != CRIU_FAILED || m.len != sizeof(payload.error))

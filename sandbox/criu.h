@@ -11,7 +11,7 @@
  *
  * Fields, of which descriptors are numbers that hull-criu inherits:
  *
- *	op=dump, pre-dump, restore; verify; publish (what was written without CRIU)
+ *	op=dump, pre-dump, round (a pre-dump that is not published), restore; verify; publish (what was written without CRIU)
  *	images=FD, work=FD          directories: of the checkpoint, and of CRIU's log
  *	place=FD, publish=NAME, temporary=NAME
  *	                            dump: the checkpoint is written as `temporary` in the directory `place`, and gets the name
@@ -47,8 +47,9 @@ enum criu_message {
 };
 
 struct criu_notice {
-	pid_t pid;     /* 0: none */
-	char name[60]; /* "post-dump", "setup-namespaces", …; "" in CRIU_DONE */
+	pid_t pid;      /* 0: none */
+	char name[60];  /* "post-dump", "setup-namespaces", …; "" in CRIU_DONE */
+	uint64_t pages; /* in CRIU_DONE, of memory that was dumped to `images` */
 };
 
 struct criu_call {
@@ -63,7 +64,9 @@ struct criu_call {
 	int (*place)(void *data, pid_t helper, struct error *err);
 	/* At each of CRIU's notifications. fd: the terminal's, to be taken; else -1. */
 	int (*notify)(void *data, const struct criu_notice *notice, int *fd, struct error *err);
-	pid_t pid; /* result: of the restored init process, which is a child of whoever reaps ours */
+	/* results */
+	pid_t pid;      /* of the restored init process, which is a child of whoever reaps ours */
+	uint64_t pages; /* that were dumped */
 };
 
 /* Adds a field to the request; the second is a flag, and the third a descriptor, which stays the caller's. */

@@ -16,7 +16,6 @@
 #include "base/path.h"
 #include "base/syscalls.h"
 
-#define CHANGES     "changes"
 #define WORK        "work"
 #define XATTR_NAMES 65536              /* the kernel's limit of a list (XATTR_LIST_MAX) */
 #define XATTR_VALUE 65536              /* and of a value (XATTR_SIZE_MAX) */
@@ -137,7 +136,7 @@ int layer_open(int dir, const char *rootfs, struct error *err)
 
 	if (lower < 0)
 		return lower;
-	changes = make_dir(dir, CHANGES, err);
+	changes = make_dir(dir, LAYER_CHANGES, err);
 	if (changes < 0)
 		return changes;
 	work = make_dir(dir, WORK, err);

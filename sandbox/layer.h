@@ -21,4 +21,10 @@ int layer_open(int dir, const char *rootfs, struct error *err);
  */
 int layer_new_machine_id(int root, struct error *err);
 
+/* The directory of a layer, or of a bundle of an image, in which what was changed is. */
+#define LAYER_CHANGES "upper"
+
+/* Has hull-image write the changes of a workload that stands still, in the directory `changes`, to the file out, as a layer. */
+int layer_save(int changes, int out, struct error *err);
+
 #endif

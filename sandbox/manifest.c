@@ -16,9 +16,18 @@
 
 /* ---- the tables --------------------------------------------------------------------------------- */
 
-static bool is_file_name(const char *s)
+static bool is_name(const char *s)
 {
 	return *s && !strchr(s, '/') && strcmp(s, ".") != 0 && strcmp(s, "..") != 0;
+}
+
+static bool is_file_name(const char *s)
+{
+	const char *slash = strchr(s, '/');
+
+	if (!slash)
+		return is_name(s);
+	return !strncmp(s, MANIFEST_ROUND, strlen(MANIFEST_ROUND)) && is_name(slash + 1);
 }
 
 static bool is_sha256(const char *s)
@@ -39,6 +48,12 @@ static const struct schema_member host_members[] = {
 	MEMBER(struct manifest_host, flags, "cpuFlags", .required = true),
 };
 static const struct schema host_schema = SCHEMA(struct manifest_host, host_members);
+
+static const struct schema_member image_members[] = {
+	MEMBER(struct manifest_image, name, "name", .required = true),
+	MEMBER(struct manifest_image, digest, "digest", .required = true),
+};
+static const struct schema image_schema = SCHEMA(struct manifest_image, image_members);
 
 static const struct schema_member pre_copy_members[] = {
 	MEMBER(struct manifest_pre_copy, rounds, "rounds", .required = true),
@@ -70,6 +85,7 @@ static const struct schema_member manifest_members[] = {
 	MEMBER(struct manifest, pre_dump, "preDump"),
 	MEMBER(struct manifest, parent, "parent"),
 	MEMBER(struct manifest, parent_digest, "parentManifestSha256"),
+	OBJECT(struct manifest, image, "image", image_schema),
 	OBJECT(struct manifest, pre_copy, "preCopy", pre_copy_schema),
 	OBJECT(struct manifest, host, "host", host_schema, .required = true),
 	ARRAY(struct manifest, mounts, "externalMounts", mount_schema),

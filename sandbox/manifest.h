@@ -15,9 +15,12 @@
 
 #define MANIFEST_NAME   "manifest.json"
 #define MANIFEST_CONFIG "config.json"     /* beside it: the workload's configuration */
+#define MANIFEST_LAYER  "rootfs-diff.tar" /* what was changed of an image, as a layer */
 #define MANIFEST_SUM    "manifest.sha256" /* and its own digest, in hexadecimal digits and a newline */
-#define MANIFEST_FORMAT 1                 /* a newer one is refused */
-#define MANIFEST_SHA256 64                /* hexadecimal digits */
+#define MANIFEST_ROUND \
+	"pre-copy-" /* and a number from 1: a directory with a round's memory, for containers */
+#define MANIFEST_FORMAT 1  /* a newer one is refused */
+#define MANIFEST_SHA256 64 /* hexadecimal digits */
 
 /* Where it was made. */
 struct manifest_host {
@@ -35,9 +38,15 @@ struct manifest_mount {
 };
 
 struct manifest_file {
-	const char *name;
+	const char *name;   /* of a round's: with its directory in front */
 	uint64_t size;      /* bytes */
 	const char *sha256; /* hexadecimal */
+};
+
+/* The image that its root file system is of: MANIFEST_LAYER lies over it. */
+struct manifest_image {
+	const char *name;   /* by which it was known in the store */
+	const char *digest; /* "sha256:…", of its manifest */
 };
 
 /* How the memory was copied before the workload was stopped. */
@@ -68,6 +77,7 @@ struct manifest {
 	const char *
 		parent; /* the directory with the rest of the memory, relative to this; NULL: none */
 	const char *parent_digest;          /* of its manifest */
+	struct manifest_image *image;       /* NULL: the root file system is the bundle's */
 	struct manifest_pre_copy *pre_copy; /* NULL: there were no rounds */
 	struct manifest_host *host;
 	struct manifest_mounts mounts;

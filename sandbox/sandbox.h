@@ -106,6 +106,12 @@ struct sandbox_checkpoint {
 	/* Called after each round, which are counted from 1, with the pages that it wrote; last with round 0: those of the stop. May be NULL. */
 	void (*progress)(void *data, unsigned round, uint64_t pages);
 	void *progress_data;
+	/*
+	 * Called once all is written, while the workload stands still, and before the directory gets its name: the caller has something to
+	 * add. Not for a pre-dump. May be NULL.
+	 */
+	int (*frozen)(void *data, struct error *err);
+	void *frozen_data;
 };
 
 /*

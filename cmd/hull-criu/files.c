@@ -15,12 +15,12 @@
 #include "base/file.h"
 #include "base/path.h"
 #include "base/remove.h"
+#include "base/syscalls.h"
 #include "cmd/hull-criu/criu.h"
 #include "sandbox/manifest.h"
 
 #define FILES_MAX   65536
 #define PARENTS_MAX 1000 /* a checkpoint may build on one that builds on another */
-#define PARENT_LINK "parent"
 #define CHUNK       (256 * 1024)
 
 /* ---- digests ------------------------------------------------------------------------------------- */
@@ -49,11 +49,13 @@ static int digest_fd(int fd, const char *name, char hex[MANIFEST_SHA256 + 1], ui
 	return 0;
 }
 
+/* Nothing on the way may be a link: name is a file of the checkpoint's, or of one of its rounds. */
 static int digest(int dir, const char *name, char hex[MANIFEST_SHA256 + 1], uint64_t *size,
 		  struct error *err)
 {
-	_cleanup_close_ int fd =
-		openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	const struct open_how how = { .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+				      .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
+	_cleanup_close_ int fd = sys_openat2(dir, name, &how);
 	struct stat st;
 
 	if (fd < 0)
@@ -84,32 +86,76 @@ static int by_name(const void *a, const void *b)
 		      ((const struct manifest_file *)b)->name);
 }
 
-/* The names of all files of the checkpoint, sorted. */
-static int list(int dir, struct arena *arena, struct manifest_files *files, struct error *err)
+static int list_names(int dir, const char *prefix, struct arena *arena,
+		      struct manifest_files *files, struct error *err);
+
+/* Of a round, or a file that does not belong here. */
+static int add_name(int dir, const char *prefix, const char *name, struct arena *arena,
+		    struct manifest_files *files, struct error *err)
 {
-	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int round = -EBADF;
+
+	if (!*prefix && rounds_number(name))
+		round = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (round >= 0)
+		return list_names(round, name, arena, files, err);
+	if (files->len == FILES_MAX)
+		return error_set(err, E2BIG, "the checkpoint has more than %d files", FILES_MAX);
+	files->items[files->len].name =
+		arena_printf(arena, "%s%s%s", prefix, *prefix ? "/" : "", name);
+	return files->items[files->len++].name
+		       ? 0
+		       : error_errno(err, ENOMEM, "read the checkpoint's directory");
+}
+
+static int list_names(int dir, const char *prefix, struct arena *arena,
+		      struct manifest_files *files, struct error *err)
+{
+	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
 	_cleanup_closedir_ DIR *stream = copy < 0 ? NULL : fdopendir(copy);
 	struct dirent *entry;
 
 	if (!stream)
 		return error_errno(err, errno, "read the checkpoint's directory");
+	while (r == 0 && (entry = readdir(stream)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+		    !is_by_the_way(entry->d_name))
+			r = add_name(dir, prefix, entry->d_name, arena, files, err);
+	return r;
+}
+
+/* The names of all files of the checkpoint, sorted. */
+static int list(int dir, struct arena *arena, struct manifest_files *files, struct error *err)
+{
+	int r;
+
 	files->items = arena_array(arena, FILES_MAX, sizeof(*files->items));
 	if (!files->items)
 		return error_errno(err, ENOMEM, "read the checkpoint's directory");
-	while ((entry = readdir(stream))) {
-		const char *name = entry->d_name;
-
-		if (!strcmp(name, ".") || !strcmp(name, "..") || is_by_the_way(name))
-			continue;
-		if (files->len == FILES_MAX)
-			return error_set(err, E2BIG, "the checkpoint has more than %d files",
-					 FILES_MAX);
-		files->items[files->len].name = arena_strdup(arena, name);
-		if (!files->items[files->len++].name)
-			return error_errno(err, ENOMEM, "read the checkpoint's directory");
-	}
+	r = list_names(dir, "", arena, files, err);
 	qsort(files->items, files->len, sizeof(*files->items), by_name);
-	return 0;
+	return r;
+}
+
+/* CRIU writes memory, and nothing else, to files of these names. */
+static bool holds_pages(const char *name)
+{
+	return !strncmp(name, "pages-", strlen("pages-"));
+}
+
+uint64_t files_pages(int dir)
+{
+	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_closedir_ DIR *stream = copy < 0 ? NULL : fdopendir(copy);
+	uint64_t bytes = 0;
+	struct dirent *entry;
+	struct stat st;
+
+	while (stream && (entry = readdir(stream)))
+		if (holds_pages(entry->d_name) &&
+		    fstatat(dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			bytes += (uint64_t)st.st_size;
+	return bytes / (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 /* ---- writing ------------------------------------------------------------------------------------- */
@@ -125,13 +171,17 @@ static int add_parent(int dir, struct arena *arena, struct manifest *m, struct e
 	if (n < 0)
 		return errno == ENOENT ? 0 : error_errno(err, errno, "read `" PARENT_LINK "`");
 	target[n] = '\0';
+	m->parent = arena_strdup(arena, target);
+	if (!hex || !m->parent)
+		return error_errno(err, ENOMEM, "read the parent checkpoint");
+	if (m->pre_copy && rounds_number(target)) {
+		m->pre_copy->pages = files_pages(dir);
+		return 0;
+	}
 	parent = openat(dir, target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (parent < 0)
 		return error_errno(err, errno, "open the parent checkpoint `%s`", target);
-	m->parent = arena_strdup(arena, target);
 	m->parent_digest = hex;
-	if (!hex || !m->parent)
-		return error_errno(err, ENOMEM, "read the parent checkpoint");
 	return digest(parent, MANIFEST_NAME, hex, &size, err);
 }
 
@@ -273,10 +323,15 @@ static int open_parent(int dir, const struct manifest *m, struct error *err)
 	int r;
 
 	target[n > 0 ? n : 0] = '\0';
-	if (strcmp(target, m->parent ? m->parent : "") != 0 || (m->parent && !m->parent_digest))
+	if (strcmp(target, m->parent ? m->parent : "") != 0 ||
+	    (m->parent && !m->parent_digest && !rounds_number(m->parent)))
 		return error_set(err, EBADMSG, "`" PARENT_LINK "` was altered");
 	if (!m->parent)
 		return -ENOENT;
+	if (!m->parent_digest) {
+		r = rounds_verify(dir, m->parent, err);
+		return r < 0 ? r : -ENOENT;
+	}
 	parent = openat(dir, m->parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (parent < 0)
 		return error_errno(err, errno, "open the parent checkpoint `%s`", m->parent);

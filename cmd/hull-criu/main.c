@@ -91,17 +91,18 @@ static int on_notice(void *data, const struct criu_notice *notice, int fd, struc
 
 static int dump(struct session *s, struct error *err)
 {
-	const bool pre = !strcmp(request_get(s->q, "op"), "pre-dump");
+	const char *op = request_get(s->q, "op");
+	const bool whole = !strcmp(op, "dump"), round = !strcmp(op, "round");
 	pid_t none;
 	int r = rpc_run(s->q, s->hull, on_notice, s, &none, err);
 
 	/* A pre-dump writes after its last notification. */
-	if (r == 0 && pre)
+	if (r == 0 && !whole && !round)
 		r = files_publish(s->q, err);
 	/* The workload has ended by now, or is about to: what went wrong in the end does not matter. */
 	if (s->published)
 		return 0;
-	if (r == 0 && !pre)
+	if (r == 0 && whole)
 		r = error_set(err, EPROTO, "CRIU did not ask at the end of the dump");
 	if (r < 0)
 		files_discard(s->q);
@@ -121,7 +122,7 @@ static int act(struct session *s, pid_t *pid, struct error *err)
 			files_discard(s->q);
 		return r;
 	}
-	s->dump = op && (!strcmp(op, "dump") || !strcmp(op, "pre-dump"));
+	s->dump = op && (!strcmp(op, "dump") || !strcmp(op, "pre-dump") || !strcmp(op, "round"));
 	if (s->dump)
 		return dump(s, err);
 	if (op && !strcmp(op, "restore"))
@@ -154,9 +155,12 @@ int main(int argc, char **argv)
 	r = m.type == CRIU_REQUEST && m.len && !text[m.len - 1]
 		    ? act(&s, &done.pid, &err)
 		    : error_errno(&err, EPROTO, "read the request");
+	if (r == 0 && s.dump)
+		done.pages = files_pages(request_fd(&q, "images"));
 	if (r < 0)
 		message_send(s.hull, CRIU_FAILED, &err, sizeof(err), NULL, 0, NULL);
-	else
-		message_send(s.hull, CRIU_DONE, &done, sizeof(done), NULL, 0, NULL);
+	else if (message_send(s.hull, CRIU_DONE, &done, sizeof(done), NULL, 0, NULL) < 0 &&
+		 !strcmp(request_get(&q, "op"), "round"))
+		files_discard(&q); /* hull was killed: nobody goes on with it */
 	return r < 0;
 }

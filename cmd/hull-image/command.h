@@ -52,6 +52,12 @@ bool is_source(const char *text);
 
 /* run.c: what `hull run --image` asks for; argv[0] is "bundle". Returns an exit status. */
 int run_bundle(int argc, char **argv);
+/* checkpoint.c: what `hull checkpoint` asks for; argv[0] is "pack". */
+int run_pack(int argc, char **argv);
+
+/* Makes of a workload, fresh from its image, the one in the checkpoint that the directory is: its configuration, and what it had changed. */
+int restore_workload(int checkpoint, const struct image_store_workload *workload,
+		     struct error *err);
 
 /* show.c */
 int command_list(struct arguments *a, struct error *err);

@@ -387,6 +387,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && !strcmp(argv[1], "bundle"))
 		return run_bundle(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "pack"))
+		return run_pack(argc - 1, argv + 1);
 	if (parse_arguments(argc, argv, &a) < 0)
 		return EXIT_USAGE;
 	if (a.help) {

@@ -33,7 +33,9 @@ struct bundle {
 	const char *image, *state;
 	enum pull pull;
 	uint64_t reply, user_namespace; /* descriptors, ours and hull's */
-	char user_namespace_path[32];   /* hull's */
+	uint64_t checkpoint; /* and of a checkpoint's directory, of the image with this digest */
+	const char *digest;
+	char user_namespace_path[32]; /* hull's */
 	struct ns_sub_ids ids;
 	const char *userns;          /* "host" or "auto" */
 	struct ns_sub_ids pool;      /* auto: of the host's ids */
@@ -51,6 +53,8 @@ static const struct item {
 } items[] = {
 	{ "reply", NUMBER, offsetof(struct bundle, reply) },
 	{ "user-namespace", NUMBER, offsetof(struct bundle, user_namespace) },
+	{ "checkpoint", NUMBER, offsetof(struct bundle, checkpoint) },
+	{ "digest", STRING, offsetof(struct bundle, digest) },
 	{ "state", STRING, offsetof(struct bundle, state) },
 	{ "store", STRING, offsetof(struct bundle, a.store) },
 	{ "pull", PULL, offsetof(struct bundle, pull) },
@@ -169,6 +173,32 @@ static int pull(struct bundle *b, struct image_store *store, const char *name,
 	return r;
 }
 
+/* By its digest: the name may be another image's by now. */
+static int find_by_digest(const struct bundle *b, struct image_store *store,
+			  struct image_reference *reference, struct error *err)
+{
+	struct image_reference *all = NULL;
+	struct digest wanted;
+	size_t count = 0;
+	int r = digest_parse(b->digest, &wanted, err);
+
+	if (r >= 0)
+		r = image_store_list(store, &all, &count, err);
+	for (size_t i = 0; i < count; i++)
+		if (r >= 0 && digest_equal(&all[i].manifest.digest, &wanted)) {
+			*reference = all[i];
+			reference->manifest.media_type = reference->media_type;
+			free(all);
+			return 0;
+		}
+	free(all);
+	return r < 0 ? r
+		     : error_set(err, ENOENT,
+				 "the checkpoint is of the image `%s` with the digest %s, which is "
+				 "not in the store: pull it (hull image pull SOURCE %s)",
+				 b->image, b->digest, b->image);
+}
+
 /* A name is of the store; a source is in there by the name that a pull without one gives it. */
 static int find_image(struct bundle *b, struct image_store *store,
 		      struct image_reference *reference, struct error *err)
@@ -176,6 +206,8 @@ static int find_image(struct bundle *b, struct image_store *store,
 	struct image_name name;
 	int r;
 
+	if (b->digest)
+		return find_by_digest(b, store, reference, err);
 	if (!is_source(b->image)) {
 		r = image_store_resolve(store, b->image, reference, err);
 		return r == -ENOENT
@@ -206,6 +238,8 @@ static int configure(struct bundle *b, const struct image_manifest *manifest,
 	struct oci_config *config = NULL;
 	int r;
 
+	if (b->digest)
+		return restore_workload((int)b->checkpoint, workload, err);
 	if (workload->first_id) {
 		b->own =
 			(struct oci_id_mapping){ .host_id = workload->first_id, .size = STORE_IDS };
@@ -372,7 +406,9 @@ static int make_bundle(struct bundle *b, struct arena *arena, struct error *err)
 	if (r >= 0)
 		r = choose_user_namespace(b, err);
 	if (r >= 0)
-		r = open_store(&b->a, is_source(b->image) ? IMAGE_STORE_ADD : IMAGE_STORE_USE,
+		r = open_store(&b->a,
+			       is_source(b->image) && !b->digest ? IMAGE_STORE_ADD
+								 : IMAGE_STORE_USE,
 			       &store, err);
 	if (r >= 0)
 		r = find_image(b, store, &reference, err);

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/number.h"
+#include "cmd/hull/bundle.h"
 #include "cmd/hull/checkpoint.h"
 #include "cmd/hull/create.h"
 #include "sandbox/manifest.h"
@@ -103,6 +105,12 @@ static void print_text(const struct manifest *m)
 	printf("config:   sha256:%s\n", m->config ? m->config : "");
 	if (m->parent)
 		printf("parent:   %s\n", m->parent);
+	if (m->pre_copy)
+		printf("pre-copy: %llu rounds, %llu pages were left for the stop\n",
+		       (unsigned long long)m->pre_copy->rounds,
+		       (unsigned long long)m->pre_copy->pages);
+	if (m->image)
+		printf("image:    %s, %s\n", m->image->name, m->image->digest);
 	for (size_t i = 0; i < m->mounts.len; i++)
 		if (m->mounts.items[i].destination[0])
 			printf("mount:    %s%s (of the host)\n", m->mounts.items[i].destination,
@@ -140,13 +148,47 @@ static int inspect(const char *path, const char *format, struct error *err)
 	return 0;
 }
 
+/* ---- rounds -------------------------------------------------------------------------------------------- */
+
+#define ROUNDS_DEFAULT 5
+#define ROUNDS_MOST    100
+
+/* text: "" without a number; NULL: without the option. */
+static int parse_rounds(const char *text, unsigned *rounds, struct error *err)
+{
+	uint64_t number = ROUNDS_DEFAULT;
+
+	if (!text)
+		return 0;
+	if (*text && (!parse_u64(text, ROUNDS_MOST, &number) || !number))
+		return error_set(err, EINVAL,
+				 "--pre-copy `%s`: must be a number of rounds from 1 to %d", text,
+				 ROUNDS_MOST);
+	*rounds = (unsigned)number;
+	return 0;
+}
+
+/* data: how many rounds there were. */
+static void print_progress(void *data, unsigned round, uint64_t pages)
+{
+	unsigned *rounds = data;
+
+	if (round)
+		fprintf(stderr, "pre-copy, round %u: %llu pages\n", *rounds = round,
+			(unsigned long long)pages);
+	else
+		fprintf(stderr, "pre-copy: after %u rounds %llu pages were left for the stop\n",
+			*rounds, (unsigned long long)pages);
+}
+
 /* ---- the commands ------------------------------------------------------------------------------------- */
 
 int cmd_checkpoint(struct context *ctx, int argc, char **argv, struct error *err)
 {
 	struct runtime_checkpoint o = { .image_path = NULL };
 	struct criu_words w = { .cgroup_mode = NULL };
-	const char *format = NULL;
+	const char *format = NULL, *rounds = NULL;
+	unsigned rounds_done = 0;
 	const struct option options[] = {
 		{ "image-path", 0, OPTION_STRING, &o.image_path, "DIR",
 		  "the checkpoint's directory (default: checkpoint)" },
@@ -155,6 +197,9 @@ int cmd_checkpoint(struct context *ctx, int argc, char **argv, struct error *err
 		  "the pre-dump to build on, as seen from --image-path" },
 		{ "pre-dump", 0, OPTION_FLAG, &o.pre_dump, NULL,
 		  "only copy the memory, while the container runs on" },
+		{ "pre-copy", 0, OPTION_OPTIONAL, &rounds, "ROUNDS",
+		  "copy the memory while the container runs, at most so often (5),\n"
+		  "                              so that it is stopped for what changed last only" },
 		{ "leave-running", 'R', OPTION_FLAG, &o.leave_running, NULL,
 		  "let the container run on" },
 		{ "tcp-skip-in-flight", 0, OPTION_FLAG, &o.tcp_skip_in_flight, NULL,
@@ -192,6 +237,12 @@ int cmd_checkpoint(struct context *ctx, int argc, char **argv, struct error *err
 	if (words == 2)
 		return inspect(argv[1], format, err);
 	r = parse_criu_words(&w, &o.common, err);
+	if (r == 0)
+		r = parse_rounds(rounds, &o.rounds_max, err);
+	/* Who reads the log as JSON from standard error wants nothing else there. */
+	if (ctx->log || !ctx->log_format)
+		o.progress = print_progress;
+	o.progress_data = &rounds_done;
 	if (r == 0 && format)
 		r = error_set(err, EINVAL, "option --format is for hull checkpoint inspect DIR");
 	if (r == 0)
@@ -204,10 +255,12 @@ int cmd_restore(struct context *ctx, int argc, char **argv, struct error *err)
 	struct runtime_restore o = { .create = { .without_cgroups = ctx->without_cgroups,
 						 .systemd_cgroup = ctx->systemd_cgroup } };
 	struct criu_words w = { .cgroup_mode = NULL };
+	struct bundle_restore bundle = { .ctx = ctx };
 	const char *parent;
 	const struct option options[] = {
 		{ "bundle", 'b', OPTION_STRING, &o.create.bundle, "DIR",
-		  "the bundle (default: the working directory)" },
+		  "the bundle (default: the working directory, or one is made of the image)" },
+		BUNDLE_OPTIONS(&bundle),
 		{ "image-path", 0, OPTION_STRING, &o.image_path, "DIR",
 		  "the checkpoint's directory (default: checkpoint)" },
 		CRIU_OPTIONS(&o.work_path, &o.common, &w),
@@ -248,6 +301,9 @@ int cmd_restore(struct context *ctx, int argc, char **argv, struct error *err)
 
 	if (r < 0)
 		return r;
+	bundle.store = &store;
+	o.make_bundle = bundle_restore;
+	o.bundle_data = &bundle;
 	r = parse_criu_words(&w, &o.common, err);
 	if (r == 0)
 		r = runtime_restore(&store, argv[0], &o, err);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cmd/hull/bundle.h"
 #include "cmd/hull/checkpoint.h"
 
 #define IDS_MAX 65536
@@ -52,9 +53,11 @@ int cmd_clone(struct context *ctx, int argc, char **argv, struct error *err)
 	struct runtime_restore *r = &o.restore;
 	struct criu_words w = { .cgroup_mode = NULL };
 	struct option_strings networks = { .len = 0 };
+	struct bundle_restore bundle = { .ctx = ctx };
 	const struct option options[] = {
 		{ "bundle", 'b', OPTION_STRING, &r->create.bundle, "DIR",
-		  "the bundle (default: the working directory)" },
+		  "the bundle (default: the working directory, or one is made of the image)" },
+		BUNDLE_OPTIONS(&bundle),
 		{ "jobs", 'j', OPTION_UNSIGNED, &o.jobs, "N",
 		  "make so many at a time (default: as many as there are processors)" },
 		{ "layers", 0, OPTION_STRING, &o.layers, "DIR",
@@ -97,6 +100,9 @@ int cmd_clone(struct context *ctx, int argc, char **argv, struct error *err)
 
 	if (words < 0)
 		return words;
+	bundle.store = &store;
+	r->make_bundle = bundle_restore;
+	r->bundle_data = &bundle;
 	r->image_path = argv[0];
 	o.ids = (const char *const *)argv + 1;
 	o.count = (size_t)words - 1;

@@ -28,7 +28,7 @@ static const struct option *find_letter(const struct option *options, char lette
 static bool is_flag(const struct option *o)
 {
 	return o->kind == OPTION_FLAG || o->kind == OPTION_HIDDEN_FLAG ||
-	       o->kind == OPTION_PASS_ON_FLAG;
+	       o->kind == OPTION_PASS_ON_FLAG || o->kind == OPTION_OPTIONAL;
 }
 
 static int pass_on(const struct option *o, const char *value, struct error *err)
@@ -47,6 +47,10 @@ static int set_flag(const struct option *o, const char *value, struct error *err
 {
 	bool on = !value || !strcmp(value, "true") || !strcmp(value, "1");
 
+	if (o->kind == OPTION_OPTIONAL) {
+		*(const char **)o->target = value ? value : "";
+		return 0;
+	}
 	if (value && !on && strcmp(value, "false") && strcmp(value, "0"))
 		return error_set(err, EINVAL, "option --%s: `%s` is neither true nor false",
 				 o->name, value);
@@ -178,9 +182,13 @@ void options_help(const struct option *options)
 
 		if (o->kind == OPTION_HIDDEN_FLAG)
 			continue;
-		len = snprintf(left, sizeof(left), "  %c%c%s --%s%s%s", o->letter ? '-' : ' ',
+		len = snprintf(left, sizeof(left), "  %c%c%s --%s%s%s%s", o->letter ? '-' : ' ',
 			       o->letter ? o->letter : ' ', o->letter ? "," : " ", o->name,
-			       o->argument ? " " : "", o->argument ? o->argument : "");
+			       o->kind == OPTION_OPTIONAL ? "[="
+			       : o->argument              ? " "
+							  : "",
+			       o->argument ? o->argument : "",
+			       o->kind == OPTION_OPTIONAL ? "]" : "");
 		if (len >= HELP_COLUMN)
 			printf("%s\n%*s%s\n", left, HELP_COLUMN, "", o->help);
 		else

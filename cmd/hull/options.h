@@ -17,6 +17,7 @@ enum option_kind {
 	OPTION_STRING,   /* target: const char ** */
 	OPTION_STRINGS,  /* target: struct option_strings *; may be given several times */
 	OPTION_UNSIGNED, /* target: unsigned * */
+	OPTION_OPTIONAL, /* target: const char **; a flag ("") or --NAME=VALUE, never another word */
 	OPTION_PASS_ON, /* target: struct option_passed *; any value, which another program reads */
 	OPTION_PASS_ON_FLAG, /* the same without a value */
 	OPTION_HIDDEN_FLAG,  /* as OPTION_FLAG, and accepted for compatibility: not in the help */

@@ -1,21 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hull run: of a bundle, or of an image. Images are the business of another program, hull-image, which this one executes: it
- * makes a bundle for this one container, and hands over the root file system as a mount that is attached nowhere, so that
- * nothing of it is to be seen on the host, and it ends with its last user.
+ * hull run: of a bundle, or of an image, of which hull-image makes a bundle (bundle.h).
  */
 #include <fcntl.h>
-#include <limits.h>
-#include <signal.h>
-#include <spawn.h>
 #include <string.h>
 
-#include "base/bundle_reply.h"
-#include "base/libexec.h"
-#include "base/message.h"
 #include "base/number.h"
 #include "base/path.h"
-#include "base/process.h"
+#include "cmd/hull/bundle.h"
 #include "cmd/hull/create.h"
 #include "sandbox/bundle.h"
 
@@ -29,152 +21,6 @@ struct run {
 	bool interactive, tty, rm;
 	struct option_passed passed; /* to hull-image */
 };
-
-/* ---- asking hull-image ---------------------------------------------------------------------- */
-
-struct words {
-	char **argv;
-	size_t argc, size;
-	struct arena arena;
-};
-
-static void add_word(struct words *w, char *word)
-{
-	/* The last stays NULL; a failure leaves argc behind size. */
-	if (word && w->argc + 1 < w->size)
-		w->argv[w->argc++] = word;
-	else
-		w->size = 0;
-}
-
-static void add_option(struct words *w, const char *name, const char *value)
-{
-	add_word(w, value ? arena_printf(&w->arena, "--%s=%s", name, value)
-			  : arena_printf(&w->arena, "--%s", name));
-}
-
-static int make_words(const struct run *run, const char *state, int reply, int user_ns,
-		      char **command, int count, struct words *w, struct error *err)
-{
-	const struct context *ctx = run->ctx;
-
-	w->size = run->passed.len + (size_t)count + 16;
-	w->argv = arena_array(&w->arena, w->size, sizeof(*w->argv));
-	if (!w->argv)
-		return error_errno(err, ENOMEM, "run hull-image");
-	add_word(w, arena_strdup(&w->arena, "hull-image"));
-	add_word(w, arena_strdup(&w->arena, "bundle"));
-	if (ctx->debug)
-		add_option(w, "debug", NULL);
-	if (ctx->log)
-		add_option(w, "log", ctx->log);
-	if (ctx->log_format)
-		add_option(w, "log-format", ctx->log_format);
-	add_word(w, arena_printf(&w->arena, "--reply=%d", reply));
-	if (user_ns >= 0)
-		add_word(w, arena_printf(&w->arena, "--user-namespace=%d", user_ns));
-	add_option(w, "state", state);
-	add_option(w, "name", run->name);
-	if (run->tty)
-		add_option(w, "tty", NULL);
-	for (size_t i = 0; i < run->passed.len; i++)
-		add_option(w, run->passed.items[i].name, run->passed.items[i].value);
-	add_word(w, arena_strdup(&w->arena, "--"));
-	add_word(w, arena_strdup(&w->arena, run->image));
-	for (int i = 0; i < count; i++)
-		add_word(w, command[i]);
-	return w->size ? 0 : error_errno(err, ENOMEM, "run hull-image");
-}
-
-/* It gets its end of the pair as the number that it was told, and none of our other descriptors. */
-static int spawn(char **argv, int reply, pid_t *pid, struct error *err)
-{
-	posix_spawn_file_actions_t actions;
-	char path[PATH_MAX];
-	int r = libexec_path("hull-image", path, sizeof(path), err);
-
-	if (r < 0)
-		return r;
-	if (posix_spawn_file_actions_init(&actions) != 0)
-		return error_errno(err, ENOMEM, "run hull-image");
-	/* Onto itself: what is left is that it is no longer close-on-exec. */
-	r = posix_spawn_file_actions_adddup2(&actions, reply, reply);
-	if (r == 0)
-		r = posix_spawn(pid, path, &actions, NULL, argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	return r ? error_errno(err, r, "execute `%s`", path) : 0;
-}
-
-/* What hull-image made for us. */
-struct made {
-	char bundle[PATH_MAX];
-	int tree, claim;
-	int user_ns; /* an ordinary user's: the number by which the configuration knows it is reserved first */
-};
-
-static int take_reply(struct message *m, const char *payload, struct made *made, struct error *err)
-{
-	if (m->type == BUNDLE_FAILED && m->len == sizeof(struct error)) {
-		struct error why;
-
-		memcpy(&why, payload, sizeof(why));
-		why.text[sizeof(why.text) - 1] = '\0';
-		return error_set(err, why.code > 0 ? why.code : EIO, "run: %s", why.text);
-	}
-	if (m->type != BUNDLE_READY || m->fd_count != (made->user_ns < 0 ? 2 : 3) ||
-	    m->len >= sizeof(made->bundle))
-		return error_set(err, EPROTO, "run: hull-image is not of this version of hull");
-	memcpy(made->bundle, payload, m->len);
-	made->bundle[m->len] = '\0';
-	made->tree = take_fd(&m->fds[0]);
-	made->claim = take_fd(&m->fds[1]);
-	if (made->user_ns >= 0 && dup3(m->fds[2], made->user_ns, O_CLOEXEC) < 0)
-		return error_errno(err, errno, "hold the user namespace");
-	return 0;
-}
-
-static int receive(int sock, struct made *made, struct error *err)
-{
-	struct message m = { .fd_count = 0 };
-	char payload[PATH_MAX];
-	int r;
-
-	_Static_assert(sizeof(payload) >= sizeof(struct error), "either fits");
-	r = message_receive(sock, &m, payload, sizeof(payload), err);
-	if (r >= 0)
-		r = take_reply(&m, payload, made, err);
-	for (unsigned i = 0; i < m.fd_count; i++)
-		close_fd(&m.fds[i]);
-	return r;
-}
-
-static int make_bundle(const struct run *run, const char *state, char **command, int count,
-		       struct made *made, struct error *err)
-{
-	_cleanup_close_ int mine = -EBADF, its = -EBADF;
-	struct words words = { .argc = 0 };
-	int pair[2] = { -EBADF, -EBADF }, status = 0, r;
-	pid_t pid = 0;
-
-	r = message_pair(pair, err);
-	if (r < 0)
-		return r;
-	mine = pair[0];
-	its = pair[1];
-	arena_init(&words.arena, 0);
-	r = make_words(run, state, its, made->user_ns, command, count, &words, err);
-	if (r >= 0)
-		r = spawn(words.argv, its, &pid, err);
-	arena_free(&words.arena);
-	close_fd(&its);
-	if (r < 0)
-		return r;
-	r = receive(mine, made, err);
-	if (process_wait(pid, &status) == 0 && r == -EPIPE)
-		return error_set(err, EINTR, "run: hull-image ended with status %d",
-				 process_exit_status(status));
-	return r;
-}
 
 /* ---- running ---------------------------------------------------------------------------------- */
 
@@ -249,19 +95,19 @@ static bool exists(const struct store *store, const char *id)
 	return dir >= 0;
 }
 
-static int run_made(struct run *run, const struct store *store, struct made *made,
+static int run_made(struct run *run, const struct store *store, struct bundle_made *made,
 		    struct error *err)
 {
 	struct error second = { 0 };
 	int r = run->interactive || run->tty ? 0 : close_input(err);
 
-	run->runtime.create.bundle = made->bundle;
+	run->runtime.create.bundle = made->path;
 	run->runtime.create.own_root = made->tree;
 	if (r >= 0)
 		r = runtime_run(store, run->name, &run->runtime, err);
 	run->runtime.create.bundle = NULL;
 	/* A container that could not be made, or of another with this id: nobody else knows of the bundle. */
-	if (r < 0 && !run->runtime.created && bundle_remove(made->bundle, &second) < 0)
+	if (r < 0 && !run->runtime.created && bundle_remove(made->path, &second) < 0)
 		error_wrap(err, "%s; and", second.text);
 	return r;
 }
@@ -269,8 +115,8 @@ static int run_made(struct run *run, const struct store *store, struct made *mad
 static int run_image(struct run *run, const struct store *store, int words, char **argv,
 		     struct error *err)
 {
-	struct made made = { .tree = -EBADF, .claim = -EBADF, .user_ns = -EBADF };
-	_cleanup_free_ char *state = NULL, *root = NULL;
+	struct bundle_made made = { .tree = -EBADF, .claim = -EBADF, .user_ns = -EBADF };
+	struct bundle_order order;
 	int used = 0, r = check_image_options(run, err);
 
 	if (r >= 0 && !run->name && words)
@@ -286,24 +132,24 @@ static int run_image(struct run *run, const struct store *store, int words, char
 		r = error_set(err, EEXIST, "container `%s` exists already", run->name);
 	if (r < 0)
 		return r;
-	/* For hull-image, and for whoever asks later, from another directory. */
-	root = realpath(store->path, NULL);
-	if (!root)
-		return error_errno(err, errno, "state directory `%s`", store->path);
-	if (asprintf(&state, "%s/%s", root, run->name) < 0)
-		return error_errno(err, ENOMEM, "run");
 	/* A container of an ordinary user's joins the namespace that its files belong to; a machine has files without one. */
 	if (geteuid() != 0 && !is_microvm(run)) {
 		made.user_ns = open("/dev/null", O_RDWR | O_CLOEXEC);
 		if (made.user_ns < 0)
 			return error_errno(err, errno, "open `/dev/null`");
 	}
-	r = make_bundle(run, state, argv + used, words - used, &made, err);
-	if (r >= 0)
+	order = (struct bundle_order){ .id = run->name,
+				       .image = run->image,
+				       .passed = &run->passed,
+				       .tty = run->tty,
+				       .command = argv + used,
+				       .command_len = words - used };
+	r = bundle_make(run->ctx, store, &order, &made, err);
+	if (r < 0)
+		error_wrap(err, "run");
+	else
 		r = run_made(run, store, &made, err);
-	close_fd(&made.tree);
-	close_fd(&made.claim);
-	close_fd(&made.user_ns);
+	bundle_close(&made);
 	return r;
 }
 

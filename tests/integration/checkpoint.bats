@@ -119,6 +119,9 @@ setup()
 	h checkpoint --pre-dump --image-path "$second" --parent-path ../checkpoint.1 "$ID"
 	[ "$(container_status)" = running ]
 	checkpoint --tcp-established --parent-path ../checkpoint.2
+	# Of some twenty MiB.
+	[ "$(cat "$first"/pages-*.img | wc -c)" -gt 20000000 ]
+	[ "$(cat "$IMAGE"/pages-*.img | wc -c)" -lt 5000000 ]
 	h delete "$ID"
 	run h restore --detach --bundle "$BUNDLE" --image-path "$first" "$ID"
 	expect_error 'pre-dump'
@@ -130,6 +133,81 @@ setup()
 	expect_error 'parent.*pages-1.img. was altered'
 	run h checkpoint --image-path "$TEST_DIR/other" --parent-path ../nothing "$ID"
 	expect_error 'parent-path|does not exist'
+}
+
+@test "--pre-copy: the memory is copied while it runs, and the stop is short; all in one directory" {
+	start_workload
+	checkpoint --tcp-established --pre-copy --leave-running >"$TEST_DIR/said" 2>&1 || fail "$(cat "$TEST_DIR/said")"
+	first=$(sed -n 's/^pre-copy, round 1: \([0-9]*\) pages$/\1/p' "$TEST_DIR/said")
+	rounds=$(sed -n 's/^pre-copy: after \([0-9]*\) rounds.*/\1/p' "$TEST_DIR/said")
+	left=$(sed -n 's/^pre-copy: after .* rounds \([0-9]*\) pages were left for the stop$/\1/p' "$TEST_DIR/said")
+	[ "$first" -gt 5000 ] || fail "$(cat "$TEST_DIR/said")"
+	[ "$rounds" -ge 1 ] && [ "$rounds" -le 5 ]
+	[ "$left" -lt $((first / 4)) ] || fail "$(cat "$TEST_DIR/said")"
+	h checkpoint inspect --format json "$IMAGE" | jq -e --argjson r "$rounds" --argjson p "$left" '.preCopy == {rounds: $r, pages: $p}
+		and .parent == "pre-copy-\($r)" and (.files | map(.name) | index("pre-copy-1/pages-1.img"))'
+	h checkpoint inspect "$IMAGE" | grep -q "^pre-copy: $rounds rounds, $left pages"
+	expect_alive "$(saved_number)"
+	# Of many rounds each builds on the one before; what was there is replaced with all of its rounds.
+	checkpoint --tcp-established --pre-copy=1 2>"$TEST_DIR/said"
+	[ "$(grep -c round "$TEST_DIR/said")" = 2 ]
+	[ "$(cd "$IMAGE" && echo pre-copy-*)" = pre-copy-1 ]
+	h delete "$ID"
+	mv "$IMAGE" "$IMAGE.moved"
+	IMAGE=$IMAGE.moved
+	restore --tcp-established
+	expect_alive "$(saved_number)"
+	h delete --force "$ID"
+	cp -a "$IMAGE" "$TEST_DIR/whole"
+	broken()
+	{
+		run restore --tcp-established
+		expect_error "$1"
+		rm -rf "$IMAGE"
+		cp -a "$TEST_DIR/whole" "$IMAGE"
+	}
+	printf x | dd of="$IMAGE/pre-copy-1/pages-1.img" bs=1 seek=5000 conv=notrunc status=none
+	broken 'pre-copy-1/pages-1.img. was altered'
+	touch "$IMAGE/pre-copy-1/extra.img"
+	broken 'pre-copy-1/extra.img. does not belong'
+	rm "$IMAGE/pre-copy-1/pages-1.img"
+	broken 'pre-copy-1/pages-1.img'
+	mkdir "$IMAGE/pre-copy-2"
+	touch "$IMAGE/pre-copy-2/pages-1.img"
+	broken 'pre-copy-2/pages-1.img. does not belong'
+	ln -s ../../other "$IMAGE/pre-copy-1/parent"
+	broken 'pre-copy-1/parent. was altered'
+	ln -sfn ../other "$IMAGE/parent"
+	broken '.parent. was altered'
+	mv "$IMAGE/pre-copy-1" "$TEST_DIR/elsewhere"
+	ln -s "$TEST_DIR/elsewhere" "$IMAGE/pre-copy-1"
+	broken 'pre-copy-1'
+	restore --tcp-established
+}
+
+@test "--pre-copy of what writes memory all the time ends; of what is paused there are no rounds" {
+	cp "$HELPERS/workload" "$BUNDLE/rootfs/bin/workload"
+	start_workload
+	for options in --pre-copy=0 --pre-copy=x '--pre-copy --pre-dump' '--pre-copy --parent-path=x'; do
+		run h checkpoint $options --image-path "$IMAGE" "$ID"
+		expect_error 'pre-copy'
+	done
+	h pause "$ID"
+	run checkpoint --tcp-established --pre-copy --leave-running
+	expect_no_match 'pre-copy'
+	h resume "$ID"
+	h delete --force "$ID"
+	# dd's buffer is written anew again and again.
+	rm -f "$BUNDLE/rootfs/tmp/last"
+	set_args sh -c 'echo 9 >/tmp/last; exec dd if=/dev/zero of=/dev/null bs=16M'
+	start_quiet
+	wait_until 10 "[ \$(last) -gt 3 ]"
+	run checkpoint --pre-copy=20
+	expect_status 0
+	[ "$(grep -c 'pre-copy, round' <<<"$output")" -lt 6 ]
+	h delete "$ID"
+	restore
+	[ "$(container_status)" = running ]
 }
 
 @test "a terminal is handed over again, and the foreground has one, too" {
@@ -364,9 +442,11 @@ setup()
 
 @test "killed at many points, a checkpoint leaves the container running, or a checkpoint that is whole" {
 	start_counter
-	for delay in $(races 8); do
+	for delay in $(races 10); do
 		rm -rf "$IMAGE"
-		"$HULL" --root "$ROOT" checkpoint --image-path "$IMAGE" "$ID" 2>/dev/null 3>&- 4>&- &
+		rounds=()
+		[ $((delay % 2)) = 0 ] || rounds=(--pre-copy)
+		"$HULL" --root "$ROOT" checkpoint "${rounds[@]}" --image-path "$IMAGE" "$ID" 2>/dev/null 3>&- 4>&- &
 		pid=$!
 		sleep "$(awk "BEGIN { print $delay * $delay * 0.03 }")"
 		kill -KILL $pid 2>/dev/null || true
