@@ -409,6 +409,8 @@ static int restore_streams(struct session *s, const struct saved_session *saved,
 			r = s->tty ? carry_terminal(s, sock, err) : carry_pipe(s, i, sock, err);
 		else if (sock != -ENOENT)
 			r = sock;
+		else if (!s->tty)
+			close_fd(&s->stdio[i]); /* it is over */
 	}
 	if (!runs(&s->in))
 		end_relay(s, &s->in);
