@@ -101,6 +101,33 @@ setup()
 	run ! grep broken "$BUNDLE/rootfs/tmp/status"
 }
 
+@test "of two checkpoints the later is restored first, and then the earlier, and a restored one is checkpointed again" {
+	start_counter
+	checkpoint --leave-running
+	first=$(last)
+	mv "$TEST_DIR/saved" "$TEST_DIR/saved.1"
+	mv "$IMAGE" "$IMAGE.1"
+	wait_until 10 "[ \$(last) -gt $((first + 10)) ]"
+	checkpoint
+	h delete "$ID"
+	restore
+	second=$(cat "$TEST_DIR/saved/tmp/last")
+	wait_until 20 "[ \$(last) -gt $second ]"
+	checkpoint
+	h delete "$ID"
+	third=$(cat "$TEST_DIR/saved/tmp/last")
+	[ "$third" -gt "$second" ]
+	restore
+	wait_until 20 "[ \$(last) -gt $third ]"
+	[ "$(uniq -d "$BUNDLE/rootfs/tmp/count")" = "" ]
+	h delete --force "$ID"
+	rm -rf "$TEST_DIR/saved"
+	mv "$TEST_DIR/saved.1" "$TEST_DIR/saved"
+	IMAGE=$IMAGE.1 restore
+	wait_until 20 "[ \$(last) -gt $(cat "$TEST_DIR/saved/tmp/last") ]"
+	[ "$(last)" -lt "$third" ]
+}
+
 @test "a paused container stays paused, and can be checkpointed" {
 	start_counter
 	h pause "$ID"

@@ -224,3 +224,59 @@ expect_counting()
 	clone "${ids[@]}"
 	h delete --force "${ids[@]}"
 }
+
+# What a clone's guest has written of its memory, in KiB; and all that its two processes hold for themselves.
+memory_of()
+{
+	local vmm server
+
+	vmm=$(container_pid "$1")
+	server=$(jq .fileServer "$ROOT/$1/state.json")
+	# The guest's memory is one range of addresses, with mappings of the checkpoint and others between them.
+	awk '/^[0-9a-f]+-/ { split($1, at, "-"); if (at[1] != last || $2 ~ /^---/) { if (is_guest) sum += block; block = 0; is_guest = 0 }
+			last = at[2]; is_guest = is_guest || $6 ~ /machine$/ }
+		/^Anonymous:/ { block += $2 }
+		END { print sum + (is_guest ? block : 0) }' "/proc/$vmm/smaps"
+	awk '/^Private_Dirty:/ { sum += $2 } END { print sum }' "/proc/$vmm/smaps_rollup" "/proc/$server/smaps_rollup"
+}
+
+@test "twenty microVMs from one checkpoint hold little more than what they write, and no two are the same" {
+	in_microvm || skip 'of microVMs'
+	options=()
+	count=${HULL_CLONES:-20}
+	for n in $(seq 0 "$count"); do
+		ip netns add "$ID-$n"
+		ip link add "h$$-$n" type veth peer name eth0 netns "$ID-$n"
+		ip -n "$ID-$n" address add "10.77.$n.2/24" dev eth0
+		ip -n "$ID-$n" link set eth0 up
+		[ "$n" -eq 0 ] || options+=(--netns "$ID-c$n=/run/netns/$ID-$n")
+	done
+	update_config --arg ns "/run/netns/$ID-0" '(.linux.namespaces[] | select(.type == "network")).path = $ns'
+	# Quiet, lest so many keep an emulated machine busy, and each writes some memory once it is told to.
+	update_config '.mounts += [{destination: "/scratch", type: "tmpfs", source: "tmpfs"}]'
+	set_args sh -c 'while [ ! -e /go ]; do sleep 2; done; head -c 6000000 /dev/urandom >/scratch/file; while :; do sleep 100; done'
+	start_quiet
+	h checkpoint --image-path "$IMAGE" "$ID"
+	h delete "$ID"
+	ids=$(seq -f "$ID-c%g" "$count")
+	clone $ids
+	for id in $ids; do
+		h exec "$id" sh -c 'touch /go; cat /etc/machine-id; head -c 32 /dev/urandom | sha256sum; cat /proc/sys/kernel/random/uuid
+			cat /sys/class/net/eth0/address; ip -4 -o address show dev eth0 | awk "{ print \$4 }"; hostname' >>"$TEST_DIR/identities"
+	done
+	for id in "$ID-c1" "$ID-c$count"; do
+		wait_until 20 "[ \$(h exec $id stat -c %s /scratch/file) -eq 6000000 ]"
+	done
+	sleep 2
+	[ "$(wc -l <"$TEST_DIR/identities")" -eq $((6 * count)) ]
+	[ "$(sort -u "$TEST_DIR/identities" | wc -l)" -eq $((6 * count)) ] || fail "$(sort "$TEST_DIR/identities" | uniq -d)"
+	for id in $ids; do
+		set -- $(memory_of "$id")
+		[ "$1" -gt 6000 ]
+		[ "$2" -le $(($1 * 115 / 100)) ] || fail "$id holds $2 KiB, and wrote $1"
+	done
+	h delete --force $ids
+	for n in $(seq 0 "$count"); do
+		ip netns delete "$ID-$n"
+	done
+}
