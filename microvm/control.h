@@ -56,8 +56,8 @@ struct control_client {
 struct control_saving {
 	struct control_client *client; /* NULL: none */
 	int machine, files;
-	bool begun;   /* vmm_save_begin() */
-	bool held;    /* the guest was told to hold its workload */
+	bool begun;      /* vmm_save_begin() */
+	bool held;       /* the guest was told to hold its workload */
 	bool stopped;    /* by us */
 	bool was_paused; /* before, and is to be so afterwards */
 };

@@ -25,7 +25,17 @@
 
 #include "microvm/virtq.h"
 
-enum fs_message { FS_START = 1, FS_STARTED, FS_BROKEN, FS_STOP, FS_STOPPED, FS_SAVE, FS_SAVED, FS_TRACK, FS_TRACKING };
+enum fs_message {
+	FS_START = 1,
+	FS_STARTED,
+	FS_BROKEN,
+	FS_STOP,
+	FS_STOPPED,
+	FS_SAVE,
+	FS_SAVED,
+	FS_TRACK,
+	FS_TRACKING
+};
 
 /* Of a virtio-fs device (virtio 1.2, 5.11.2): one for FORGET and its like, one for all else. */
 enum fs_queue { FS_QUEUE_HIPRIO, FS_QUEUE_REQUEST, FS_QUEUES };

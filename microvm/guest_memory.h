@@ -34,7 +34,7 @@ struct guest_memory {
 	uint64_t size; /* bytes of all regions */
 	struct guest_region regions[2];
 	unsigned region_count;
-	uint64_t *dirty; /* which pages were written; NULL: nobody wants to know */
+	uint64_t *dirty;     /* which pages were written; NULL: nobody wants to know */
 	uint64_t *dirty_map; /* the same, once it is prepared */
 	int dirty_fd;        /* a memfd of it; 0: none */
 };

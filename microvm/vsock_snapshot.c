@@ -91,8 +91,8 @@ int vsock_save(struct virtio_device *dev, struct snapshot *s, struct error *err)
 
 static int restore_bytes(struct vsock_connection *c, struct snapshot *s, struct error *err)
 {
-	const void *unsent, *backlog;
-	size_t unsent_len, backlog_len;
+	const void *unsent = NULL, *backlog = NULL;
+	size_t unsent_len = 0, backlog_len = 0;
 	int r = snapshot_take(s, SNAPSHOT_BYTES, &unsent, &unsent_len, err);
 
 	if (r == 0)

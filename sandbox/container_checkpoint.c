@@ -126,23 +126,10 @@ static int add_mounts(struct dump *d, struct error *err)
 /* What the init process' standard streams are: pipes are whoever restores it to provide. */
 static int add_stdio(struct dump *d, struct error *err)
 {
-	const char **names = arena_array(&d->arena, 3, sizeof(*names));
+	struct manifest *m = d->checkpoint->manifest;
+	int r = manifest_list_stdio(m, d->sb->pid, &d->arena, err);
 
-	for (int fd = 0; names && fd < 3; fd++) {
-		char path[64], target[PATH_MAX];
-		ssize_t n;
-
-		snprintf(path, sizeof(path), "/proc/%d/fd/%d", d->sb->pid, fd);
-		n = readlink(path, target, sizeof(target) - 1);
-		target[n > 0 ? n : 0] = '\0';
-		names[fd] = arena_strdup(&d->arena, target);
-		if (!names[fd])
-			names = NULL;
-	}
-	if (!names)
-		return error_errno(err, ENOMEM, "find the standard streams");
-	d->checkpoint->manifest->stdio = (struct oci_strings){ .items = names, .len = 3 };
-	return external_check_streams(d->sb, &d->arena, names, err);
+	return r < 0 ? r : external_check_streams(d->sb, &d->arena, m->stdio.items, err);
 }
 
 /* CRIU stops all processes by the freezer, which none escapes by forking. */

@@ -2,6 +2,8 @@
 /* Reading and writing manifest.json; see manifest.h. */
 #include "sandbox/manifest.h"
 
+#include <unistd.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -158,6 +160,28 @@ static const char *cpu_line(const char *info, const char *name, struct arena *ar
 		return arena_printf(arena, "%.*s", (int)strcspn(value, "\n"), value);
 	}
 	return "";
+}
+
+int manifest_list_stdio(struct manifest *manifest, pid_t pid, struct arena *arena,
+			struct error *err)
+{
+	const char **names = arena_array(arena, 3, sizeof(*names));
+
+	for (int fd = 0; names && fd < 3; fd++) {
+		char path[64], target[PATH_MAX];
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
+		n = readlink(path, target, sizeof(target) - 1);
+		target[n > 0 ? n : 0] = '\0';
+		names[fd] = arena_strdup(arena, target);
+		if (!names[fd])
+			names = NULL;
+	}
+	if (!names)
+		return error_errno(err, ENOMEM, "find the standard streams");
+	manifest->stdio = (struct oci_strings){ .items = names, .len = 3 };
+	return 0;
 }
 
 int manifest_host(struct arena *arena, struct manifest_host *host, struct error *err)

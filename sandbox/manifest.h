@@ -98,6 +98,10 @@ int manifest_load(int dir, struct arena *arena, struct manifest *manifest, struc
 
 void manifest_print(const struct manifest *manifest, struct strbuf *out);
 
+/* Notes what the standard streams of the host's process are; in the arena. */
+int manifest_list_stdio(struct manifest *manifest, pid_t pid, struct arena *arena,
+			struct error *err);
+
 /* What this host is; strings are in the arena. */
 int manifest_host(struct arena *arena, struct manifest_host *host, struct error *err);
 

@@ -93,6 +93,7 @@ struct microvm_template {
 struct microvm_saved {
 	int machine; /* microvm/snapshot.h */
 	int files;   /* its file server's state */
+	bool null[3]; /* standard streams that were the null device, and are so again */
 };
 
 #define MICROVM_MACHINE "machine" /* their names */

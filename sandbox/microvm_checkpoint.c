@@ -64,8 +64,8 @@ static int order(int control, enum control_type type, const int *fds, unsigned c
 		 uint64_t *pages, struct error *err)
 {
 	struct control_saved saved;
-	ssize_t len = microvm_order_on(control, type, NULL, 0, fds, count, &saved, sizeof(saved),
-				       err);
+	ssize_t len =
+		microvm_order_on(control, type, NULL, 0, fds, count, &saved, sizeof(saved), err);
 
 	if (len < 0)
 		return (int)len;
@@ -89,7 +89,8 @@ static int copy_rounds(int control, const struct sandbox_checkpoint *c, int mach
 	unsigned round = 0;
 	int r = 0;
 
-	while (r == 0 && c->rounds_max && (!round || sandbox_pre_copy_again(round, c->rounds_max, last, pages))) {
+	while (r == 0 && c->rounds_max &&
+	       (!round || sandbox_pre_copy_again(round, c->rounds_max, last, pages))) {
 		last = pages;
 		r = order(control, CONTROL_COPY, &machine, 1, &pages, err);
 		if (r == 0)
@@ -160,11 +161,14 @@ int microvm_checkpoint(struct sandbox *sb, const struct sandbox_checkpoint *chec
 	if (r == 0)
 		r = list_mounts(sb, checkpoint, &arena, err);
 	if (r == 0)
+		r = manifest_list_stdio(checkpoint->manifest, sb->pid, &arena, err);
+	if (r == 0)
 		r = control = microvm_open_control(sb, SAVE_TIME, err);
 	if (r >= 0)
 		r = save(control, checkpoint, err);
 	if (r == 0)
 		r = publish(sb, checkpoint, err);
 	checkpoint->manifest->mounts = (struct manifest_mounts){ 0 };
+	checkpoint->manifest->stdio = (struct oci_strings){ 0 };
 	return r < 0 || checkpoint->leave_running ? r : end(sb, err);
 }

@@ -65,8 +65,11 @@ static int open_file(int dir, const char *name, struct error *err)
 	return fd < 0 ? error_errno(err, errno, "open `%s` of the checkpoint", name) : fd;
 }
 
-static int open_saved(struct microvm_plan *plan, int images, struct error *err)
+static int open_saved(struct microvm_plan *plan, int images, const struct oci_strings *stdio,
+		      struct error *err)
 {
+	for (size_t i = 0; i < stdio->len && i < ARRAY_SIZE(plan->saved.null); i++)
+		plan->saved.null[i] = !strcmp(stdio->items[i], "/dev/null");
 	plan->saved.machine = open_file(images, MICROVM_MACHINE, err);
 	if (plan->saved.machine < 0)
 		return plan->saved.machine;
@@ -126,7 +129,7 @@ int microvm_restore(struct sandbox *sb, const struct sandbox_hooks *hooks,
 	microvm_plan_init(&plan, sb, hooks);
 	r = check_mounts(sb, &restore->manifest->mounts, err);
 	if (r == 0)
-		r = open_saved(&plan, restore->images, err);
+		r = open_saved(&plan, restore->images, &restore->manifest->stdio, err);
 	if (r == 0)
 		r = microvm_plan_open(&plan, io, err);
 	if (r == 0)

@@ -105,13 +105,18 @@ static int begin_child(struct microvm_plan *plan, bool in_cgroup, struct error *
 	return 0;
 }
 
-static int open_null_streams(struct error *err)
+static int open_null_streams(const bool which[3], struct error *err)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	_cleanup_close_ int null = -EBADF;
 
-	for (int i = 0; i <= STDERR_FILENO; i++)
+	for (int i = 0; i <= STDERR_FILENO; i++) {
+		if (!which[i])
+			continue;
+		if (null < 0)
+			null = open("/dev/null", O_RDWR | O_CLOEXEC);
 		if (null < 0 || dup2(null, i) < 0)
 			return error_errno(err, errno, "open `/dev/null`");
+	}
 	return 0;
 }
 
@@ -142,7 +147,7 @@ file_server_main(struct microvm_plan *plan, int netns, bool in_cgroup)
 	if (r == 0 && netns >= 0)
 		r = microvm_run_hooks(plan, netns, &err);
 	if (r == 0)
-		r = open_null_streams(&err);
+		r = open_null_streams((const bool[]){ true, true, true }, &err);
 	/* Before the tree is all there is: beside another procfs only a user namespace may have one. */
 	if (r == 0)
 		r = kept[1] = process_mount_procfs(&err);
@@ -279,7 +284,7 @@ static int take_streams(const struct microvm_plan *plan, struct error *err)
 	if (setsid() < 0)
 		return error_errno(err, errno, "setsid");
 	if (!plan->sb->config->process->terminal.v)
-		return 0;
+		return open_null_streams(plan->saved.null, err);
 	for (int i = 0; i <= STDERR_FILENO; i++)
 		if (dup2(plan->terminal, i) < 0)
 			return error_errno(err, errno, "take the terminal");

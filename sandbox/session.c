@@ -365,8 +365,8 @@ static int restore_relay(struct relay *relay, const struct saved_relay *saved, b
 			 struct snapshot *snapshot, const void **unread, size_t *unread_len,
 			 struct error *err)
 {
-	const void *pending;
-	size_t len;
+	const void *pending = NULL;
+	size_t len = 0;
 	int r = snapshot_take(snapshot, SNAPSHOT_BYTES, &pending, &len, err);
 
 	*unread = NULL;
@@ -409,6 +409,8 @@ static int restore_streams(struct session *s, const struct saved_session *saved,
 			r = s->tty ? carry_terminal(s, sock, err) : carry_pipe(s, i, sock, err);
 		else if (sock != -ENOENT)
 			r = sock;
+		else if (!s->tty)
+			close_fd(&s->stdio[i]); /* it is over */
 	}
 	if (!runs(&s->in))
 		end_relay(s, &s->in);
@@ -421,7 +423,7 @@ static int restore_streams(struct session *s, const struct saved_session *saved,
 static int restore_all_streams(struct session *s, const struct saved_session *saved,
 			       struct snapshot *snapshot, session_adopt *adopt, struct error *err)
 {
-	struct unread unread[AGENT_STREAMS_MAX] = { { NULL, 0 } }, out[2], none;
+	struct unread unread[AGENT_STREAMS_MAX] = { { NULL, 0 } }, out[2] = { { NULL, 0 } }, none;
 	int r = restore_relay(&s->in, &saved->in, false, snapshot, &none.data, &none.len, err);
 
 	for (int i = 0; r == 0 && i < 2; i++)
@@ -442,8 +444,8 @@ static int restore_all_streams(struct session *s, const struct saved_session *sa
 static int restore_control(struct session *s, struct snapshot *snapshot, session_adopt *adopt,
 			   struct error *err)
 {
-	const void *frame, *unread;
-	size_t received, len;
+	const void *frame = NULL, *unread = NULL;
+	size_t received = 0, len = 0;
 	int r = snapshot_take(snapshot, SNAPSHOT_BYTES, &frame, &received, err);
 
 	if (r == 0)

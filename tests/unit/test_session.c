@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include "base/log.h"
+#include "microvm/snapshot.h"
 #include "sandbox/session.h"
 
 struct guest {
@@ -16,11 +17,17 @@ struct guest {
 	int control;                    /* the guest's end */
 	int streams[AGENT_STREAMS_MAX]; /* the guest's ends, in the order of connections */
 	unsigned connected;
+	int held;
 	int host[AGENT_STREAMS_MAX]; /* the other ends of the session's stdio */
 	bool hello, ended;
 	int status;
 	struct error error;
 };
+
+static void on_held(void *data, int code)
+{
+	((struct guest *)data)->held = code;
+}
 
 static int on_connect(void *data, uint32_t port, unsigned stream _unused_, struct error *err)
 {
@@ -394,6 +401,190 @@ static void an_end_without_a_status(void **state)
 	assert_refused(g);
 }
 
+/* ---- snapshots ---------------------------------------------------------------------------------------- */
+
+/* The guest's end of a new connection, with what had come and was not read. */
+static int on_adopt(void *data, unsigned stream, const void *unread, size_t len, struct error *err)
+{
+	struct guest *g = data;
+	int pair[2];
+
+	(void)err;
+	assert_true(stream <= AGENT_STREAMS_MAX);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(send(pair[0], unread, len, MSG_DONTWAIT), len);
+	if (stream == AGENT_STREAMS_MAX) {
+		close(g->control);
+		g->control = pair[0];
+	} else {
+		close(g->streams[stream]);
+		g->streams[stream] = pair[0];
+	}
+	return pair[1];
+}
+
+/* Another session in the place of this one, with new pipes. */
+static int move_session(struct guest *g, const struct snapshot *saved)
+{
+	struct snapshot s = { .data = saved->data, .len = saved->len, .fd = -EBADF };
+	const struct session old = g->session;
+	struct error err = { 0 };
+	int pair[2], r;
+
+	session_end(&g->session);
+	g->ended = false;
+	g->session = (struct session){
+		.loop = &g->loop,
+		.control = { .fd = -1 },
+		.wants_hello = true,
+		.connect = old.connect,
+		.on_hello = old.on_hello,
+		.on_held = old.on_held,
+		.on_end = old.on_end,
+		.data = g,
+	};
+	for (int i = 0; i < AGENT_STREAMS_MAX; i++) {
+		close_fd(&g->host[i]);
+		assert_int_equal(pipe(pair), 0);
+		g->host[i] = pair[i == 0];
+		g->session.stdio[i] = pair[i != 0];
+	}
+	r = session_restore(&g->session, &s, on_adopt, &err);
+	if (r == 0)
+		assert_int_equal(s.at, s.len);
+	return r;
+}
+
+static void a_session_goes_on_elsewhere(void **state)
+{
+	struct agent_exited exited = { .status = 7, .bytes = { 0, 200000, 4 } };
+	static char out[200000], got[300000];
+	_cleanup_snapshot_ struct snapshot s;
+	struct guest *g = *state;
+	size_t sent = 0, before, after = 0;
+	struct error err = { 0 };
+	char buf[64];
+
+	say_hello(g);
+	say_streams(g);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(read_some(g->streams[i], buf, 1), 1);
+	/* Nobody reads the output: some is in the pipe, some with the relay, some in the socket. */
+	for (size_t i = 0; i < sizeof(out); i++)
+		out[i] = (char)(i * 7);
+	for (int i = 0; i < 50; i++) {
+		ssize_t n = send(g->streams[1], out + sent, sizeof(out) - sent, MSG_DONTWAIT);
+
+		sent += n > 0 ? (size_t)n : 0;
+		run(g);
+	}
+	assert_true(sent > 100000 && sent <= sizeof(out));
+	/* A half of a word of the guest's. */
+	assert_int_equal(send(g->control, "\x06\0\0", 3, 0), 3);
+	run(g);
+	snapshot_begin(&s);
+	assert_int_equal(session_save(&g->session, &s, &err), 0);
+	/* What is in the first one's pipe is whose it was. */
+	before = read_some(g->host[1], got, sizeof(got));
+	assert_true(before > 0 && before < sent);
+	assert_int_equal(move_session(g, &s), 0);
+	for (int i = 0; i < 1000 && before + after < sizeof(out); i++) {
+		ssize_t n = send(g->streams[1], out + sent, sizeof(out) - sent, MSG_DONTWAIT);
+
+		sent += n > 0 ? (size_t)n : 0;
+		run(g);
+		after += read_some(g->host[1], got + before + after, 10000);
+	}
+	assert_int_equal(before + after, sizeof(out));
+	assert_memory_equal(got, out, sizeof(out));
+	/* Input comes through, and the end is as ever; the rest of the word is AGENT_STARTED's frame, which is empty. */
+	assert_int_equal(write(g->host[0], "input", 5), 5);
+	run(g);
+	assert_int_equal(read_some(g->streams[0], buf, sizeof(buf)), 5);
+	assert_int_equal(send(g->control, "\0\0\0\0\0", 5, 0), 5);
+	assert_int_equal(send(g->streams[2], "errs", 4, 0), 4);
+	run(g);
+	say(g, AGENT_EXITED, &exited, sizeof(exited));
+	assert_true(g->ended);
+	assert_int_equal(g->status, 7);
+}
+
+static void ends_stay_ends(void **state)
+{
+	struct agent_exited exited = { .status = 2, .bytes = { 0, 3, 0 } };
+	_cleanup_snapshot_ struct snapshot s;
+	struct guest *g = *state;
+	struct error err = { 0 };
+	char buf[8];
+
+	say_hello(g);
+	say_streams(g);
+	close_fd(&g->host[0]); /* no more input */
+	run(g);
+	assert_int_equal(send(g->streams[1], "out", 3, 0), 3);
+	run(g);
+	shutdown(g->streams[2], SHUT_WR); /* no more errors */
+	run(g);
+	assert_int_equal(read_some(g->host[1], buf, sizeof(buf)), 3);
+	snapshot_begin(&s);
+	assert_int_equal(session_save(&g->session, &s, &err), 0);
+	assert_int_equal(move_session(g, &s), 0);
+	/* Those streams have new pipes, which are closed; the one that goes on had all there was. */
+	errno = 0;
+	assert_true(write(g->host[0], "x", 1) < 0 && errno == EPIPE);
+	assert_int_equal(read(g->host[2], buf, sizeof(buf)), 0);
+	say(g, AGENT_EXITED, &exited, sizeof(exited));
+	assert_true(g->ended);
+	assert_int_equal(g->status, 2);
+	snapshot_close(&s);
+	snapshot_begin(&s);
+	assert_true(session_save(&g->session, &s, &err) < 0); /* there is nothing any more */
+}
+
+static void hostile_sessions_are_refused(void **state)
+{
+	_cleanup_snapshot_ struct snapshot s;
+	struct guest *g = *state;
+	struct error err = { 0 };
+
+	say_hello(g);
+	say_streams(g);
+	assert_int_equal(send(g->streams[1], "out", 3, 0), 3);
+	snapshot_begin(&s);
+	assert_int_equal(session_save(&g->session, &s, &err), 0);
+	for (size_t at = 0; at < s.len; at++) {
+		struct snapshot cut = { .data = s.data, .len = at, .fd = -EBADF };
+
+		assert_true(move_session(g, &cut) < 0);
+		s.data[at] ^= 0xff;
+		move_session(g, &s);
+		s.data[at] ^= 0xff;
+	}
+	g->ended = false;
+	assert_int_equal(move_session(g, &s), 0);
+}
+
+static void holding(void **state)
+{
+	struct guest *g = *state;
+	const uint32_t code = 16;
+	struct error err = { 0 };
+	uint32_t frame[2];
+
+	g->session.on_held = on_held;
+	say_hello(g);
+	assert_int_equal(session_hold(&g->session, &err), 0);
+	assert_int_equal(recv(g->control, frame, sizeof(frame), 0), sizeof(frame));
+	assert_int_equal(frame[0], AGENT_HOLD);
+	assert_int_equal(frame[1], 0);
+	g->held = -1;
+	say(g, AGENT_HELD, &code, sizeof(code));
+	assert_int_equal(g->held, 16);
+	session_release(&g->session);
+	assert_int_equal(recv(g->control, frame, sizeof(frame), 0), sizeof(frame));
+	assert_int_equal(frame[0], AGENT_GO);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -404,6 +595,10 @@ int main(void)
 		TEST(a_reader_that_is_gone),
 		TEST(an_error_instead),
 		TEST(asked_to_end_twice),
+		TEST(a_session_goes_on_elsewhere),
+		TEST(ends_stay_ends),
+		TEST(hostile_sessions_are_refused),
+		TEST(holding),
 		TEST(warnings_before_an_answer),
 		TEST(errors_where_nothing_is_expected),
 		TEST(nothing_before_hello),

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "microvm/snapshot.h"
-#include "unit.h"
+#include "tests/unit/unit.h"
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -76,8 +76,7 @@ static void assert_restored(struct world *w)
 		fail_msg("%s", err.text);
 	for (unsigned i = 0; i < copy.region_count; i++) {
 		/* Of large memory the first and the last part. */
-		uint64_t size = copy.regions[i].size,
-			 some = size < 16 * MIB ? size : 16 * MIB;
+		uint64_t size = copy.regions[i].size, some = size < 16 * MIB ? size : 16 * MIB;
 
 		assert_memory_equal(copy.regions[i].host, w->memory.regions[i].host, some);
 		assert_memory_equal(copy.regions[i].host + size - some,

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "microvm/snapshot.h"
+#include "microvm/virtio_mmio.h"
 #include "microvm/virtio_vsock.h"
 
 #define CID     3
@@ -576,6 +578,168 @@ static void connections_are_bounded(void **state)
 		close_fd(&fds[i]);
 }
 
+/* ---- snapshots ---------------------------------------------------------------------------------------- */
+
+#define TAG 500
+
+/* The device as it is saved, in another one on the same memory. */
+static void move_device(struct guest *g, const struct snapshot *saved)
+{
+	struct snapshot s = { .data = saved->data, .len = saved->len, .fd = -EBADF };
+	struct error err = { 0 };
+	char path[64];
+
+	virtio_free(g->d.dev);
+	snprintf(path, sizeof(path), "%s/" VSOCK_SOCKET_NAME, g->dir);
+	unlink(path);
+	g->d.dev = virtio_vsock_new(CID, listen_at(g->dir, VSOCK_SOCKET_NAME),
+				    open(g->dir, O_PATH | O_DIRECTORY | O_CLOEXEC), &g->d.memory,
+				    &g->d.loop, &err);
+	assert_non_null(g->d.dev);
+	assert_int_equal(virtio_mmio_start(g->d.dev, &err), 0);
+	if (virtio_restore(g->d.dev, &s, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(s.at, s.len);
+}
+
+static void connections_go_on_elsewhere(void **state)
+{
+	_cleanup_snapshot_ struct snapshot s;
+	struct guest *g = *state;
+	struct virtio_vsock_hdr h;
+	struct error err = { 0 };
+	char data[RX_SIZE];
+	uint32_t port, other_port;
+	int pair[2], fd, other = begin(g, &other_port);
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(virtio_vsock_connect(g->d.dev, 12, pair[0], TAG, &err), 0);
+	h = expect(g, VIRTIO_VSOCK_OP_REQUEST);
+	port = h.src_port;
+	snapshot_begin(&s);
+	assert_int_equal(virtio_save(g->d.dev, &s, &err), -EBUSY); /* the guest has not answered */
+	say(g, packet(VIRTIO_VSOCK_OP_RESPONSE, 12, port, 0), NULL);
+	say(g, packet(VIRTIO_VSOCK_OP_RW, 12, port, 4), "read");
+	assert_int_equal(recv(pair[1], data, sizeof(data), MSG_DONTWAIT), 4);
+	say(g, packet(VIRTIO_VSOCK_OP_RW, 12, port, 6), "unread");
+	assert_int_equal(write(pair[1], "unsent", 6), 6);
+	snapshot_close(&s);
+	snapshot_begin(&s);
+	assert_int_equal(virtio_save(g->d.dev, &s, &err), 0);
+	move_device(g, &s);
+
+	/* That of somebody else is over, and the guest hears of it. */
+	h = expect(g, VIRTIO_VSOCK_OP_RST);
+	assert_int_equal(h.dst_port, 5);
+	assert_int_equal(h.src_port, other_port);
+	assert_int_equal(virtio_vsock_adopt(g->d.dev, TAG + 1, NULL, 0, &err), -ENOENT);
+	fd = virtio_vsock_adopt(g->d.dev, TAG, "unread", 6, &err);
+	assert_true(fd >= 0);
+	assert_int_equal(virtio_vsock_adopt(g->d.dev, TAG, NULL, 0, &err), -ENOENT);
+	assert_int_equal(recv(fd, data, sizeof(data), MSG_DONTWAIT), 6);
+	assert_memory_equal(data, "unread", 6);
+	assert_true(hear(g, &h, data));
+	assert_int_equal(h.op, VIRTIO_VSOCK_OP_RW);
+	assert_int_equal(h.len, 6);
+	assert_memory_equal(data, "unsent", 6);
+	/* What comes next follows that, and no port is used twice. */
+	say(g, packet(VIRTIO_VSOCK_OP_RW, 12, port, 4), "more");
+	assert_int_equal(recv(fd, data, sizeof(data), MSG_DONTWAIT), 4);
+	assert_int_equal(write(fd, "after", 5), 5);
+	assert_true(hear(g, &h, data));
+	assert_memory_equal(data, "after", 5);
+	close(other);
+	other = begin(g, &other_port);
+	assert_true(other_port != port);
+	close(other);
+	close(pair[1]);
+	close(fd);
+}
+
+/* The host's side does not read: what the device has kept for it comes whole, and then the end. */
+static void what_was_kept_for_the_host_goes_on_elsewhere(void **state)
+{
+	static char sent[200000], got[300000];
+	_cleanup_snapshot_ struct snapshot s;
+	struct guest *g = *state;
+	struct virtio_vsock_hdr h;
+	struct error err = { 0 };
+	size_t len = 0, unread;
+	int pair[2], fd;
+	ssize_t n;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &(int){ 8192 }, sizeof(int)),
+			 0);
+	assert_int_equal(virtio_vsock_connect(g->d.dev, 12, pair[0], TAG, &err), 0);
+	h = expect(g, VIRTIO_VSOCK_OP_REQUEST);
+	say(g, packet(VIRTIO_VSOCK_OP_RESPONSE, 12, h.src_port, 0), NULL);
+	for (size_t i = 0; i < sizeof(sent); i++)
+		sent[i] = (char)(i * 13);
+	for (size_t at = 0; at < sizeof(sent); at += 2000)
+		say(g, packet(VIRTIO_VSOCK_OP_RW, 12, h.src_port, 2000), sent + at);
+	h = packet(VIRTIO_VSOCK_OP_SHUTDOWN, 12, h.src_port, 0);
+	h.flags = VIRTIO_VSOCK_SHUTDOWN_SEND;
+	say(g, h, NULL);
+	snapshot_begin(&s);
+	assert_int_equal(virtio_save(g->d.dev, &s, &err), 0);
+	n = recv(pair[1], got, sizeof(got), MSG_PEEK | MSG_DONTWAIT);
+	assert_true(n > 0);
+	unread = (size_t)n;
+	assert_true(unread < sizeof(sent)); /* some of it the device has */
+	move_device(g, &s);
+	fd = virtio_vsock_adopt(g->d.dev, TAG, got, unread, &err);
+	assert_true(fd >= 0);
+	for (unsigned i = 0; i < 1000 && len < sizeof(sent); i++) {
+		n = recv(fd, got + len, sizeof(got) - len, MSG_DONTWAIT);
+		len += n > 0 ? (size_t)n : 0;
+		driver_run(&g->d);
+	}
+	assert_int_equal(len, sizeof(sent));
+	assert_memory_equal(got, sent, sizeof(sent));
+	driver_run(&g->d);
+	assert_int_equal(recv(fd, got, 1, MSG_DONTWAIT), 0);
+	close(fd);
+	close(pair[1]);
+}
+
+/* Whatever a snapshot says, nothing of it is believed that cannot be. */
+static void hostile_snapshots_are_refused(void **state)
+{
+	_cleanup_snapshot_ struct snapshot s;
+	struct guest *g = *state;
+	struct virtio_vsock_hdr h;
+	struct error err = { 0 };
+	struct virtio_device *dev;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(virtio_vsock_connect(g->d.dev, 12, pair[0], TAG, &err), 0);
+	h = expect(g, VIRTIO_VSOCK_OP_REQUEST);
+	say(g, packet(VIRTIO_VSOCK_OP_RESPONSE, 12, h.src_port, 0), NULL);
+	assert_int_equal(write(pair[1], "unsent", 6), 6);
+	snapshot_begin(&s);
+	assert_int_equal(virtio_save(g->d.dev, &s, &err), 0);
+	for (size_t at = 0; at < s.len; at++) {
+		struct snapshot changed = { .data = s.data, .len = s.len, .fd = -EBADF };
+
+		s.data[at] ^= 0xff;
+		dev = virtio_vsock_new(CID, -1, -1, &g->d.memory, &g->d.loop, &err);
+		assert_non_null(dev);
+		assert_int_equal(virtio_mmio_start(dev, &err), 0);
+		virtio_restore(dev, &changed, &err);
+		virtio_free(dev);
+		s.data[at] ^= 0xff;
+		changed = (struct snapshot){ .data = s.data, .len = at, .fd = -EBADF };
+		dev = virtio_vsock_new(CID, -1, -1, &g->d.memory, &g->d.loop, &err);
+		assert_non_null(dev);
+		assert_int_equal(virtio_mmio_start(dev, &err), 0);
+		assert_true(virtio_restore(dev, &changed, &err) < 0);
+		virtio_free(dev);
+	}
+	close(pair[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -586,6 +750,9 @@ int main(void)
 		TEST(connections_wait_until_they_are_taken),
 		TEST(guest_connects),
 		TEST(the_vmm_connects),
+		TEST(connections_go_on_elsewhere),
+		TEST(what_was_kept_for_the_host_goes_on_elsewhere),
+		TEST(hostile_snapshots_are_refused),
 		TEST(credit_of_the_guest),
 		TEST(credit_of_the_host),
 		TEST(what_was_sent_before_a_reset_arrives),
