@@ -109,6 +109,27 @@ restore_image()
 	[ -z "$(ls "$STORE/uses")" ]
 }
 
+@test "a volume, a read-only root, a limit, and the foreground" {
+	mkdir "$TEST_DIR/volume"
+	h run --detach --store "$STORE" --quiet --image "oci:$TEST_DIR/image" --read-only --memory 64m -v "$TEST_DIR/volume:/volume" "$ID" \
+		sh -c 'i=0; while :; do i=$((i + 1)); echo $i >/volume/last; echo $i >/tmp/last; sleep 0.05; done' >/dev/null 2>&1 </dev/null
+	wait_until 10 '[ "$(cat "$TEST_DIR/volume/last")" -gt 3 ]'
+	checkpoint_image
+	h delete "$ID"
+	before=$(cat "$TEST_DIR/volume/last")
+	h restore --store "$STORE" --image-path "$IMAGE" "$ID" </dev/null >"$OUT" 2>&1 3>&- 4>&- &
+	wait_until 20 "[ \$(cat $TEST_DIR/volume/last) -gt $((before + 2)) ]"
+	[ "$(h exec "$ID" cat /tmp/last)" -gt "$before" ]
+	run ! h exec "$ID" touch /file
+	[ "$(limit memory memory.limit_in_bytes memory.max)" = 67108864 ]
+	h kill "$ID" KILL
+	status=0
+	wait $! || status=$?
+	[ "$status" -eq 137 ] || fail "status $status" "$(cat "$OUT")"
+	[ ! -e "$ROOT/$ID" ]
+	[ -z "$(ls "$STORE/uses")" ]
+}
+
 @test "without the image, with ids of its own, altered: refused with the reason, and nothing is left" {
 	start_image
 	checkpoint_image
