@@ -242,11 +242,6 @@ static int check(const struct container *c, const struct runtime_checkpoint *o, 
 			err, EINVAL,
 			"option --pre-copy makes its own pre-dumps: --%s cannot be given, too",
 			o->pre_dump ? "pre-dump" : "parent-path");
-	/* Its sandbox does not call frozen() yet. */
-	if (c->record.owns_bundle && c->record.kind == SANDBOX_MICROVM)
-		return error_set(err, ENOTSUP,
-				 "microVM `%s` is of an image: it cannot be checkpointed yet",
-				 c->record.id);
 	if (c->record.owns_bundle && !process_is_host_root())
 		return error_set(
 			err, EPERM,

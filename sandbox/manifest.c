@@ -2,11 +2,11 @@
 /* Reading and writing manifest.json; see manifest.h. */
 #include "sandbox/manifest.h"
 
-#include <unistd.h>
-#include <limits.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "oci/schema.h"

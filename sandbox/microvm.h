@@ -91,8 +91,8 @@ struct microvm_template {
 
 /* A machine that ran, in two files of a checkpoint. -EBADF: none. */
 struct microvm_saved {
-	int machine; /* microvm/snapshot.h */
-	int files;   /* its file server's state */
+	int machine;  /* microvm/snapshot.h */
+	int files;    /* its file server's state */
 	bool null[3]; /* standard streams that were the null device, and are so again */
 };
 

@@ -166,6 +166,8 @@ int microvm_checkpoint(struct sandbox *sb, const struct sandbox_checkpoint *chec
 		r = control = microvm_open_control(sb, SAVE_TIME, err);
 	if (r >= 0)
 		r = save(control, checkpoint, err);
+	if (r == 0 && checkpoint->frozen)
+		r = checkpoint->frozen(checkpoint->frozen_data, err);
 	if (r == 0)
 		r = publish(sb, checkpoint, err);
 	checkpoint->manifest->mounts = (struct manifest_mounts){ 0 };

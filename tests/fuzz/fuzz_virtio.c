@@ -484,8 +484,7 @@ static void prepare(void)
 	signal(SIGPIPE, SIG_IGN);
 	log_configure(&(struct log_config){ .fd = -1, .quiet = true, .level = LOG_LEVEL_WARNING });
 	if (guest_memory_create(&fuzz.memory, MEMORY_SIZE, NULL) < 0 ||
-	    loop_open(&fuzz.loop, NULL) < 0 ||
-	    guest_memory_prepare_track(&fuzz.memory, NULL) < 0)
+	    loop_open(&fuzz.loop, NULL) < 0 || guest_memory_prepare_track(&fuzz.memory, NULL) < 0)
 		abort();
 	guest_memory_track(&fuzz.memory);
 }

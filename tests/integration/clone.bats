@@ -262,9 +262,9 @@ memory_of()
 	start_quiet
 	h checkpoint --image-path "$IMAGE" "$ID"
 	h delete "$ID"
-	ids=$(seq -f "$ID-c%g" "$count")
-	clone $ids
-	for id in $ids; do
+	mapfile -t ids < <(seq -f "$ID-c%g" "$count")
+	clone "${ids[@]}"
+	for id in "${ids[@]}"; do
 		h exec "$id" sh -c 'touch /go; cat /etc/machine-id; head -c 32 /dev/urandom | sha256sum; cat /proc/sys/kernel/random/uuid
 			cat /sys/class/net/eth0/address; ip -4 -o address show dev eth0 | awk "{ print \$4 }"; hostname' >>"$TEST_DIR/identities"
 	done
@@ -274,12 +274,12 @@ memory_of()
 	sleep 2
 	[ "$(wc -l <"$TEST_DIR/identities")" -eq $((6 * count)) ]
 	[ "$(sort -u "$TEST_DIR/identities" | wc -l)" -eq $((6 * count)) ] || fail "$(sort "$TEST_DIR/identities" | uniq -d)"
-	for id in $ids; do
-		set -- $(memory_of "$id")
-		[ "$1" -gt 6000 ]
-		[ "$2" -le $(($1 * 115 / 100)) ] || fail "$id holds $2 KiB, and wrote $1"
+	for id in "${ids[@]}"; do
+		read -r written held < <(memory_of "$id" | xargs)
+		[ "$written" -gt 6000 ]
+		[ "$held" -le $((written * 115 / 100)) ] || fail "$id holds $held KiB, and wrote $written"
 	done
-	h delete --force $ids
+	h delete --force "${ids[@]}"
 	for n in $(seq 0 "$count"); do
 		ip netns delete "$ID-$n"
 	done
