@@ -512,7 +512,7 @@ setup()
 @test "a full disk: the container runs on, and the checkpoint that was there stays whole" {
 	start_counter
 	mkdir "$TEST_DIR/small"
-	mount -t tmpfs -o size=$(in_microvm && echo 64m || echo 3m) tmpfs "$TEST_DIR/small"
+	mount -t tmpfs -o "size=$(in_microvm && echo 64m || echo 3m)" tmpfs "$TEST_DIR/small"
 	IMAGE=$TEST_DIR/small/checkpoint
 	h checkpoint --leave-running --image-path "$IMAGE" "$ID"
 	digest=$(sha256sum <"$IMAGE/manifest.json")
