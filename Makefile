@@ -190,6 +190,11 @@ $(HULL)-vm: | $(HULL)
 	@ln -sf hull $@
 
 # Benchmarks and the integration tests' helpers run inside containers, too: static, on their own.
+# It speaks to hull-vmm.
+$(BUILD)/bench/machine: $(BUILD)/obj/tests/bench/machine.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(MODE_LDFLAGS) $(LDFLAGS) -static $^ -o $@
+
 $(BUILD)/bench/%: tests/bench/%.c Makefile
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CPPFLAGS_ALL) -std=gnu17 -O2 $(WARNINGS) -static $< -o $@
@@ -280,6 +285,7 @@ bench: all $(BENCHES) $(GUESTS) ## time hull beside crun, runc, umoci, tar, QEMU
 	@$(TEST_ENV) tests/bench/run.sh
 	@$(TEST_ENV) tests/bench/unpack.sh
 	@[ ! -w /dev/kvm ] || $(TEST_ENV) tests/bench/vmm_start.sh
+	@[ ! -w /dev/kvm ] || $(TEST_ENV) tests/bench/restore.sh
 	@! { [ -w /dev/kvm ] && grep -qwE 'vmx|svm' /proc/cpuinfo; } || $(TEST_ENV) tests/bench/microvm_start.sh
 
 FUZZ_SECONDS ?= 60
