@@ -11,6 +11,9 @@
 #include "microvm/vsock_table.h"
 
 #define UNSENT_MAX (1u << 20) /* bytes: more than a socket holds */
+#define WORDS                                                                          \
+	(VSOCK_SAY_REQUEST | VSOCK_SAY_RESPONSE | VSOCK_SAY_RST | VSOCK_SAY_SHUTDOWN | \
+	 VSOCK_SAY_CREDIT)
 
 /* ---- saving ------------------------------------------------------------------------------------------ */
 
@@ -147,8 +150,8 @@ static int restore_connection(struct vsock *v, struct snapshot *s, struct error 
 		vsock_reset_connection(v, c);
 		return 0;
 	}
-	if (saved.pending)
-		vsock_say(v, c, saved.pending);
+	if (saved.pending & WORDS)
+		vsock_say(v, c, saved.pending & WORDS);
 	return restore_bytes(c, s, err);
 }
 

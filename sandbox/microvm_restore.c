@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 
 #include "microvm/snapshot.h"
+#include "microvm/vmm.h"
 #include "sandbox/manifest.h"
 #include "sandbox/microvm.h"
 
@@ -19,6 +20,9 @@ int microvm_plan_saved(struct microvm_plan *plan, struct error *err)
 
 	if (r < 0)
 		return error_wrap(err, "`" MICROVM_MACHINE "`");
+	if (header.cards > VMM_CARDS_MAX)
+		return error_set(err, EBADMSG, "`" MICROVM_MACHINE "`: a machine has no %u cards",
+				 header.cards);
 	if (plan->cards > header.cards)
 		return error_set(err, EINVAL,
 				 "the network namespace has %u interfaces, and the checkpoint's "

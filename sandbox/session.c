@@ -474,6 +474,8 @@ int session_restore(struct session *session, struct snapshot *snapshot, session_
 		return error_set(err, ENOTSUP,
 				 "the microVM's hull-guest speaks version %u, and this hull %u",
 				 saved.version, AGENT_VERSION);
+	if (saved.exited && saved.exit.status > 255)
+		return error_set(err, EBADMSG, "the snapshot has a status that no process has");
 	/* Who had no streams yet can get either kind. */
 	if (saved.streaming && saved.tty != session->tty)
 		return error_set(err, EINVAL, "/process/terminal: the workload has %s",

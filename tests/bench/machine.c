@@ -45,7 +45,8 @@ static void add(struct machine *m, const char *word)
 		m->argv[m->argc++] = word;
 }
 
-static void add_text(struct machine *m, const char *option, const char *format, unsigned long long n)
+static void add_text(struct machine *m, const char *option, const char *format,
+		     unsigned long long n)
 {
 	add(m, option);
 	snprintf(m->text[m->texts], sizeof(m->text[0]), format, n);
