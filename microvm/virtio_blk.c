@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "microvm/snapshot.h"
 #include "microvm/virtio.h"
 
 #define QUEUE_SIZE    256
@@ -219,6 +220,30 @@ static void reset(struct virtio_device *dev)
 	(void)dev; /* no request outlives the callback that took it */
 }
 
+static int save(struct virtio_device *dev, struct snapshot *s, struct error *err)
+{
+	const struct blk *blk = (const struct blk *)dev;
+
+	(void)err;
+	snapshot_put(s, SNAPSHOT_OWN, &blk->config, sizeof(blk->config));
+	return 0;
+}
+
+/* The driver has read what the disk is like, and does not ask again. */
+static int restore(struct virtio_device *dev, struct snapshot *s, struct error *err)
+{
+	const struct blk *blk = (const struct blk *)dev;
+	struct virtio_blk_config saved;
+	int r = snapshot_get(s, SNAPSHOT_OWN, &saved, sizeof(saved), err);
+
+	if (r == 0 && memcmp(&saved, &blk->config, sizeof(saved)) != 0)
+		return error_set(err, EINVAL,
+				 "the disk has %llu sectors, and that of the snapshot had %llu",
+				 (unsigned long long)blk->config.capacity,
+				 (unsigned long long)saved.capacity);
+	return r;
+}
+
 static void destroy(struct virtio_device *dev)
 {
 	struct blk *blk = (struct blk *)dev;
@@ -236,6 +261,8 @@ static const struct virtio_ops ops = {
 	.activate = activate,
 	.notify = notify,
 	.reset = reset,
+	.save = save,
+	.restore = restore,
 	.destroy = destroy,
 };
 

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/path.h"
+#include "microvm/snapshot.h"
 #include "microvm/virtio.h"
 
 #define QUEUE_SIZE 64
@@ -159,6 +160,23 @@ static void reset(struct virtio_device *dev)
 	console->sent = 0;
 }
 
+/* What is not written yet, or not read, is where it was: in the queue, or in the pipe. */
+static int save(struct virtio_device *dev, struct snapshot *s, struct error *err)
+{
+	const struct console *console = (const struct console *)dev;
+
+	(void)err;
+	snapshot_put(s, SNAPSHOT_OWN, &console->sent, sizeof(console->sent));
+	return 0;
+}
+
+static int restore(struct virtio_device *dev, struct snapshot *s, struct error *err)
+{
+	struct console *console = (struct console *)dev;
+
+	return snapshot_get(s, SNAPSHOT_OWN, &console->sent, sizeof(console->sent), err);
+}
+
 static void destroy(struct virtio_device *dev)
 {
 	struct console *console = (struct console *)dev;
@@ -176,6 +194,8 @@ static const struct virtio_ops ops = {
 	.activate = activate,
 	.notify = notify,
 	.reset = reset,
+	.save = save,
+	.restore = restore,
 	.destroy = destroy,
 };
 
