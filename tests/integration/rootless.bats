@@ -115,6 +115,29 @@ as_delegated()
 	[ ! -e "$RUN/hull/$ID" ]
 }
 
+@test "an ordinary user's microVM becomes a directory, and goes on; a container's checkpoint takes root" {
+	set_args sh -c 'exec 3>>/tmp/count; i=0; while :; do i=$((i + 1)); echo $i >&3; echo $i >/tmp/last; sleep 0.1; done'
+	u run --detach --bundle "$BUNDLE" "$ID" >"$OUT" 2>&1 </dev/null
+	wait_until 20 '[ "$(cat "$BUNDLE/rootfs/tmp/last")" -gt 3 ]'
+	mkdir "$TEST_DIR/place"
+	chown "$OWNER_ID" "$TEST_DIR/place"
+	run u checkpoint --image-path "$TEST_DIR/place/checkpoint" "$ID"
+	if ! in_microvm; then
+		expect_error 'root'
+		return
+	fi
+	expect_status 0
+	u delete "$ID"
+	before=$(cat "$BUNDLE/rootfs/tmp/last")
+	u restore --detach --bundle "$BUNDLE" --image-path "$TEST_DIR/place/checkpoint" "$ID" >"$OUT" 2>&1 </dev/null
+	wait_until 20 '[ "$(cat "$BUNDLE/rootfs/tmp/last")" -gt $((before + 3)) ]'
+	u exec "$ID" true
+	u delete --force "$ID"
+	printf x | dd of="$TEST_DIR/place/checkpoint/machine" bs=1 seek=5000 conv=notrunc status=none
+	run u restore --detach --bundle "$BUNDLE" --image-path "$TEST_DIR/place/checkpoint" "$ID"
+	expect_error 'machine. was altered'
+}
+
 @test "a /proc that hides processes from users: an error that says so, where it hides one of ours, and nothing left" {
 	set_args sleep "$(in_microvm && echo 0 || echo 1000)"
 	mount_own_proc hidepid=invisible
