@@ -4,10 +4,13 @@
 
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include "base/message.h"
 #include "microvm/virtio_balloon.h"
+
+#define COPY_AT_ONCE (UINT64_C(16) << 20) /* bytes of memory, between which devices are served */
 
 int control_tell(int sock, const struct error *result, struct error *err)
 {
@@ -71,6 +74,21 @@ static void tell_status(struct vmm *vmm, struct answer *answer)
 
 /* ---- saving ------------------------------------------------------------------------------------------ */
 
+static void forget_saving(struct control_saving *saving)
+{
+	*saving = (struct control_saving){
+		.copying = saving->copying,
+		.machine = -EBADF,
+		.files = -EBADF,
+	};
+}
+
+static void stop_copying(struct control *control)
+{
+	if (control->saving.copying.events)
+		loop_watch(&control->vmm->loop, &control->saving.copying, 0, NULL);
+}
+
 /* Whoever had it saved has ended, or is done: all goes on. */
 static void end_saving(struct control *control)
 {
@@ -88,7 +106,8 @@ static void end_saving(struct control *control)
 		vmm_pause(control->vmm);
 	else if (saving->stopped)
 		vmm_resume(control->vmm);
-	*saving = (struct control_saving){ .machine = -EBADF, .files = -EBADF };
+	stop_copying(control);
+	forget_saving(saving);
 }
 
 static int begin_file(struct control *control, struct error *err)
@@ -121,7 +140,8 @@ static int take_machine(struct control_client *client, int machine, struct error
 {
 	struct control_saving *saving = &client->control->saving;
 
-	if (saving->client == client && !saving->held && !saving->stopped) {
+	if (saving->client == client && !saving->held && !saving->stopped &&
+	    !saving->copying.events) {
 		close_fd(&machine);
 		return 0;
 	}
@@ -129,7 +149,8 @@ static int take_machine(struct control_client *client, int machine, struct error
 		close_fd(&machine);
 		return error_errno(err, saving->client ? EBUSY : EPROTO, "save the machine");
 	}
-	*saving = (struct control_saving){ .client = client, .machine = machine, .files = -EBADF };
+	saving->client = client;
+	saving->machine = machine;
 	return 0;
 }
 
@@ -141,12 +162,14 @@ static int copy(struct control_client *client, int machine, struct answer *answe
 
 	if (r < 0)
 		return r;
-	answer->len = sizeof(answer->saved);
 	r = begin_file(control, err);
 	if (r == 0)
-		r = vmm_save_round(control->vmm, &answer->saved.pages, err);
+		r = vmm_save_round(control->vmm, err);
+	if (r == 0)
+		r = loop_watch(&control->vmm->loop, &control->saving.copying, EPOLLIN, err);
 	if (r < 0)
 		end_saving(control);
+	answer->later = r == 0;
 	return r;
 }
 
@@ -250,6 +273,23 @@ void control_held(struct control *control, int code)
 	answer_client(client, &answer, r, &result);
 }
 
+static void copy_more(struct loop_source *source, uint32_t events)
+{
+	struct control *control = source->data;
+	struct control_client *client = control->saving.client;
+	struct answer answer = { .len = sizeof(answer.saved) };
+	struct error result = { 0 };
+	int r = vmm_save_step(control->vmm, COPY_AT_ONCE, &answer.saved.pages, &result);
+
+	(void)events;
+	if (r > 0)
+		return;
+	stop_copying(control);
+	if (r < 0)
+		end_saving(control);
+	answer_client(client, &answer, r, &result);
+}
+
 static void serve(struct loop_source *source, uint32_t events)
 {
 	struct control_client *client = source->data;
@@ -305,7 +345,11 @@ int control_open(struct control *control, struct vmm *vmm, int listener, struct 
 {
 	*control = (struct control){
 		.vmm = vmm,
-		.saving = { .machine = -EBADF, .files = -EBADF },
+		.saving = { .machine = -EBADF,
+			    .files = -EBADF,
+			    .copying = { .fd = eventfd(1, EFD_CLOEXEC),
+					 .callback = copy_more,
+					 .data = control } },
 		.listener = { .fd = listener, .callback = connected, .data = control },
 	};
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
@@ -317,6 +361,8 @@ int control_open(struct control *control, struct vmm *vmm, int listener, struct 
 				.data = &control->clients[i],
 			},
 		};
+	if (control->saving.copying.fd < 0)
+		return error_errno(err, errno, "eventfd");
 	if (loop_watch(&vmm->loop, &control->listener, EPOLLIN, err) < 0)
 		return error_wrap(err, "the control socket");
 	return 0;
@@ -330,4 +376,5 @@ void control_close(struct control *control)
 	if (control->listener.events)
 		loop_watch(&control->vmm->loop, &control->listener, 0, NULL);
 	close_fd(&control->listener.fd);
+	close_fd(&control->saving.copying.fd);
 }

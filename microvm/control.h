@@ -55,6 +55,8 @@ struct control_client {
 /* A machine that is being saved, or was and has stopped for it. */
 struct control_saving {
 	struct control_client *client; /* NULL: none */
+	struct loop_source
+		copying; /* always ready: watched while memory is copied, some at a time, lest devices wait */
 	int machine, files;
 	bool begun;      /* vmm_save_begin() */
 	bool held;       /* the guest was told to hold its workload */

@@ -11,7 +11,7 @@
  * last: a file that has one is whole. Numbers are the processor's own. Who reads takes nothing on trust: lengths are
  * bounded, what a device is told is checked as if its driver had said it.
  *
- *     snapshot_pages_begin(), snapshot_pages_write() once or in rounds; snapshot_begin(), what the parts put; snapshot_finish()
+ *     snapshot_pages_begin(), one or more rounds; snapshot_begin(), what the parts put; snapshot_finish()
  *     snapshot_open(), what the parts get, snapshot_map_memory(), snapshot_close()
  */
 #ifndef HULL_MICROVM_SNAPSHOT_H
@@ -67,7 +67,12 @@ struct snapshot_pages {
 	struct snapshot_extent *items; /* by address */
 	size_t count;
 	uint64_t end;     /* of the file */
-	uint64_t written; /* pages, by the last snapshot_pages_write() */
+	uint64_t written; /* pages, in this round */
+	/* Of the round that is under way. */
+	const uint64_t *changed; /* NULL: all that is not zero */
+	size_t known; /* extents that there were before; or, of all, before this region */
+	unsigned region;
+	uint64_t at; /* within the region */
 };
 
 /* Records that are written or read. A record that is read may be read as records, which lie in the same memory. */
@@ -94,11 +99,13 @@ void snapshot_append(struct snapshot *s, const struct snapshot *records);
 /* Begins with an empty file, which stays the caller's. Freed by snapshot_pages_free(). */
 int snapshot_pages_begin(struct snapshot_pages *pages, int fd, struct error *err);
 /*
- * Writes pages of the memory: with changed (a bitmap as guest_memory_take_dirty() has it) those, at first all that are not zero. What is changed
- * meanwhile must be written again.
+ * A round writes pages of the memory: those of changed (a bitmap as guest_memory_take_dirty() has it, which stays until the round is over), or, with
+ * NULL and at first, all that are not zero. What is changed meanwhile must be written again. Each step looks at so many bytes, and says
+ * 1 where there is more to do, and 0 at the end.
  */
-int snapshot_pages_write(struct snapshot_pages *pages, const struct guest_memory *memory,
-			 const uint64_t *changed, struct error *err);
+void snapshot_pages_round(struct snapshot_pages *pages, const uint64_t *changed);
+int snapshot_pages_step(struct snapshot_pages *pages, const struct guest_memory *memory,
+			uint64_t bytes, struct error *err);
 void snapshot_pages_free(struct snapshot_pages *pages);
 #define _cleanup_snapshot_pages_ __attribute__((cleanup(snapshot_pages_free)))
 

@@ -70,15 +70,15 @@ static void add_pages(const struct run *run, const struct guest_region *region, 
 
 /* What was never touched is a hole in the memfd, and not looked at: that would give it a page. (Private memory has zeroes for all to read.) */
 static int find_extents(const struct guest_memory *memory, const struct guest_region *region,
-			const struct run *run, struct error *err)
+			uint64_t from, uint64_t to, const struct run *run, struct error *err)
 {
-	off_t end = (off_t)(region->offset + region->size), hole, at;
+	off_t end = (off_t)(region->offset + to), hole, at;
 
 	if (memory->fd < 0) {
-		add_pages(run, region, 0, region->size);
+		add_pages(run, region, from, to);
 		return 0;
 	}
-	at = lseek(memory->fd, (off_t)region->offset, SEEK_DATA);
+	at = lseek(memory->fd, (off_t)(region->offset + from), SEEK_DATA);
 	while (at >= 0 && at < end) {
 		hole = lseek(memory->fd, at, SEEK_HOLE);
 		if (hole < 0)
@@ -92,27 +92,30 @@ static int find_extents(const struct guest_memory *memory, const struct guest_re
 	return 0;
 }
 
-static int write_all(struct snapshot_pages *pages, const struct guest_memory *memory,
-		     struct error *err)
+static int write_extent(struct snapshot_pages *pages, const struct guest_memory *memory,
+			const struct snapshot_extent *extent, uint64_t skip, struct error *err)
 {
-	int r = 0;
+	uint64_t len = extent->len - skip;
 
-	pages->count = 0;
-	pages->end = GUEST_PAGE_SIZE;
-	for (unsigned i = 0; r == 0 && i < memory->region_count; i++) {
-		const struct run run = { pages, pages->count,
-					 SNAPSHOT_EXTENTS_MAX / ARRAY_SIZE(memory->regions) *
-						 (i + 1) };
+	pages->written += len / GUEST_PAGE_SIZE;
+	return write_at(pages->fd, guest_memory_at(memory, extent->gpa + skip, len), len,
+			extent->at + skip, err);
+}
 
-		r = find_extents(memory, &memory->regions[i], &run, err);
-	}
-	for (size_t i = 0; r == 0 && i < pages->count; i++) {
-		const struct snapshot_extent *extent = &pages->items[i];
+/* The last extent, which is at the end of the file, may grow. */
+static int write_not_zero(struct snapshot_pages *pages, const struct guest_memory *memory,
+			  const struct guest_region *region, uint64_t to, struct error *err)
+{
+	const struct run run = { pages, pages->known,
+				 SNAPSHOT_EXTENTS_MAX / ARRAY_SIZE(memory->regions) *
+					 (pages->region + 1) };
+	size_t first = pages->count > pages->known ? pages->count - 1 : pages->count;
+	uint64_t skip = first < pages->count ? pages->items[first].len : 0;
+	int r = find_extents(memory, region, pages->at, to, &run, err);
 
-		r = write_at(pages->fd, guest_memory_at(memory, extent->gpa, extent->len),
-			     extent->len, extent->at, err);
-		pages->written += extent->len / GUEST_PAGE_SIZE;
-	}
+	for (size_t i = first; r == 0 && i < pages->count; i++, skip = 0)
+		if (pages->items[i].len > skip)
+			r = write_extent(pages, memory, &pages->items[i], skip, err);
 	return r;
 }
 
@@ -148,15 +151,16 @@ static bool is_changed(const uint64_t *changed, uint64_t page)
 	return changed[page / 64] >> page % 64 & 1;
 }
 
-/* A run of changed pages, to where they are in the file or, what is not there yet, behind its end. The known ones are the first `known`. */
-static int write_run(struct snapshot_pages *pages, const struct guest_memory *memory, size_t known,
-		     uint64_t gpa, uint64_t len, struct error *err)
+/* A run of changed pages, to where they are in the file or, what is not there yet, behind its end. */
+static int write_run(struct snapshot_pages *pages, const struct guest_memory *memory, uint64_t gpa,
+		     uint64_t len, struct error *err)
 {
+	const struct snapshot_extent *known_end = pages->items + pages->known;
 	int r = 0;
 
 	pages->written += len / GUEST_PAGE_SIZE;
 	while (r == 0 && len) {
-		const struct snapshot_extent *there = find_before(pages, known, gpa),
+		const struct snapshot_extent *there = find_before(pages, pages->known, gpa),
 					     *next = there ? there + 1 : pages->items;
 		uint64_t some = len, at;
 
@@ -165,7 +169,7 @@ static int write_run(struct snapshot_pages *pages, const struct guest_memory *me
 				some = there->gpa + there->len - gpa;
 			at = there->at + (gpa - there->gpa);
 		} else {
-			if (next < pages->items + known && some > next->gpa - gpa)
+			if (next < known_end && some > next->gpa - gpa)
 				some = next->gpa - gpa;
 			if (pages->count == SNAPSHOT_EXTENTS_MAX)
 				return -E2BIG;
@@ -181,41 +185,68 @@ static int write_run(struct snapshot_pages *pages, const struct guest_memory *me
 }
 
 static int write_changed(struct snapshot_pages *pages, const struct guest_memory *memory,
-			 const uint64_t *changed, struct error *err)
+			 const struct guest_region *region, uint64_t to, struct error *err)
 {
-	const size_t known = pages->count;
+	const uint64_t first = region->offset / GUEST_PAGE_SIZE, end = to / GUEST_PAGE_SIZE;
+	uint64_t from = pages->at / GUEST_PAGE_SIZE;
 	int r = 0;
 
-	for (unsigned i = 0; r == 0 && i < memory->region_count; i++) {
-		const struct guest_region *region = &memory->regions[i];
-		uint64_t first = region->offset / GUEST_PAGE_SIZE,
-			 count = region->size / GUEST_PAGE_SIZE, from = 0;
-
-		for (uint64_t page = 0; r == 0 && page <= count; page++) {
-			if (page < count && is_changed(changed, first + page))
-				continue;
-			if (page > from)
-				r = write_run(pages, memory, known,
-					      region->gpa + from * GUEST_PAGE_SIZE,
-					      (page - from) * GUEST_PAGE_SIZE, err);
-			from = page + 1;
-		}
+	for (uint64_t page = from; r == 0 && page <= end; page++) {
+		if (page < end && is_changed(pages->changed, first + page))
+			continue;
+		if (page > from)
+			r = write_run(pages, memory, region->gpa + from * GUEST_PAGE_SIZE,
+				      (page - from) * GUEST_PAGE_SIZE, err);
+		from = page + 1;
 	}
-	qsort(pages->items, pages->count, sizeof(*pages->items), by_address);
 	return r;
 }
 
-int snapshot_pages_write(struct snapshot_pages *pages, const struct guest_memory *memory,
-			 const uint64_t *changed, struct error *err)
-{
-	int r;
+/* ---- rounds -------------------------------------------------------------------------------- */
 
+static void begin(struct snapshot_pages *pages, const uint64_t *changed)
+{
+	pages->changed = changed;
+	pages->region = 0;
+	pages->at = 0;
+	if (!changed) {
+		pages->count = 0;
+		pages->end = GUEST_PAGE_SIZE;
+	}
+	pages->known = pages->count;
+}
+
+void snapshot_pages_round(struct snapshot_pages *pages, const uint64_t *changed)
+{
 	pages->written = 0;
-	if (!changed || !pages->count)
-		return write_all(pages, memory, err);
-	r = write_changed(pages, memory, changed, err);
+	begin(pages, pages->count ? changed : NULL);
+}
+
+int snapshot_pages_step(struct snapshot_pages *pages, const struct guest_memory *memory,
+			uint64_t bytes, struct error *err)
+{
+	const struct guest_region *region = &memory->regions[pages->region];
+	uint64_t left = region->size - pages->at, to = pages->at + (bytes < left ? bytes : left);
+	int r = pages->changed ? write_changed(pages, memory, region, to, err)
+			       : write_not_zero(pages, memory, region, to, err);
+
 	/* Too much to and fro: all of it once more, in larger pieces. */
-	return r == -E2BIG ? write_all(pages, memory, err) : r;
+	if (r == -E2BIG && pages->changed) {
+		begin(pages, NULL);
+		return 1;
+	}
+	if (r < 0)
+		return r;
+	pages->at = to;
+	if (to < region->size)
+		return 1;
+	pages->at = 0;
+	if (!pages->changed)
+		pages->known = pages->count;
+	if (++pages->region < memory->region_count)
+		return 1;
+	qsort(pages->items, pages->count, sizeof(*pages->items), by_address);
+	return 0;
 }
 
 int snapshot_finish(const struct snapshot *s, const struct snapshot_pages *pages,

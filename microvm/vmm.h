@@ -139,7 +139,8 @@ void vmm_resume(struct vmm *vmm);
  * in no device's callback. vmm_snapshot.c
  *
  *     vmm_save_begin()    the file stays the caller's
- *     vmm_save_round()    any number of times, while the guest runs: copies the pages that it wrote since the last time, and says how many
+ *     vmm_save_round()    any number of times, while the guest runs: begins to copy the pages that it wrote since the last time
+ *     vmm_save_step()     copies some of them (snapshot_pages_step()), and says how many there were so far, until it returns 0
  *     vmm_save()          the machine, which is paused, and the pages that are left
  *     vmm_save_end()      whatever happened
  *
@@ -148,7 +149,8 @@ void vmm_resume(struct vmm *vmm);
  * of a restored machine finds the others reset.
  */
 int vmm_save_begin(struct vmm *vmm, int fd, struct error *err);
-int vmm_save_round(struct vmm *vmm, uint64_t *pages, struct error *err);
+int vmm_save_round(struct vmm *vmm, struct error *err);
+int vmm_save_step(struct vmm *vmm, uint64_t bytes, uint64_t *pages, struct error *err);
 int vmm_save(struct vmm *vmm, int files, uint64_t *pages, struct error *err);
 void vmm_save_end(struct vmm *vmm);
 

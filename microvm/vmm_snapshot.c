@@ -82,23 +82,38 @@ static int find_changed(struct vmm *vmm, struct error *err)
 	return kvm_take_dirty(&vmm->kvm, &vmm->memory, vmm->changed_pages, err);
 }
 
-static int save_pages(struct vmm *vmm, uint64_t *pages, struct error *err)
-{
-	int r = vmm->changed_pages ? find_changed(vmm, err) : 0;
-
-	if (r == 0)
-		r = snapshot_pages_write(&vmm->saved_pages, &vmm->memory, vmm->changed_pages, err);
-	*pages = vmm->saved_pages.written;
-	return r;
-}
-
-int vmm_save_round(struct vmm *vmm, uint64_t *pages, struct error *err)
+int vmm_save_round(struct vmm *vmm, struct error *err)
 {
 	int r = vmm->changed_pages ? 0 : begin_to_track(vmm, err);
 
 	if (r == 0)
-		r = save_pages(vmm, pages, err);
-	return r < 0 ? error_wrap(err, "copy the machine's memory") : 0;
+		r = find_changed(vmm, err);
+	if (r < 0)
+		return error_wrap(err, "copy the machine's memory");
+	snapshot_pages_round(&vmm->saved_pages, vmm->changed_pages);
+	return 0;
+}
+
+int vmm_save_step(struct vmm *vmm, uint64_t bytes, uint64_t *pages, struct error *err)
+{
+	int r = snapshot_pages_step(&vmm->saved_pages, &vmm->memory, bytes, err);
+
+	*pages = vmm->saved_pages.written;
+	return r < 0 ? error_wrap(err, "copy the machine's memory") : r;
+}
+
+/* What is left, all at once. */
+static int save_pages(struct vmm *vmm, uint64_t *pages, struct error *err)
+{
+	int r = vmm->changed_pages ? find_changed(vmm, err) : 0;
+
+	if (r < 0)
+		return r;
+	snapshot_pages_round(&vmm->saved_pages, vmm->changed_pages);
+	do {
+		r = vmm_save_step(vmm, UINT64_MAX, pages, err);
+	} while (r > 0);
+	return r;
 }
 
 void vmm_save_end(struct vmm *vmm)

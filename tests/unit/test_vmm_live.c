@@ -482,7 +482,10 @@ static void copy_and_end(struct loop_source *source, uint32_t events)
 	if (written(vmm) < 30 * (saving->rounds + 1))
 		return;
 	if (saving->rounds < 3) {
-		saving->result = vmm_save_round(vmm, &pages, &saving->error);
+		saving->result = vmm_save_round(vmm, &saving->error);
+		while (saving->result == 0 &&
+		       (saving->result = vmm_save_step(vmm, 1 << 20, &pages, &saving->error)) > 0)
+			saving->result = 0;
 		saving->pages[saving->rounds++] = pages;
 		if (saving->result == 0)
 			return;
