@@ -6,11 +6,16 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/message.h"
 #include "microvm/virtio_balloon.h"
 
 #define COPY_AT_ONCE (UINT64_C(16) << 20) /* bytes of memory, between which devices are served */
+
+#define HOLD_TIME 30 /* seconds for the guest to freeze its workload */
 
 int control_tell(int sock, const struct error *result, struct error *err)
 {
@@ -78,9 +83,18 @@ static void forget_saving(struct control_saving *saving)
 {
 	*saving = (struct control_saving){
 		.copying = saving->copying,
+		.timer = saving->timer,
 		.machine = -EBADF,
 		.files = -EBADF,
 	};
+}
+
+/* 0: no more. */
+static void set_timer(const struct control *control, time_t seconds)
+{
+	const struct itimerspec time = { .it_value.tv_sec = seconds };
+
+	timerfd_settime(control->saving.timer.fd, 0, &time, NULL);
 }
 
 static void stop_copying(struct control *control)
@@ -188,12 +202,13 @@ static int save(struct control_client *client, int machine, int files, struct an
 	}
 	control->saving.files = files;
 	answer->len = sizeof(answer->saved);
+	control->saving.was_paused = control->vmm->paused;
 	if (!hooks->hold)
 		return save_now(control, &answer->saved, err);
 	/* A guest that has stopped can hold nothing: it goes on for that moment. */
-	control->saving.was_paused = control->vmm->paused;
 	vmm_resume(control->vmm);
 	r = hooks->hold(hooks->data, err);
+	set_timer(control, r == 0 ? HOLD_TIME : 0);
 	control->saving.held = answer->later = r == 0;
 	if (r < 0)
 		end_saving(control);
@@ -220,6 +235,8 @@ static int act(struct control_client *client, const struct message *request, con
 		vmm_pause(vmm);
 		return 0;
 	case CONTROL_RESUME:
+		if (control->saving.client && control->saving.client != client)
+			return error_set(err, EBUSY, "the machine is being saved");
 		control->saving.was_paused = false;
 		end_saving(control);
 		vmm_resume(vmm);
@@ -266,11 +283,22 @@ void control_held(struct control *control, int code)
 	/* Whoever asked for it may have left. */
 	if (!client || !control->saving.held || control->saving.stopped)
 		return;
+	set_timer(control, 0);
 	r = code ? error_errno(&result, code, "the microVM does not freeze its workload")
 		 : save_now(control, &answer.saved, &result);
 	if (code)
 		end_saving(control);
 	answer_client(client, &answer, r, &result);
+}
+
+/* A guest that does not answer is not waited for. */
+static void hold_timed_out(struct loop_source *source, uint32_t events)
+{
+	uint64_t count;
+
+	(void)events;
+	if (read(source->fd, &count, sizeof(count)) == sizeof(count))
+		control_held(source->data, ETIMEDOUT);
 }
 
 static void copy_more(struct loop_source *source, uint32_t events)
@@ -349,7 +377,11 @@ int control_open(struct control *control, struct vmm *vmm, int listener, struct 
 			    .files = -EBADF,
 			    .copying = { .fd = eventfd(1, EFD_CLOEXEC),
 					 .callback = copy_more,
-					 .data = control } },
+					 .data = control },
+			    .timer = { .fd = timerfd_create(CLOCK_MONOTONIC,
+							    TFD_CLOEXEC | TFD_NONBLOCK),
+				       .callback = hold_timed_out,
+				       .data = control } },
 		.listener = { .fd = listener, .callback = connected, .data = control },
 	};
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
@@ -361,8 +393,10 @@ int control_open(struct control *control, struct vmm *vmm, int listener, struct 
 				.data = &control->clients[i],
 			},
 		};
-	if (control->saving.copying.fd < 0)
+	if (control->saving.copying.fd < 0 || control->saving.timer.fd < 0)
 		return error_errno(err, errno, "eventfd");
+	if (loop_watch(&vmm->loop, &control->saving.timer, EPOLLIN, err) < 0)
+		return error_wrap(err, "the control socket");
 	if (loop_watch(&vmm->loop, &control->listener, EPOLLIN, err) < 0)
 		return error_wrap(err, "the control socket");
 	return 0;
@@ -377,4 +411,7 @@ void control_close(struct control *control)
 		loop_watch(&control->vmm->loop, &control->listener, 0, NULL);
 	close_fd(&control->listener.fd);
 	close_fd(&control->saving.copying.fd);
+	if (control->saving.timer.events)
+		loop_watch(&control->vmm->loop, &control->saving.timer, 0, NULL);
+	close_fd(&control->saving.timer.fd);
 }

@@ -57,6 +57,7 @@ struct control_saving {
 	struct control_client *client; /* NULL: none */
 	struct loop_source
 		copying; /* always ready: watched while memory is copied, some at a time, lest devices wait */
+	struct loop_source timer; /* of the guest, to hold its workload */
 	int machine, files;
 	bool begun;      /* vmm_save_begin() */
 	bool held;       /* the guest was told to hold its workload */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A machine in a file: the state of its parts, one record after the other, then the pages of its memory.
+ * A machine in a file: the pages of its memory, then the state of its parts, one record after the other.
  *
  *	a page		struct snapshot_header
  *	pages		of the guest's memory

@@ -151,6 +151,73 @@ static bool is_changed(const uint64_t *changed, uint64_t page)
 	return changed[page / 64] >> page % 64 & 1;
 }
 
+static int write_zeroes(int fd, uint64_t len, uint64_t at, struct error *err)
+{
+	static const uint8_t zeroes[16 * GUEST_PAGE_SIZE];
+	int r = 0;
+
+	for (uint64_t some; r == 0 && len; len -= some, at += some) {
+		some = len < sizeof(zeroes) ? len : sizeof(zeroes);
+		r = write_at(fd, zeroes, some, at, err);
+	}
+	return r;
+}
+
+/* How much from gpa on is a hole in the memfd, or not: what the guest has given back is not to be touched. */
+static uint64_t measure(const struct guest_memory *memory, uint64_t gpa, uint64_t len,
+			bool *is_hole)
+{
+	const struct guest_region *region =
+		&memory->regions[memory->region_count > 1 && gpa >= memory->regions[1].gpa];
+	off_t at = (off_t)(region->offset + (gpa - region->gpa)), next;
+
+	*is_hole = false;
+	if (memory->fd < 0)
+		return len;
+	next = lseek(memory->fd, at, SEEK_DATA);
+	*is_hole = next != at;
+	if (*is_hole)
+		return next < 0 || (uint64_t)(next - at) > len ? len : (uint64_t)(next - at);
+	next = lseek(memory->fd, at, SEEK_HOLE);
+	return next < 0 || (uint64_t)(next - at) > len ? len : (uint64_t)(next - at);
+}
+
+static int write_known(const struct snapshot_pages *pages, const struct guest_memory *memory,
+		       uint64_t gpa, uint64_t len, uint64_t at, struct error *err)
+{
+	bool is_hole;
+	int r = 0;
+
+	for (uint64_t some; r == 0 && len; gpa += some, at += some, len -= some) {
+		some = measure(memory, gpa, len, &is_hole);
+		r = is_hole ? write_zeroes(pages->fd, some, at, err)
+			    : write_at(pages->fd, guest_memory_at(memory, gpa, some), some, at,
+				       err);
+	}
+	return r;
+}
+
+/* Behind the end of the file; of what is a hole there need be nothing. */
+static int write_new(struct snapshot_pages *pages, const struct guest_memory *memory, uint64_t gpa,
+		     uint64_t len, struct error *err)
+{
+	bool is_hole;
+	int r = 0;
+
+	for (uint64_t some; r == 0 && len; gpa += some, len -= some) {
+		some = measure(memory, gpa, len, &is_hole);
+		if (is_hole)
+			continue;
+		if (pages->count == SNAPSHOT_EXTENTS_MAX)
+			return -E2BIG;
+		r = write_at(pages->fd, guest_memory_at(memory, gpa, some), some, pages->end, err);
+		pages->items[pages->count++] = (struct snapshot_extent){ gpa, some, pages->end };
+		pages->end += some;
+		pages->written += some / GUEST_PAGE_SIZE;
+	}
+	return r;
+}
+
 /* A run of changed pages, to where they are in the file or, what is not there yet, behind its end. */
 static int write_run(struct snapshot_pages *pages, const struct guest_memory *memory, uint64_t gpa,
 		     uint64_t len, struct error *err)
@@ -158,28 +225,22 @@ static int write_run(struct snapshot_pages *pages, const struct guest_memory *me
 	const struct snapshot_extent *known_end = pages->items + pages->known;
 	int r = 0;
 
-	pages->written += len / GUEST_PAGE_SIZE;
-	while (r == 0 && len) {
+	for (uint64_t some = len; r == 0 && len; gpa += some, len -= some) {
 		const struct snapshot_extent *there = find_before(pages, pages->known, gpa),
 					     *next = there ? there + 1 : pages->items;
-		uint64_t some = len, at;
 
+		some = len;
 		if (there && gpa - there->gpa < there->len) {
 			if (some > there->gpa + there->len - gpa)
 				some = there->gpa + there->len - gpa;
-			at = there->at + (gpa - there->gpa);
+			pages->written += some / GUEST_PAGE_SIZE;
+			r = write_known(pages, memory, gpa, some, there->at + (gpa - there->gpa),
+					err);
 		} else {
 			if (next < known_end && some > next->gpa - gpa)
 				some = next->gpa - gpa;
-			if (pages->count == SNAPSHOT_EXTENTS_MAX)
-				return -E2BIG;
-			at = pages->end;
-			pages->items[pages->count++] = (struct snapshot_extent){ gpa, some, at };
-			pages->end += some;
+			r = write_new(pages, memory, gpa, some, err);
 		}
-		r = write_at(pages->fd, guest_memory_at(memory, gpa, some), some, at, err);
-		gpa += some;
-		len -= some;
 	}
 	return r;
 }

@@ -219,7 +219,7 @@ static int open_host_port(struct vsock *v, uint32_t port)
 	int pair[2];
 
 	if (listener) {
-		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		if (vsock_pair(pair, false) < 0)
 			return -1;
 		listener->accepted(listener->data, pair[1]);
 		return pair[0];
@@ -257,7 +257,8 @@ static void accept_guest(struct vsock *v, const struct virtio_vsock_hdr *h)
 	}
 	c->guest_port = h->src_port;
 	c->host_port = h->dst_port;
-	c->tag = find_listener(v, h->dst_port) ? h->dst_port : 0;
+	/* The first is whom the VMM talks to. Who comes later is somebody else, and does not go on elsewhere. */
+	c->tag = find_listener(v, h->dst_port) && !vsock_has_tag(v, h->dst_port) ? h->dst_port : 0;
 	note_credit(c, h);
 	vsock_say(v, c, VSOCK_SAY_RESPONSE);
 	vsock_watch(v, c);

@@ -9,6 +9,9 @@
 #include "base/number.h"
 #include "microvm/virtio_vsock.h"
 
+#define SOCKET_ROOM 106496    /* as a socket has, where nobody set another */
+#define PEEK_MAX    (1 << 20) /* bytes: more than it holds */
+
 struct vsock_connection *vsock_connection_new(void *device, int fd, loop_callback *callback)
 {
 	struct vsock_connection *c = calloc(1, sizeof(*c));
@@ -26,6 +29,39 @@ void vsock_connection_free(struct vsock_connection *c)
 	free(c->unsent);
 	free(c->buffer);
 	free(c);
+}
+
+/* The kernel doubles it, for what it needs itself. */
+static void set_room(int fd, int bytes)
+{
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+}
+
+int vsock_pair(int pair[2], bool full)
+{
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return -errno;
+	for (int i = 0; i < 2; i++)
+		set_room(pair[i], full ? 2 * SOCKET_ROOM : SOCKET_ROOM);
+	return 0;
+}
+
+void vsock_settle(int fd)
+{
+	set_room(fd, SOCKET_ROOM);
+}
+
+ssize_t vsock_peek(int fd, char **data)
+{
+	ssize_t n;
+
+	*data = malloc(PEEK_MAX);
+	if (!*data)
+		return -ENOMEM;
+	n = recv(fd, *data, PEEK_MAX, MSG_PEEK | MSG_DONTWAIT);
+	if (n == PEEK_MAX)
+		return -E2BIG;
+	return n < 0 && errno == EAGAIN ? 0 : n < 0 ? -errno : n;
 }
 
 uint32_t vsock_peer_room(const struct vsock_connection *c)

@@ -9,6 +9,7 @@
 #include <linux/virtio_vsock.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include "microvm/loop.h"
@@ -63,6 +64,16 @@ struct vsock_connection {
 struct vsock_connection *vsock_connection_new(void *device, int fd, loop_callback *callback);
 /* Closes the descriptor; the source must not be in a loop any more. */
 void vsock_connection_free(struct vsock_connection *c);
+
+/*
+ * A pair of connected stream sockets for a connection whose host's side is this process: what they hold does not depend on the host's settings, so
+ * that it finds room again elsewhere. full: room for twice that, which vsock_settle() takes back. 0 or a negative errno.
+ */
+int vsock_pair(int pair[2], bool full);
+void vsock_settle(int fd);
+
+/* A copy of what can be read from such a socket, which stays there; the caller frees *data. Its length, or a negative errno. */
+ssize_t vsock_peek(int fd, char **data);
 
 /* How many bytes the guest has room for. */
 uint32_t vsock_peer_room(const struct vsock_connection *c);

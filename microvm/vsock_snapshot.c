@@ -17,23 +17,11 @@
 
 /* ---- saving ------------------------------------------------------------------------------------------ */
 
-/* A copy of what can be read from the socket, which stays there. The caller frees it. */
-static ssize_t peek(int fd, char **data)
-{
-	ssize_t n;
-
-	*data = malloc(UNSENT_MAX);
-	if (!*data)
-		return -ENOMEM;
-	n = recv(fd, *data, UNSENT_MAX, MSG_PEEK | MSG_DONTWAIT);
-	return n < 0 && errno == EAGAIN ? 0 : n < 0 ? -errno : n;
-}
-
 static int save_bytes(const struct vsock_connection *c, struct snapshot *s, struct error *err)
 {
 	uint32_t at = c->taken % VSOCK_BUFFER, len = vsock_backlog(c);
 	_cleanup_free_ char *unsent = NULL, *backlog = len ? malloc(len) : NULL;
-	ssize_t n = c->source.fd >= 0 && !c->input_ended ? peek(c->source.fd, &unsent) : 0;
+	ssize_t n = c->source.fd >= 0 && !c->input_ended ? vsock_peek(c->source.fd, &unsent) : 0;
 
 	if (n < 0 || (len && !backlog))
 		return error_errno(err, n < 0 ? (int)-n : ENOMEM, "save a connection");
@@ -194,6 +182,8 @@ static void take_up(struct vsock *v, struct vsock_connection *c, int fd)
 		return;
 	} else {
 		c->input_ready = !c->input_ended; /* or the next look will say that it is not */
+		if (vsock_owes_credit(c))
+			vsock_say(v, c, VSOCK_SAY_CREDIT);
 		vsock_enqueue(v, c);
 		if (c->output_ended)
 			vsock_end_output(v, c);
@@ -205,16 +195,19 @@ static int adopt(struct vsock *v, uint32_t tag, const void *unread, size_t len, 
 {
 	struct vsock_connection *c = find_tag(v, tag);
 	_cleanup_close_ int ours = -EBADF, theirs = -EBADF;
-	int pair[2];
+	int pair[2], r;
 
 	if (!c)
 		return -ENOENT;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-		return error_errno(err, errno, "socketpair");
+	r = vsock_pair(pair, true);
+	if (r < 0)
+		return error_errno(err, -r, "socketpair");
 	ours = pair[0];
 	theirs = pair[1];
 	if (!send_all(ours, unread, len) || !send_all(theirs, c->unsent, c->unsent_len))
 		return error_set(err, ENOBUFS, "a connection has more bytes than a socket holds");
+	vsock_settle(ours);
+	vsock_settle(theirs);
 	free(c->unsent);
 	c->unsent = NULL;
 	take_up(v, c, take_fd(&ours));

@@ -14,6 +14,15 @@ struct vsock_connection *vsock_find(struct vsock *v, uint32_t guest_port, uint32
 	return NULL;
 }
 
+bool vsock_has_tag(const struct vsock *v, uint32_t tag)
+{
+	const struct vsock_connection *c = v->connections;
+
+	while (c && c->tag != tag)
+		c = c->next;
+	return c != NULL;
+}
+
 void vsock_watch(struct vsock *v, struct vsock_connection *c)
 {
 	uint32_t events = 0;

@@ -61,6 +61,9 @@ struct vsock {
 /* The connection between these ports that the guest knows of, or NULL. */
 struct vsock_connection *vsock_find(struct vsock *v, uint32_t guest_port, uint32_t host_port);
 
+/* Whether one of them has the tag. */
+bool vsock_has_tag(const struct vsock *v, uint32_t tag);
+
 /* A new one with fd as its host's side; NULL, and fd closed, where there are too many. */
 struct vsock_connection *vsock_add(struct vsock *v, int fd, enum vsock_state state);
 

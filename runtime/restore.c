@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * restore: a container from a checkpoint's directory. It has its own id, and the bundle that it is given; the directory is only
- * read. What leaves traces is recorded first, as with create.
+ * read, and marked as found whole. What leaves traces is recorded first, as with create.
  */
 #include <assert.h>
 #include <fcntl.h>

@@ -114,9 +114,11 @@ int manifest_check_host(const struct manifest_host *then, const struct manifest_
 
 /*
  * Whether hull found all files of the directory to be as the manifest says, and nobody can have changed them since (manifest_stamp.c).
- * And that it did so; without effect for who is not root of the host, and where the file system has no place for it.
+ * And that it did so: manifest_stamp_begin() before the first of m->files is read, manifest_stamp() after the last, and when the directory has its name. Without
+ * effect for who is not root of the host, and where the file system has no place for it.
  */
 bool manifest_is_stamped(int dir, const struct manifest *manifest);
-void manifest_stamp(int dir, const struct manifest *manifest);
+void manifest_stamp_begin(int dir, const struct manifest *manifest, struct strbuf *before);
+void manifest_stamp(int dir, const struct manifest *manifest, const struct strbuf *before);
 
 #endif

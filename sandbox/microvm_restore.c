@@ -13,6 +13,14 @@
 #include "sandbox/manifest.h"
 #include "sandbox/microvm.h"
 
+static bool has_limit(const struct oci_config *config)
+{
+	const struct oci_resources *resources = config->linux_->resources;
+
+	return resources && resources->memory && resources->memory->limit.set &&
+	       resources->memory->limit.v > 0;
+}
+
 int microvm_plan_saved(struct microvm_plan *plan, struct error *err)
 {
 	struct snapshot_header header;
@@ -28,6 +36,13 @@ int microvm_plan_saved(struct microvm_plan *plan, struct error *err)
 				 "the network namespace has %u interfaces, and the checkpoint's "
 				 "machine had %u cards",
 				 plan->cards, header.cards);
+	/* The cgroup on the host is made for what the machine has: that is not for the checkpoint to say. */
+	if (has_limit(plan->sb->config) && header.memory_size >> 20 > plan->machine.memory_mib)
+		return error_set(err, EINVAL,
+				 "/linux/resources/memory/limit: the checkpoint's machine has "
+				 "%llu MiB of memory, and the limit allows %llu",
+				 (unsigned long long)header.memory_size >> 20,
+				 (unsigned long long)plan->machine.memory_mib);
 	plan->cards = header.cards;
 	plan->machine.cpus = header.cpus;
 	plan->machine.memory_mib = header.memory_size >> 20;

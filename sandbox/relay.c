@@ -213,6 +213,26 @@ void relay_drain(struct relay *relay)
 	}
 }
 
+void relay_hold(struct relay *relay)
+{
+	if (!relay->loop || relay->ended)
+		return;
+	loop_watch(relay->loop, &relay->from, 0, NULL);
+	loop_watch(relay->loop, &relay->to, 0, NULL);
+}
+
+void relay_go_on(struct relay *relay)
+{
+	bool full = relay->start < relay->end;
+
+	if (!relay->loop || relay->ended)
+		return;
+	wait_for(relay, !full, full);
+	if (relay->from_is_file && !full)
+		while (carry(relay))
+			;
+}
+
 void relay_stop(struct relay *relay)
 {
 	if (relay->ended)

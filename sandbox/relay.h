@@ -40,6 +40,10 @@ int relay_preload(struct relay *relay, const void *data, size_t len, struct erro
 /* Carries at once what can be had without waiting, to the input's end or until there is none: a process that wrote it has ended. */
 void relay_drain(struct relay *relay);
 
+/* Carries nothing until it goes on. */
+void relay_hold(struct relay *relay);
+void relay_go_on(struct relay *relay);
+
 /* Stops and closes. */
 void relay_stop(struct relay *relay);
 

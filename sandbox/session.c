@@ -9,8 +9,7 @@
 #include <sys/socket.h>
 
 #include "microvm/snapshot.h"
-
-#define UNREAD_MAX (1u << 20) /* bytes: more than a socket holds */
+#include "microvm/vsock_connection.h"
 
 static void finish(struct session *s, int status, const struct error *err)
 {
@@ -273,9 +272,15 @@ void session_resize(struct session *session)
 
 int session_hold(struct session *session, struct error *err)
 {
-	int r = session->ended || session->exited
-			? error_set(err, ESRCH, "the workload has ended")
-			: agent_send(session->control.fd, AGENT_HOLD, NULL, 0, err);
+	int r;
+
+	/* The answer to an earlier one is still to come, and would be taken for this one's. */
+	if (session->holding)
+		return error_set(err, EBUSY,
+				 "the workload is still held for another checkpoint: try again");
+	r = session->ended || session->exited
+		    ? error_set(err, ESRCH, "the workload has ended")
+		    : agent_send(session->control.fd, AGENT_HOLD, NULL, 0, err);
 
 	session->holding = r == 0;
 	return r;
@@ -283,6 +288,9 @@ int session_hold(struct session *session, struct error *err)
 
 void session_release(struct session *session)
 {
+	relay_go_on(&session->in);
+	for (int i = 0; i < 2; i++)
+		relay_go_on(&session->out[i]);
 	if (!session->ended)
 		agent_send(session->control.fd, AGENT_GO, NULL, 0, NULL);
 }
@@ -311,15 +319,14 @@ static struct saved_relay describe(const struct relay *relay)
 	return (struct saved_relay){ runs(relay), relay->taken, relay->carried };
 }
 
-/* What can be read of a socket, which stays in it. */
 static int save_unread(int fd, struct snapshot *snapshot, struct error *err)
 {
-	_cleanup_free_ char *data = malloc(UNREAD_MAX);
-	ssize_t n = data ? recv(fd, data, UNREAD_MAX, MSG_PEEK | MSG_DONTWAIT) : -1;
+	_cleanup_free_ char *data = NULL;
+	ssize_t n = vsock_peek(fd, &data);
 
-	if (!data)
-		return error_errno(err, ENOMEM, "save the workload's streams");
-	snapshot_put(snapshot, SNAPSHOT_BYTES, data, n > 0 ? (size_t)n : 0);
+	if (n < 0)
+		return error_errno(err, (int)-n, "save the workload's streams");
+	snapshot_put(snapshot, SNAPSHOT_BYTES, data, (size_t)n);
 	return 0;
 }
 
@@ -334,7 +341,7 @@ static int save_relay(const struct relay *relay, bool from_guest, struct snapsho
 	return alive && from_guest ? save_unread(relay->from.fd, snapshot, err) : 0;
 }
 
-int session_save(const struct session *session, struct snapshot *snapshot, struct error *err)
+int session_save(struct session *session, struct snapshot *snapshot, struct error *err)
 {
 	const struct saved_session saved = {
 		.version = AGENT_VERSION,
@@ -357,7 +364,12 @@ int session_save(const struct session *session, struct snapshot *snapshot, struc
 		r = save_relay(&session->in, false, snapshot, err);
 	for (int i = 0; r == 0 && i < 2; i++)
 		r = save_relay(&session->out[i], true, snapshot, err);
-	return r;
+	if (r < 0)
+		return r;
+	relay_hold(&session->in);
+	for (int i = 0; i < 2; i++)
+		relay_hold(&session->out[i]);
+	return 0;
 }
 
 /* One that has ended has no descriptors; one that runs gets what it had read and not written. */
@@ -392,6 +404,36 @@ struct unread {
 	size_t len;
 };
 
+/* A connection that the guest has ended, and whose bytes were not all read: those, and then its end. */
+static int make_ended(const struct unread *unread, struct error *err)
+{
+	_cleanup_close_ int ours = -EBADF, theirs = -EBADF;
+	int pair[2], r = vsock_pair(pair, true);
+
+	if (r < 0)
+		return error_errno(err, -r, "restore the workload's streams");
+	ours = pair[0];
+	theirs = pair[1];
+	if (unread->len && send(ours, unread->data, unread->len, MSG_NOSIGNAL | MSG_DONTWAIT) !=
+				   (ssize_t)unread->len)
+		return error_set(err, ENOBUFS, "a stream has more bytes than a socket holds");
+	return take_fd(&theirs);
+}
+
+/* That of a stream which goes on, or (-ENOENT) none. One that is over for us still has its end to be delivered. */
+static int adopt_stream(struct session *s, unsigned stream, bool alive, const struct unread *unread,
+			session_adopt *adopt, struct error *err)
+{
+	int sock = adopt(s->data, stream, unread->data, unread->len, err);
+
+	if (sock == -ENOENT && alive && (s->tty || stream > 0))
+		return make_ended(unread, err);
+	if (sock < 0 || alive)
+		return sock;
+	close(sock);
+	return -ENOENT;
+}
+
 /* With which streams have what to come first: of a terminal that of its output is the only one. */
 static int restore_streams(struct session *s, const struct saved_session *saved,
 			   const struct unread unread[AGENT_STREAMS_MAX], session_adopt *adopt,
@@ -402,8 +444,7 @@ static int restore_streams(struct session *s, const struct saved_session *saved,
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < (s->tty ? 1 : AGENT_STREAMS_MAX); i++) {
-		int sock =
-			alive[i] ? adopt(s->data, i, unread[i].data, unread[i].len, err) : -ENOENT;
+		int sock = adopt_stream(s, i, alive[i], &unread[i], adopt, err);
 
 		if (sock >= 0)
 			r = s->tty ? carry_terminal(s, sock, err) : carry_pipe(s, i, sock, err);
@@ -481,12 +522,13 @@ int session_restore(struct session *session, struct snapshot *snapshot, session_
 		return error_set(err, EINVAL, "/process/terminal: the workload has %s",
 				 saved.tty ? "a terminal" : "none");
 	session->wants_hello = saved.wants_hello;
-	session->exited = saved.exited;
-	session->exit = saved.exit;
 	r = restore_control(session, snapshot, adopt, err);
 	if (r == 0)
 		r = restore_all_streams(session, &saved, snapshot, adopt, err);
 	if (r == 0) {
+		/* Not before all of them carry: one that has done so already would be taken for the last. */
+		session->exited = saved.exited;
+		session->exit = saved.exit;
 		session_resize(session);
 		end_if_complete(session);
 	}

@@ -63,14 +63,15 @@ int session_hold(struct session *session, struct error *err);
 void session_release(struct session *session);
 
 /*
- * The session to and from a snapshot of its machine (microvm/snapshot.h), with the bytes that it has read and not yet written. Restored is one
+ * The session to and from a snapshot of its machine (microvm/snapshot.h), with the bytes that it has read and not yet written. One that was saved
+ * carries nothing until session_release(): what it has is the other's to carry. Restored is one
  * that is prepared and has not begun; it begins by that. adopt: the connection of a stream, or (AGENT_STREAMS_MAX) that on which the guest
  * speaks, from which `unread` is to come first; -ENOENT: there is none.
  */
 struct snapshot;
 typedef int session_adopt(void *data, unsigned stream, const void *unread, size_t len,
 			  struct error *err);
-int session_save(const struct session *session, struct snapshot *snapshot, struct error *err);
+int session_save(struct session *session, struct snapshot *snapshot, struct error *err);
 int session_restore(struct session *session, struct snapshot *snapshot, session_adopt *adopt,
 		    struct error *err);
 

@@ -185,10 +185,13 @@ static int add_parent(int dir, struct arena *arena, struct manifest *m, struct e
 	return digest(parent, MANIFEST_NAME, hex, &size, err);
 }
 
-static int add_files(int dir, struct arena *arena, struct manifest *m, struct error *err)
+static int add_files(int dir, struct arena *arena, struct manifest *m, struct strbuf *before,
+		     struct error *err)
 {
 	int r = list(dir, arena, &m->files, err);
 
+	if (r == 0)
+		manifest_stamp_begin(dir, m, before);
 	for (size_t i = 0; r == 0 && i < m->files.len; i++) {
 		struct manifest_file *f = &m->files.items[i];
 		char *hex = arena_alloc(arena, MANIFEST_SHA256 + 1);
@@ -214,7 +217,7 @@ static int write_sum(int dir, struct error *err)
 }
 
 static int complete(int dir, const char *text, struct arena *arena, struct manifest *m,
-		    struct error *err)
+		    struct strbuf *before, struct error *err)
 {
 	_cleanup_strbuf_ struct strbuf out = { 0 };
 	int r = manifest_parse(text, strlen(text), arena, m, err);
@@ -222,7 +225,7 @@ static int complete(int dir, const char *text, struct arena *arena, struct manif
 	if (r == 0)
 		r = add_parent(dir, arena, m, err);
 	if (r == 0)
-		r = add_files(dir, arena, m, err);
+		r = add_files(dir, arena, m, before, err);
 	if (r < 0)
 		return r;
 	manifest_print(m, &out);
@@ -258,17 +261,18 @@ int files_publish(const struct request *q, struct error *err)
 		   *temporary = request_get(q, "temporary");
 	int place = request_fd(q, "place"), images = request_fd(q, "images"), r;
 	_cleanup_arena_ struct arena arena = { 0 };
+	_cleanup_strbuf_ struct strbuf before = { 0 };
 	struct manifest m;
 
 	if (!manifest || !name || !temporary || place < 0)
 		return error_set(err, EPROTO, "read the request");
-	r = complete(images, manifest, &arena, &m, err);
+	r = complete(images, manifest, &arena, &m, &before, err);
 	if (r == 0)
 		r = give_name(place, temporary, name, err);
 	if (r < 0)
 		return r;
 	/* A name makes the directory another than before. */
-	manifest_stamp(images, &m);
+	manifest_stamp(images, &m, &before);
 	fsync(place);
 	return 0;
 }
@@ -358,18 +362,21 @@ static int verify_manifest(int dir, struct error *err)
 static int verify_one(int dir, int *parent, struct error *err)
 {
 	_cleanup_arena_ struct arena arena = { 0 };
+	_cleanup_strbuf_ struct strbuf before = { 0 };
 	struct manifest m;
 	int r = manifest_load(dir, &arena, &m, err);
 
 	if (r == 0)
 		r = verify_manifest(dir, err);
+	if (r == 0)
+		manifest_stamp_begin(dir, &m, &before);
 	for (size_t i = 0; r == 0 && i < m.files.len; i++)
 		r = verify_file(dir, &m.files.items[i], err);
 	if (r == 0)
 		r = verify_names(dir, &m, &arena, err);
 	if (r < 0)
 		return r;
-	manifest_stamp(dir, &m);
+	manifest_stamp(dir, &m, &before);
 	*parent = open_parent(dir, &m, err);
 	return *parent < 0 && *parent != -ENOENT ? *parent : 0;
 }

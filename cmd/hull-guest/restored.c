@@ -51,6 +51,7 @@ static int take_hostname(const struct container *c, const char *hostname, struct
 
 int restored_serve(struct guest *guest, const char *payload, size_t len, struct error *err)
 {
+	const uint32_t no_cards = 0;
 	_cleanup_container_ struct container c = { .dir = -EBADF };
 	struct agent_restored who;
 	int r;
@@ -70,7 +71,9 @@ int restored_serve(struct guest *guest, const char *payload, size_t len, struct 
 		r = take_id(guest, &c, who.id, err);
 	if (r == 0)
 		r = take_hostname(&c, who.hostname, err);
-	if (r == 0 && who.network_len)
-		r = vm_net_apply(payload + sizeof(who), who.network_len, err);
+	/* Without a description there are no interfaces: what the cards had goes. */
+	if (r == 0)
+		r = who.network_len ? vm_net_apply(payload + sizeof(who), who.network_len, err)
+				    : vm_net_apply((const char *)&no_cards, sizeof(no_cards), err);
 	return r < 0 ? r : hold_end(&guest->store, err);
 }

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "microvm/snapshot.h"
 #include "microvm/virtio_vsock.h"
+#include "microvm/vsock_connection.h"
 
 #define POWER_OFF_TIME 5 /* seconds */
 #define STREAM_TAGS    1000
@@ -26,8 +27,9 @@ static int connect_stream(void *data, uint32_t port, unsigned stream, struct err
 	struct workload *w = data;
 	int pair[2], r;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-		return error_errno(err, errno, "socketpair");
+	r = vsock_pair(pair, false);
+	if (r < 0)
+		return error_errno(err, -r, "socketpair");
 	r = virtio_vsock_connect(w->vmm->vsock, port, pair[0], stream_tag(stream), err);
 	if (r < 0) {
 		close(pair[1]);

@@ -171,20 +171,22 @@ setup()
 	[ "$first" -gt 5000 ] || fail "$(cat "$TEST_DIR/said")"
 	[ "$rounds" -ge 1 ] && [ "$rounds" -le 5 ]
 	[ "$left" -lt $((first / 4)) ] || fail "$(cat "$TEST_DIR/said")"
-	h checkpoint inspect --format json "$IMAGE" | jq -e --argjson r "$rounds" --argjson p "$left" '.preCopy == {rounds: $r, pages: $p}
-		and .parent == "pre-copy-\($r)" and (.files | map(.name) | index("pre-copy-1/pages-1.img"))'
+	h checkpoint inspect --format json "$IMAGE" >"$TEST_DIR/json"
+	jq -e --argjson r "$rounds" --argjson p "$left" '.preCopy == {rounds: $r, pages: $p}' "$TEST_DIR/json"
+	in_microvm || jq -e --argjson r "$rounds" '.parent == "pre-copy-\($r)" and (.files | map(.name) | index("pre-copy-1/pages-1.img"))' "$TEST_DIR/json"
 	h checkpoint inspect "$IMAGE" | grep -q "^pre-copy: $rounds rounds, $left pages"
 	expect_alive "$(saved_number)"
 	# Of many rounds each builds on the one before; what was there is replaced with all of its rounds.
 	checkpoint --tcp-established --pre-copy=1 2>"$TEST_DIR/said"
 	[ "$(grep -c round "$TEST_DIR/said")" = 2 ]
-	[ "$(cd "$IMAGE" && echo pre-copy-*)" = pre-copy-1 ]
+	in_microvm || [ "$(cd "$IMAGE" && echo pre-copy-*)" = pre-copy-1 ]
 	h delete "$ID"
 	mv "$IMAGE" "$IMAGE.moved"
 	IMAGE=$IMAGE.moved
 	restore --tcp-established
 	expect_alive "$(saved_number)"
 	h delete --force "$ID"
+	! in_microvm || return 0 # all rounds of those are in one file
 	cp -a "$IMAGE" "$TEST_DIR/whole"
 	broken()
 	{

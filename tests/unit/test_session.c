@@ -487,6 +487,9 @@ static void a_session_goes_on_elsewhere(void **state)
 	/* What is in the first one's pipe is whose it was. */
 	before = read_some(g->host[1], got, sizeof(got));
 	assert_true(before > 0 && before < sent);
+	/* And nothing comes behind it: that is the other's. */
+	run(g);
+	assert_int_equal(read_some(g->host[1], buf, sizeof(buf)), 0);
 	assert_int_equal(move_session(g, &s), 0);
 	for (int i = 0; i < 1000 && before + after < sizeof(out); i++) {
 		ssize_t n = send(g->streams[1], out + sent, sizeof(out) - sent, MSG_DONTWAIT);
