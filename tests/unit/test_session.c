@@ -18,6 +18,7 @@ struct guest {
 	int streams[AGENT_STREAMS_MAX]; /* the guest's ends, in the order of connections */
 	unsigned connected;
 	int held;
+	unsigned gone;               /* bits of streams of which there is no connection any more */
 	int host[AGENT_STREAMS_MAX]; /* the other ends of the session's stdio */
 	bool hello, ended;
 	int status;
@@ -411,6 +412,8 @@ static int on_adopt(void *data, unsigned stream, const void *unread, size_t len,
 
 	(void)err;
 	assert_true(stream <= AGENT_STREAMS_MAX);
+	if (g->gone & 1u << stream)
+		return -ENOENT;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	assert_int_equal(send(pair[0], unread, len, MSG_DONTWAIT), len);
 	if (stream == AGENT_STREAMS_MAX) {
@@ -512,6 +515,46 @@ static void a_session_goes_on_elsewhere(void **state)
 	assert_int_equal(g->status, 7);
 }
 
+/* The guest has ended a stream, and nobody has read all of it: that comes, and then the end. */
+static void what_was_left_of_an_ended_stream_comes(void **state)
+{
+	struct agent_exited exited = { .status = 3 };
+	static char out[150000], got[200000];
+	_cleanup_snapshot_ struct snapshot s;
+	struct guest *g = *state;
+	size_t sent = 0, len;
+	struct error err = { 0 };
+
+	say_hello(g);
+	say_streams(g);
+	for (size_t i = 0; i < sizeof(out); i++)
+		out[i] = (char)(i * 11);
+	for (int i = 0; i < 50; i++) {
+		ssize_t n = send(g->streams[1], out + sent, sizeof(out) - sent, MSG_DONTWAIT);
+
+		sent += n > 0 ? (size_t)n : 0;
+		run(g);
+	}
+	exited.bytes[1] = sent + 1; /* which one is the first byte of the stream */
+	snapshot_begin(&s);
+	assert_int_equal(session_save(&g->session, &s, &err), 0);
+	len = read_some(g->host[1], got, sizeof(got));
+	assert_true(len < sent);
+	g->gone = 1u << 1;
+	assert_int_equal(move_session(g, &s), 0);
+	for (int i = 0; i < 1000 && len < sent; i++) {
+		run(g);
+		len += read_some(g->host[1], got + len, sizeof(got) - len);
+	}
+	assert_int_equal(len, sent);
+	assert_memory_equal(got, out, sent);
+	run(g);
+	assert_int_equal(read(g->host[1], got, 1), 0);
+	say(g, AGENT_EXITED, &exited, sizeof(exited));
+	assert_true(g->ended);
+	assert_int_equal(g->status, 3);
+}
+
 static void ends_stay_ends(void **state)
 {
 	struct agent_exited exited = { .status = 2, .bytes = { 0, 3, 0 } };
@@ -600,6 +643,7 @@ int main(void)
 		TEST(asked_to_end_twice),
 		TEST(a_session_goes_on_elsewhere),
 		TEST(ends_stay_ends),
+		TEST(what_was_left_of_an_ended_stream_comes),
 		TEST(hostile_sessions_are_refused),
 		TEST(holding),
 		TEST(warnings_before_an_answer),

@@ -703,6 +703,35 @@ static void what_was_kept_for_the_host_goes_on_elsewhere(void **state)
 	close(pair[1]);
 }
 
+/* Whoever connects to the VMM after the one that it talks to is somebody else, in the restored machine, too. */
+static void only_the_first_of_a_port_goes_on(void **state)
+{
+	_cleanup_snapshot_ struct snapshot s;
+	struct guest *g = *state;
+	struct virtio_vsock_hdr h;
+	struct error err = { 0 };
+	int first, fd;
+	char c;
+
+	say(g, packet(VIRTIO_VSOCK_OP_REQUEST, 1001, 77, 0), NULL);
+	expect(g, VIRTIO_VSOCK_OP_RESPONSE);
+	first = g->accepted;
+	say(g, packet(VIRTIO_VSOCK_OP_REQUEST, 1002, 77, 0), NULL);
+	expect(g, VIRTIO_VSOCK_OP_RESPONSE);
+	snapshot_begin(&s);
+	assert_int_equal(virtio_save(g->d.dev, &s, &err), 0);
+	move_device(g, &s);
+	h = expect(g, VIRTIO_VSOCK_OP_RST);
+	assert_int_equal(h.dst_port, 1002);
+	fd = virtio_vsock_adopt(g->d.dev, 77, NULL, 0, &err);
+	assert_true(fd >= 0);
+	say(g, packet(VIRTIO_VSOCK_OP_RW, 1001, 77, 1), "x");
+	assert_int_equal(recv(fd, &c, 1, MSG_DONTWAIT), 1);
+	assert_int_equal(virtio_vsock_adopt(g->d.dev, 77, NULL, 0, &err), -ENOENT);
+	close(first);
+	close(fd);
+}
+
 /* Whatever a snapshot says, nothing of it is believed that cannot be. */
 static void hostile_snapshots_are_refused(void **state)
 {
@@ -753,6 +782,7 @@ int main(void)
 		TEST(connections_go_on_elsewhere),
 		TEST(what_was_kept_for_the_host_goes_on_elsewhere),
 		TEST(hostile_snapshots_are_refused),
+		TEST(only_the_first_of_a_port_goes_on),
 		TEST(credit_of_the_guest),
 		TEST(credit_of_the_host),
 		TEST(what_was_sent_before_a_reset_arrives),
