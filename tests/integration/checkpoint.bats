@@ -103,29 +103,33 @@ setup()
 
 @test "of two checkpoints the later is restored first, and then the earlier, and a restored one is checkpointed again" {
 	start_counter
+	# Paused, so that the files are those of the checkpoint.
+	h pause "$ID"
 	checkpoint --leave-running
-	first=$(last)
+	h resume "$ID"
+	first=$(tail -n 1 "$TEST_DIR/saved/tmp/count")
 	mv "$TEST_DIR/saved" "$TEST_DIR/saved.1"
 	mv "$IMAGE" "$IMAGE.1"
-	wait_until 10 "[ \$(last) -gt $((first + 10)) ]"
+	wait_until 10 "[ \$(tail -n 1 $BUNDLE/rootfs/tmp/count) -gt $((first + 10)) ]"
 	checkpoint
 	h delete "$ID"
 	restore
-	second=$(cat "$TEST_DIR/saved/tmp/last")
-	wait_until 20 "[ \$(last) -gt $second ]"
+	second=$(tail -n 1 "$TEST_DIR/saved/tmp/count")
+	wait_until 20 "[ \$(tail -n 1 $BUNDLE/rootfs/tmp/count) -gt $second ]"
 	checkpoint
 	h delete "$ID"
-	third=$(cat "$TEST_DIR/saved/tmp/last")
+	third=$(tail -n 1 "$TEST_DIR/saved/tmp/count")
 	[ "$third" -gt "$second" ]
 	restore
-	wait_until 20 "[ \$(last) -gt $third ]"
+	wait_until 20 "[ \$(tail -n 1 $BUNDLE/rootfs/tmp/count) -gt $third ]"
 	[ "$(uniq -d "$BUNDLE/rootfs/tmp/count")" = "" ]
 	h delete --force "$ID"
 	rm -rf "$TEST_DIR/saved"
 	mv "$TEST_DIR/saved.1" "$TEST_DIR/saved"
 	IMAGE=$IMAGE.1 restore
-	wait_until 20 "[ \$(last) -gt $(cat "$TEST_DIR/saved/tmp/last") ]"
-	[ "$(last)" -lt "$third" ]
+	first=$(tail -n 1 "$TEST_DIR/saved/tmp/count")
+	wait_until 20 "[ \$(tail -n 1 $BUNDLE/rootfs/tmp/count) -gt $first ]"
+	[ "$(sed -n "$((first + 1))p" "$BUNDLE/rootfs/tmp/count")" = $((first + 1)) ]
 }
 
 @test "a paused container stays paused, and can be checkpointed" {
