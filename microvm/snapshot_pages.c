@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pages of a snapshot, and its file as it is written; see snapshot.h. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -50,6 +51,7 @@ static void add_page(const struct run *run, uint64_t gpa)
 		pages->count > run->first ? &pages->items[pages->count - 1] : NULL;
 	uint64_t grown = last ? gpa + GUEST_PAGE_SIZE - last->gpa : 0;
 
+	assert(pages->items);
 	if (last && (gpa - (last->gpa + last->len) <= GAP_MAX || pages->count == run->limit)) {
 		pages->end += grown - last->len;
 		last->len = grown;

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "microvm/snapshot.h"
+#include "microvm/virtio.h"
+#include "microvm/virtio_mmio.h"
 #include "tests/unit/unit.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -260,6 +262,50 @@ static void a_list_that_leads_out_of_the_file_is_refused(void **state)
 	}
 }
 
+/* ---- devices that have nothing under way between two callbacks ---------------------------------------- */
+
+static struct virtio_device *make_disk(const struct guest_memory *memory, struct loop *loop,
+				       off_t size)
+{
+	struct virtio_blk_options options = { .fd = memfd_create("disk", MFD_CLOEXEC) };
+	struct virtio_device *dev;
+	struct error err = { 0 };
+
+	assert_int_equal(ftruncate(options.fd, size), 0);
+	dev = virtio_blk_new(&options, memory, loop, &err);
+	assert_non_null(dev);
+	assert_int_equal(virtio_mmio_start(dev, &err), 0);
+	return dev;
+}
+
+static void a_disk_must_be_the_same(void **state)
+{
+	_cleanup_snapshot_ struct snapshot s;
+	struct guest_memory memory;
+	struct virtio_device *dev;
+	struct error err = { 0 };
+	struct loop loop;
+
+	(void)state;
+	assert_int_equal(guest_memory_create(&memory, MIB, &err), 0);
+	assert_int_equal(loop_open(&loop, &err), 0);
+	snapshot_begin(&s);
+	dev = make_disk(&memory, &loop, MIB);
+	assert_int_equal(virtio_save(dev, &s, &err), 0);
+	virtio_free(dev);
+	for (off_t size = MIB; size <= 2 * (off_t)MIB; size += MIB) {
+		struct snapshot copy = { .data = s.data, .len = s.len, .fd = -EBADF };
+		int r;
+
+		dev = make_disk(&memory, &loop, size);
+		r = virtio_restore(dev, &copy, &err);
+		assert_int_equal(r, size == (off_t)MIB ? 0 : -EINVAL);
+		virtio_free(dev);
+	}
+	loop_close(&loop);
+	guest_memory_free(&memory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -269,6 +315,7 @@ int main(void)
 		cmocka_unit_test(too_many_pieces),
 		cmocka_unit_test(on_both_sides_of_the_hole),
 		cmocka_unit_test(a_restored_machine_is_saved_again),
+		cmocka_unit_test(a_disk_must_be_the_same),
 		cmocka_unit_test(a_list_that_leads_out_of_the_file_is_refused),
 	};
 

@@ -593,47 +593,6 @@ static void assert_no_machine(struct vmm_config config, const char *why)
 		fail_msg("`%s` does not say `%s`", err.text, why);
 }
 
-static struct vmm_config with_disk_and_console(struct vmm_config config, off_t size)
-{
-	int disk = memfd_create("disk", MFD_CLOEXEC);
-
-	assert_int_equal(ftruncate(disk, size), 0);
-	config.disks[0] = (struct virtio_blk_options){ .fd = disk };
-	config.disk_count = 1;
-	config.console_input = config.console_output = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
-	return config;
-}
-
-static void a_disk_and_a_console_are_there_again(void **state)
-{
-	struct vmm_config config = with_disk_and_console(make_config("b"), 1 << 20);
-	int fd = memfd_create("snapshot", MFD_CLOEXEC);
-	struct saving saving = { .fd = fd, .result = -1 };
-	struct vmm *vmm;
-	struct ticker ticker;
-
-	(void)state;
-	config.cpus = 2;
-	vmm = make_vmm(&config);
-	start_ticker(&saving.ticker, vmm, save_and_end);
-	saving.fd = fd;
-	assert_int_equal(run(vmm).reason, VMM_END_KILLED);
-	if (saving.result < 0)
-		fail_msg("%s", saving.error.text);
-	stop_ticker(&saving.ticker);
-	vmm_free(vmm);
-	config = with_disk_and_console(make_restoring(fd), 1 << 20);
-	vmm = make_vmm(&config);
-	start_ticker(&ticker, vmm, end_when_written);
-	assert_int_equal(run(vmm).reason, VMM_END_KILLED);
-	stop_ticker(&ticker);
-	vmm_free(vmm);
-	/* A disk of another size is another one. */
-	config = with_disk_and_console(make_restoring(fd), 2 << 20);
-	assert_no_machine(config, "4096 sectors, and that of the snapshot had 2048");
-	close(fd);
-}
-
 static void memory_is_copied_while_the_guest_runs(void **state)
 {
 	int fd = memfd_create("snapshot", MFD_CLOEXEC);
@@ -828,7 +787,6 @@ int main(void)
 		cmocka_unit_test(pause_stops_and_resume_goes_on),
 		cmocka_unit_test(pause_misses_no_processor),
 		cmocka_unit_test(a_snapshot_goes_on_any_number_of_times),
-		cmocka_unit_test(a_disk_and_a_console_are_there_again),
 		cmocka_unit_test(memory_is_copied_while_the_guest_runs),
 		cmocka_unit_test(what_is_no_snapshot_of_the_machine_is_refused),
 		cmocka_unit_test(requests_come_by_the_control_socket),
