@@ -130,7 +130,7 @@ as_delegated()
 	u delete "$ID"
 	before=$(cat "$BUNDLE/rootfs/tmp/last")
 	u restore --detach --bundle "$BUNDLE" --image-path "$TEST_DIR/place/checkpoint" "$ID" >"$OUT" 2>&1 </dev/null
-	wait_until 20 '[ "$(cat "$BUNDLE/rootfs/tmp/last")" -gt $((before + 3)) ]'
+	wait_until 20 "[ \$(cat $BUNDLE/rootfs/tmp/last) -gt $((before + 3)) ]"
 	u exec "$ID" true
 	u delete --force "$ID"
 	printf x | dd of="$TEST_DIR/place/checkpoint/machine" bs=1 seek=5000 conv=notrunc status=none
