@@ -123,11 +123,10 @@ static int write_not_zero(struct snapshot_pages *pages, const struct guest_memor
 
 /* ---- pages that have changed since --------------------------------------------------------- */
 
-/* The last extent that begins at gpa or before; NULL: none does. */
-static struct snapshot_extent *find_before(const struct snapshot_pages *pages, size_t count,
-					   uint64_t gpa)
+/* The last known extent that begins at gpa or before; NULL: none does. */
+static struct snapshot_extent *find_before(const struct snapshot_pages *pages, uint64_t gpa)
 {
-	size_t low = 0, high = count;
+	size_t low = 0, high = pages->known;
 
 	while (low < high) {
 		size_t middle = (low + high) / 2;
@@ -228,7 +227,7 @@ static int write_run(struct snapshot_pages *pages, const struct guest_memory *me
 	int r = 0;
 
 	for (uint64_t some = len; r == 0 && len; gpa += some, len -= some) {
-		const struct snapshot_extent *there = find_before(pages, pages->known, gpa),
+		const struct snapshot_extent *there = find_before(pages, gpa),
 					     *next = there ? there + 1 : pages->items;
 
 		some = len;

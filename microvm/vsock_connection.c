@@ -9,8 +9,7 @@
 #include "base/number.h"
 #include "microvm/virtio_vsock.h"
 
-#define SOCKET_ROOM 106496    /* as a socket has, where nobody set another */
-#define PEEK_MAX    (1 << 20) /* bytes: more than it holds */
+#define SOCKET_ROOM 106496 /* as a socket has, where nobody set another */
 
 struct vsock_connection *vsock_connection_new(void *device, int fd, loop_callback *callback)
 {
@@ -55,11 +54,11 @@ ssize_t vsock_peek(int fd, char **data)
 {
 	ssize_t n;
 
-	*data = malloc(PEEK_MAX);
+	*data = malloc(VSOCK_PEEK_MAX);
 	if (!*data)
 		return -ENOMEM;
-	n = recv(fd, *data, PEEK_MAX, MSG_PEEK | MSG_DONTWAIT);
-	if (n == PEEK_MAX)
+	n = recv(fd, *data, VSOCK_PEEK_MAX, MSG_PEEK | MSG_DONTWAIT);
+	if (n == VSOCK_PEEK_MAX)
 		return -E2BIG;
 	return n < 0 && errno == EAGAIN ? 0 : n < 0 ? -errno : n;
 }

@@ -72,7 +72,9 @@ void vsock_connection_free(struct vsock_connection *c);
 int vsock_pair(int pair[2], bool full);
 void vsock_settle(int fd);
 
-/* A copy of what can be read from such a socket, which stays there; the caller frees *data. Its length, or a negative errno. */
+#define VSOCK_PEEK_MAX (1 << 20) /* bytes: more than such a socket holds */
+
+/* A copy of what can be read from it, which stays there; the caller frees *data. Its length, or a negative errno. */
 ssize_t vsock_peek(int fd, char **data);
 
 /* How many bytes the guest has room for. */

@@ -10,7 +10,6 @@
 #include "microvm/snapshot.h"
 #include "microvm/vsock_table.h"
 
-#define UNSENT_MAX (1u << 20) /* bytes: more than a socket holds */
 #define WORDS                                                                          \
 	(VSOCK_SAY_REQUEST | VSOCK_SAY_RESPONSE | VSOCK_SAY_RST | VSOCK_SAY_SHUTDOWN | \
 	 VSOCK_SAY_CREDIT)
@@ -91,7 +90,7 @@ static int restore_bytes(struct vsock_connection *c, struct snapshot *s, struct 
 	if (r < 0)
 		return r;
 	if (backlog_len > VSOCK_BUFFER || backlog_len != vsock_backlog(c) ||
-	    unsent_len > UNSENT_MAX)
+	    unsent_len > VSOCK_PEEK_MAX)
 		return error_set(err, EBADMSG, "a connection with more bytes than it can have");
 	c->unsent = unsent_len ? malloc(unsent_len) : NULL;
 	c->buffer = backlog_len ? malloc(VSOCK_BUFFER) : NULL;

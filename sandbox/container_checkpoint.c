@@ -161,12 +161,9 @@ static void add_common(struct dump *d)
 	snprintf(text, sizeof(text), "%d", d->sb->pid);
 	criu_add(&d->call, "pid", text);
 	criu_add(&d->call, "root", d->sb->rootfs);
-	criu_add_fd(&d->call, "place", c->place);
-	criu_add(&d->call, "temporary", c->temporary);
+	criu_add_target(&d->call, c, d->sb->state_dir);
 	criu_add_flag(&d->call, "tcp_skip_in_flight", c->tcp_skip_in_flight);
 	criu_add_flag(&d->call, "link_remap", c->link_remap);
-	/* As long as hull-criu is at work, no other command is, whether we live or not. */
-	criu_add_fd(&d->call, "lock", d->sb->state_dir);
 	criu_add_options(&d->call, &c->common, d->sb->config);
 }
 
@@ -191,17 +188,6 @@ static void add_images(struct dump *d)
 	}
 	if (!d->round)
 		criu_add(&d->call, "publish", c->name);
-}
-
-static int add_manifest(struct dump *d, struct error *err)
-{
-	_cleanup_strbuf_ struct strbuf out = { 0 };
-
-	manifest_print(d->checkpoint->manifest, &out);
-	if (strbuf_failed(&out))
-		return error_errno(err, ENOMEM, "write the manifest");
-	criu_add(&d->call, "manifest", out.data);
-	return 0;
 }
 
 /* ---- doing it --------------------------------------------------------------------------------------- */
@@ -245,7 +231,7 @@ static int dump(struct dump *d, const char *op, struct error *err)
 	if (r == 0)
 		r = add_freezer(d, err);
 	if (r == 0)
-		r = add_manifest(d, err);
+		r = criu_add_manifest(&d->call, d->checkpoint->manifest, err);
 	if (r == 0)
 		r = criu_call(&d->call, err);
 	criu_call_free(&d->call);

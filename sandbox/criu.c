@@ -12,6 +12,7 @@
 #include "base/message.h"
 #include "base/process.h"
 #include "base/syscalls.h"
+#include "sandbox/manifest.h"
 #include "sandbox/sandbox.h"
 
 void criu_add(struct criu_call *call, const char *name, const char *value)
@@ -36,6 +37,25 @@ void criu_add_fd(struct criu_call *call, const char *name, int fd)
 		call->keep[call->keep_count++] = fd;
 	else
 		call->request.failed = true;
+}
+
+void criu_add_target(struct criu_call *call, const struct sandbox_checkpoint *checkpoint,
+		     int state_dir)
+{
+	criu_add_fd(call, "place", checkpoint->place);
+	criu_add(call, "temporary", checkpoint->temporary);
+	criu_add_fd(call, "lock", state_dir);
+}
+
+int criu_add_manifest(struct criu_call *call, const struct manifest *manifest, struct error *err)
+{
+	_cleanup_strbuf_ struct strbuf text = { 0 };
+
+	manifest_print(manifest, &text);
+	if (strbuf_failed(&text))
+		return error_errno(err, ENOMEM, "write the manifest");
+	criu_add(call, "manifest", text.data);
+	return 0;
 }
 
 void criu_add_options(struct criu_call *call, const struct sandbox_criu_options *options,

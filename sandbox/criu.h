@@ -79,6 +79,16 @@ struct sandbox_criu_options;
 void criu_add_options(struct criu_call *call, const struct sandbox_criu_options *options,
 		      const struct oci_config *config);
 
+/*
+ * Adds where a checkpoint is written, without what it is called then; state_dir: the workload's, whose lock hull-criu has as long as it is at
+ * work, whether we live or not. And the manifest.
+ */
+struct sandbox_checkpoint;
+void criu_add_target(struct criu_call *call, const struct sandbox_checkpoint *checkpoint,
+		     int state_dir);
+struct manifest;
+int criu_add_manifest(struct criu_call *call, const struct manifest *manifest, struct error *err);
+
 /* Runs hull-criu. Whatever goes wrong there comes back as its error, with CRIU's own last errors. */
 int criu_call(struct criu_call *call, struct error *err);
 

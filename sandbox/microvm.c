@@ -280,14 +280,12 @@ static int microvm_events(struct sandbox *sb, uint64_t interval_ms, bool once, s
 
 /* ---- the end ------------------------------------------------------------------------------------------ */
 
-static int kill_file_server(const struct sandbox *sb, struct error *err)
+int microvm_kill(pid_t pid, uint64_t start_time, struct error *err)
 {
-	_cleanup_close_ int server =
-		sb->file_server > 0 ? process_open(sb->file_server, sb->file_server_start, NULL)
-				    : -1;
-	int r = server < 0 ? 0 : process_kill(server, sb->file_server, err);
+	_cleanup_close_ int process = pid > 0 ? process_open(pid, start_time, NULL) : -1;
+	int r = process < 0 ? 0 : process_kill(process, pid, err);
 
-	return server < 0 || r < 0 ? r : process_await_end(server, sb->file_server, err);
+	return process < 0 || r < 0 ? r : process_await_end(process, pid, err);
 }
 
 static int microvm_destroy(struct sandbox *sb, struct error *err)
@@ -306,7 +304,7 @@ static int microvm_destroy(struct sandbox *sb, struct error *err)
 	if (r == 0 && container_has_cgroup(sb))
 		r = container_destroy_cgroup(sb, true, err);
 	else if (r == 0)
-		r = kill_file_server(sb, err);
+		r = microvm_kill(sb->file_server, sb->file_server_start, err);
 	if (r == 0)
 		net_devices_return(sb);
 	return r < 0 ? r : path_remove_tree(sb->state_dir, MICROVM_DIR, err);

@@ -145,6 +145,9 @@ int microvm_ended(struct sandbox *sb, struct error *err);
 /* Nanoseconds since the epoch. */
 uint64_t microvm_now_ns(void);
 
+/* Kills a process of the machine's, if it is still there, and waits for its end. */
+int microvm_kill(pid_t pid, uint64_t start_time, struct error *err);
+
 /* The machine may outlive us. */
 int microvm_commit(struct sandbox *sb, struct error *err);
 

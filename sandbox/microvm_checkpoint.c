@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "base/process.h"
 #include "microvm/control.h"
 #include "sandbox/criu.h"
 #include "sandbox/manifest.h"
@@ -126,29 +125,14 @@ static int save(int control, const struct sandbox_checkpoint *c, struct error *e
 static int publish(const struct sandbox *sb, const struct sandbox_checkpoint *c, struct error *err)
 {
 	_cleanup_criu_call_ struct criu_call call = { .own_session = true };
-	_cleanup_strbuf_ struct strbuf manifest = { 0 };
+	int r;
 
-	manifest_print(c->manifest, &manifest);
-	if (strbuf_failed(&manifest))
-		return error_errno(err, ENOMEM, "write the manifest");
 	criu_add(&call, "op", "publish");
 	criu_add_fd(&call, "images", c->images);
-	criu_add_fd(&call, "place", c->place);
-	criu_add(&call, "temporary", c->temporary);
+	criu_add_target(&call, c, sb->state_dir);
 	criu_add(&call, "publish", c->name);
-	criu_add(&call, "manifest", manifest.data);
-	/* As long as hull-criu is at work, no other command is, whether we live or not. */
-	criu_add_fd(&call, "lock", sb->state_dir);
-	return criu_call(&call, err);
-}
-
-/* The checkpoint is there; what is left of the workload has stopped, and is not to go on. */
-static int end(const struct sandbox *sb, struct error *err)
-{
-	_cleanup_close_ int vmm = process_open(sb->pid, sb->start_time, NULL);
-	int r = vmm < 0 ? 0 : process_kill(vmm, sb->pid, err);
-
-	return vmm < 0 || r < 0 ? r : process_await_end(vmm, sb->pid, err);
+	r = criu_add_manifest(&call, c->manifest, err);
+	return r < 0 ? r : criu_call(&call, err);
 }
 
 int microvm_checkpoint(struct sandbox *sb, const struct sandbox_checkpoint *checkpoint,
@@ -172,5 +156,6 @@ int microvm_checkpoint(struct sandbox *sb, const struct sandbox_checkpoint *chec
 		r = publish(sb, checkpoint, err);
 	checkpoint->manifest->mounts = (struct manifest_mounts){ 0 };
 	checkpoint->manifest->stdio = (struct oci_strings){ 0 };
-	return r < 0 || checkpoint->leave_running ? r : end(sb, err);
+	/* What is left of the workload has stopped, and is not to go on. */
+	return r < 0 || checkpoint->leave_running ? r : microvm_kill(sb->pid, sb->start_time, err);
 }
